@@ -106,13 +106,16 @@ class Checker:
         """Reads a full list for each register named, with no Kafka at all. A register that a rule needs and that is
         not named counts as missing, not as empty: numbers of that country come out blocked as `stale-register`.
 
-        Warns of what does not count, such as expiry dates of `internal`. Raises ConfigError, BadList (a file is no list),
+        Warns of what does not count: expiry dates of `internal`, and lines without a valid number. Raises ConfigError, BadList (a file is no list),
         TooMany.
         """
         loaded = load(flags=settings, config_file=config)
-        index, endless = index_sources.of_lists(lists, loaded)
-        for name, count in endless.items():
-            warnings.warn(f"{count:,} expiry dates of {name} do not count", stacklevel=2)
+        index, unused = index_sources.of_lists(lists, loaded)
+        for name, (endless, refused, places) in unused.items():
+            if endless:
+                warnings.warn(f"{endless:,} expiry dates of {name} do not count", stacklevel=2)
+            if refused:
+                warnings.warn(f"{refused:,} lines of {name} hold no valid number: {places}", stacklevel=2)
         return cls(loaded, lambda: read_log.used(index))
 
     @classmethod

@@ -14,6 +14,7 @@ from stream_scrub.call import FACTS
 from stream_scrub.errors import ConfigError
 from stream_scrub.files.cells import mended, repair
 from stream_scrub.files.options import REGION, Asked
+from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions
 from stream_scrub.imports.parsing.refusals import refusals_in
 from stream_scrub.numbering import may_be_several, numbers_in, parted_in, read_column, region_named
 from stream_scrub.rules.purposes import shipped
@@ -45,7 +46,7 @@ _HINT = re.compile(
     r"phone|fon|\btel|^tel|mobil|movil|portable|gsm|handy|cell|msisdn|whatsapp|landline|\bfixe|numero|\bdial|^ani$|电话|手机|電話"
 )
 _FAX = re.compile(r"fax")
-_REGION = re.compile(r"countr|region|\bpays|\bland|\bpais|paese|nazione|\biso\b")
+_REGION = re.compile(f"region|{COUNTRY.pattern}")
 
 
 def phone_share(rows: Rows, region: str) -> float:
@@ -314,18 +315,13 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
             places = [
                 place
                 for place, name in enumerate(rows[line])
-                if _REGION.search(plain(name)) and _are_regions(_filled(rows[line + 1 :], place))
+                if _REGION.search(plain(name)) and are_regions(_filled(rows[line + 1 :], place))
             ]
         if len(places) > 1:
             raise _ambiguous(rows[line], "titled or filled like", places, _REGION_OPTION)
         if places:
             return places[0]
     return None
-
-
-def _are_regions(cells: Sequence[str]) -> bool:
-    """Whether nearly all of them name one."""
-    return bool(cells) and sum(bool(region_named(cell)) for cell in cells) >= 0.9 * len(cells)
 
 
 def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) -> int:

@@ -23,6 +23,7 @@ from stream_scrub import bounded_process
 
 BLOCK_ROWS = 8192
 _PLAIN = {str, int, float, bool}
+_SHORT_EXACT = 1 << 24  # below, a float of 32 bits has all digits of a whole number
 # Each kind of date and time, as it is read from its text.
 _READERS: dict[type, Callable[[str], Any]] = {
     date: date.fromisoformat,
@@ -70,29 +71,34 @@ def main(arguments: list[str]) -> None:
 
 def _avro(document: IO[bytes], fastavro: Any) -> Iterator[list[Any]]:
     records = fastavro.reader(document)
-    names = [each["name"] for each in records.writer_schema["fields"]]
+    fields = records.writer_schema["fields"]
+    names = [each["name"] for each in fields]
+    short = [each["type"] == "float" or "float" in each["type"] for each in fields]
     yield names
     for record in records:
-        yield [_cell(record[name]) for name in names]
+        yield [_cell(record[name], short=is_short) for name, is_short in zip(names, short, strict=True)]
 
 
 def _parquet(document: IO[bytes], parquet: Any) -> Iterator[list[Any]]:
     file = parquet.ParquetFile(document)
     yield file.schema_arrow.names
     for batch in file.iter_batches(BLOCK_ROWS, use_threads=False):
-        yield from map(
-            list, zip(*([_cell(each) for each in column.to_pylist()] for column in batch), strict=True)
-        )
+        columns = ((column.to_pylist(), str(column.type) in ("float", "halffloat")) for column in batch)
+        cells = ([_cell(each, short=is_short) for each in column] for column, is_short in columns)
+        yield from map(list, zip(*cells, strict=True))
 
 
 _TABLES: dict[str, Callable[[IO[bytes], Any], Iterator[list[Any]]]] = {"Avro": _avro, "Parquet": _parquet}
 _LIBRARIES = {"": "python_calamine", "Avro": "fastavro", "Parquet": "pyarrow.parquet"}
 
 
-def _cell(value: Any) -> Any:
-    """A value of a table as a workbook would hold it: several of a list as one text, an object as JSON."""
+def _cell(value: Any, *, short: bool = False) -> Any:
+    """A value of a table as a workbook would hold it: several of a list as one text, an object as JSON. `short`: a float
+    of 32 bits, or fewer."""
     if value is None:
         return ""
+    if short and not abs(value) < _SHORT_EXACT:
+        return f"{value:.6e}"  # a number that has lost its last digits says so, as in a spreadsheet
     if isinstance(value, list):
         return " / ".join(map(str, map(_cell, value)))
     if isinstance(value, dict):

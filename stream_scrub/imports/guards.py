@@ -61,12 +61,20 @@ def check_answers(reading: ParsedList, register: str) -> None:
 
 
 def check_consents(reading: ParsedList, register: str) -> None:
-    """Raises BadList for a list of consents in which a row says that its person does not want to be called."""
+    """Raises BadList for a list of consents in which a row says that its person does not want to be called, or, in a way
+    that is not read, until when."""
     line, column = reading.refusal_at
     if line:
         raise BadList(
             f"line {line}: column {column} says that the person does not want to be called, and {register} is a register"
             " of consents: everybody in its list may be called. Take these rows out, and import them into internal"
+        )
+    line, column = reading.end_at
+    if line:
+        raise BadList(
+            f"line {line}: column {column} says until when the person may be called, and it is not clear until when."
+            f" Write its days as in 2027-01-31 under the title expires, and choose the kind allow; or, if {register} does"
+            " not depend on it, take the column out"
         )
 
 

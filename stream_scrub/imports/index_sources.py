@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Unavailable
@@ -49,15 +49,24 @@ class ListFile:
     register_unknown: bool = False
 
 
+class ListUnused(NamedTuple):
+    """What does not count of a list: so many expiry dates, and so many lines without a valid number, which are at these
+    places."""
+
+    endless: int
+    refused: int
+    places: str
+
+
 @dataclass(frozen=True, slots=True)
 class IndexUsed:
-    """An index, and where it came from: "log", "snapshot" or "lists". `files` has the list file of each register,
-    `endless` how many of its expiry dates do not count."""
+    """An index, and where it came from: "log", "snapshot" or "lists". `files` has the list file of each register, `unused`
+    what does not count of it."""
 
     index: Index
     source: str
     files: Mapping[str, Path] = field(default_factory=dict)
-    endless: Mapping[str, int] = field(default_factory=dict)
+    unused: Mapping[str, ListUnused] = field(default_factory=dict)
 
 
 def offline(
@@ -69,8 +78,8 @@ def offline(
         return IndexUsed(used(of_snapshot(snapshot_folder, settings)), "snapshot")
     need_lists(lists)
     files = {name: Path(file.path if isinstance(file, ListFile) else file) for name, file in lists.items()}
-    index, endless = of_lists(lists, settings)
-    return IndexUsed(used(index), "lists", files, endless)
+    index, unused = of_lists(lists, settings)
+    return IndexUsed(used(index), "lists", files, unused)
 
 
 def need_lists(lists: object) -> None:
@@ -80,23 +89,26 @@ def need_lists(lists: object) -> None:
         raise ConfigError([f"lists: name a list file for at least one register, as in {example}"])
 
 
-def of_lists(lists: Mapping[str, str | Path | ListFile], settings: Settings) -> tuple[Index, dict[str, int]]:
-    """The index of a full list for each register: the one that a log with just these lists would give; and how many
-    expiry dates do not count, by register. Each list is read, guarded and planned as an import is, and becomes the records of one delta for
-    a follower's replay. A list without a date is as old as its file. Raises ConfigError, BadList (a file is no list, or no rule of any day asks its register), TooMany.
+def of_lists(
+    lists: Mapping[str, str | Path | ListFile], settings: Settings
+) -> tuple[Index, dict[str, ListUnused]]:
+    """The index of a full list for each register: the one that a log with just these lists would give; and what does not
+    count, by register. Each list is read, guarded and planned as an import is, and becomes the records of one delta for
+    a follower's replay. A list without a date is as old as its file. Raises ConfigError, BadList (a file is no list, or
+    no rule of any day asks its register), TooMany.
     """
     from stream_scrub.imports.plan_import import area_shape, check_lines, plan_of
 
     need_lists(lists)
     book, now = scrubbing.rulebook(settings), datetime.now(UTC)
     all_options = [_options_of(name, file, settings, book) for name, file in lists.items()]
-    replay, offset, endless = Replay(keep_ends=True), 0, dict[str, int]()
+    replay, offset, unused = Replay(keep_ends=True), 0, dict[str, ListUnused]()
     for each in all_options:
         options, parsed, source = _read(each, now)
         check_lines(options, parsed)
         plan = plan_of(options, parsed, replay, now, {**book.kinds, **OWN})
-        if plan.endless:
-            endless[options.register] = plan.endless
+        if plan.endless or parsed.refused:
+            unused[options.register] = ListUnused(plan.endless, parsed.refused, parsed.refused_places())
         if not options.areas and area_shape(book, options.register) is not None:
             # One stray number would open its whole area.
             plan = plan._replace(delta=replace(plan.delta, areas=()))
@@ -104,7 +116,7 @@ def of_lists(lists: Mapping[str, str | Path | ListFile], settings: Settings) -> 
         for key, value, headers in records:
             replay.take(LogRecord(offset, key, value, headers))
             offset += 1
-    return replay.index, endless
+    return replay.index, unused
 
 
 def of_snapshot(folder: str | Path, settings: Settings) -> Index:

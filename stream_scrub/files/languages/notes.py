@@ -10,6 +10,7 @@ from stream_scrub.files import languages
 from stream_scrub.files.languages import ENGLISH
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.rows import Counts, Judging
+from stream_scrub.imports.index_sources import ListUnused
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.facts import campaigns_of
@@ -45,9 +46,10 @@ _PARTLY = (
 )
 _UNASKED = "no rule in force on %(day)s uses %(list)s: this list changes no verdict"
 _ENDLESS = "expiry dates of the list %(list)s ignored: %(rows)s; an opposition to you does not expire"
+_REFUSED = "lines of the list %(list)s without a valid number, which are not used: %(rows)s (line %(places)s)"
 TEXTS = (
     *(_UNKNOWN_PURPOSE, _NO_PURPOSE, _NO_CAMPAIGN, _OTHER_CAMPAIGN, _NO_LIST_OF_CAMPAIGN, _NO_LIST),
-    *(_UNNAMED, _PARTLY, _UNASKED, _ENDLESS),
+    *(_UNNAMED, _PARTLY, _UNASKED, _ENDLESS, _REFUSED),
 )
 
 
@@ -74,12 +76,14 @@ def notes_on(
     columns: Collection[str],
     tally: Counts,
     judging: Judging,
-    endless: Mapping[str, int],
+    unused: Mapping[str, ListUnused],
 ) -> Iterator[Note]:
-    """The notes. `columns` are the facts that rows say themselves. `endless` counts the expiry dates that do not count, by
-    register."""
-    for name, count in endless.items():
-        yield Note(_ENDLESS, {"list": name, "rows": count})
+    """The notes. `columns` are the facts that rows say themselves, `unused` what does not count of lists, by register."""
+    for name, (endless, refused, places) in unused.items():
+        if endless:
+            yield Note(_ENDLESS, {"list": name, "rows": endless})
+        if refused:
+            yield Note(_REFUSED, {"list": name, "rows": refused, "places": places})
     unknown = tally.reasons[Reason.UNKNOWN_PURPOSE]
     if unknown:
         yield Note(_UNKNOWN_PURPOSE if "purpose" in columns else _NO_PURPOSE, {"rows": unknown})

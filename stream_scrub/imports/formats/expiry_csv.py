@@ -22,31 +22,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from stream_scrub.imports.parsing import csv_table
-from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer, latest
+from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer, days, latest
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import need_all_read
+from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
 from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
-from stream_scrub.texts import words
 
 _SURE = 96  # above a CRM's list that has an end as well
 _MAYBE = 75
-_ENDS = words(
-    "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
-    " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
-)
-_MAYBE_ENDS = words(
-    "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
-    " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
-    " jusquau datefin datedefin gültigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
-)
 _DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expirydays", "expiresindays"})
 # Genesys' lists hold several phones a row, called as people please: DNC_Home, Cell Phone, phone2.
 _PHONE = re.compile(
     r"(?=.)(dnc)?(home|cell|work|mobile|business|evening|day|other)?(phone|telephone|tel|number)?(number)?\d{0,2}"
 )
+_BEHIND_DAY = re.compile(r"(?<=\d)[T ].*+")
 _DAYS_MAX = 36_500
 _TOLD = 10
 
@@ -67,9 +58,9 @@ def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
     if not any(map(_is_phone, filter(None, titles))):
         return NEVER
-    if csv_table.find(titles, _ENDS | _DAYS) >= 0:
+    if csv_table.find(titles, csv_table.ENDS | _DAYS) >= 0:
         return _SURE
-    place = csv_table.find(titles, _MAYBE_ENDS)
+    place = csv_table.find(titles, csv_table.MAYBE_ENDS)
     return _MAYBE if place >= 0 and _are_moments(csv_table.sample_rows(sample)[1:], place) else NEVER
 
 
@@ -91,8 +82,13 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     batch = EntryBuffer(reading, options.region)
     odd: list[int] = []  # the first lines whose end could not be read
     ended = unreadable = 0
-    for row in watched(table.body(reading, headed=bool(titles)), titles, places.phones[0], reading):
+    body, named = table.body(reading, headed=bool(titles)), options.column or "number" in options.columns
+    rows = all_read(table, body, places.phones, options.region, named=bool(named or not titles))
+    country = countries(table, headed=bool(titles))
+    for row in watched(rows, titles, {*places.phones, places.expires, places.days}, reading):
         end = _end(row, places, now)
+        if places.expires >= 0 and len(days(_BEHIND_DAY.sub("", row.cell(places.expires)))) > 1:
+            reading.end_at = row.line, places.expires + 1
         if end is None:
             unreadable += 1
             odd += [row.line] if len(odd) < _TOLD else []
@@ -101,7 +97,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         if not phones:
             batch.refuse(row.line)
         for phone in phones:
-            batch.put(phone, row.line, end)
+            batch.put(phone, row.line, end, region=country(row))
         ended += end != NO_END and end <= now
     batch.close()
     reading.endless = unreadable
@@ -119,9 +115,9 @@ def _places(titles: Sequence[str], table: csv_table.CsvTable, options: ListOptio
     if options.column:
         named["number"] = csv_table.place_of(options.column, titles, table.width)
     phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
-    expires, days = csv_table.find(titles, _ENDS), csv_table.find(titles, _DAYS)
+    expires, days = csv_table.find(titles, csv_table.ENDS), csv_table.find(titles, _DAYS)
     if expires < 0 and days < 0:
-        expires = csv_table.find(titles, _MAYBE_ENDS)
+        expires = csv_table.find(titles, csv_table.MAYBE_ENDS)
     if "number" in named:
         phones = [named["number"]]
     if named.keys() & {"expires", "days"}:

@@ -14,10 +14,16 @@ from stream_scrub.imports.parsing.cells import EntryBuffer, clean, numbers_of_li
 from stream_scrub.imports.parsing.csv_table import PHONES, CsvTable, place_of, separator_of, title
 from stream_scrub.imports.parsing.format import FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import holding_numbers, several, unread_phones
+from stream_scrub.imports.parsing.phone_columns import (
+    all_read,
+    countries,
+    holding_numbers,
+    several,
+    unread_phones,
+)
 from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource, text_of
-from stream_scrub.numbering import normalise
+from stream_scrub.numbering import normalise, numbers_in
 
 _SAMPLE_LINES = 50
 _CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
@@ -44,9 +50,13 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         _read_csv(CsvTable(text_of(chain((first,), chunks)), reading, strict=False), options, reading)
 
 
-def _is_title(cell: str, region: str) -> bool:
-    """A header, rather than a bad number: it has letters, and is no number."""
-    return any(sign.isalpha() for sign in cell) and normalise(clean(cell), region) is None
+def _is_title(text: str, region: str) -> bool:
+    """A header, rather than a bad number: it has letters, and no number in it."""
+    return any(map(str.isalpha, text)) and not _holds_number(clean(text), region)
+
+
+def _holds_number(text: str, region: str) -> bool:
+    return normalise(text, region) is not None or bool(numbers_in(text, region)[0])
 
 
 def _read_lines(chunks: Iterator[bytes], region: str, reading: ParsedList) -> None:
@@ -79,8 +89,11 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     reading.unread_columns = True
     reading.described = f"column {place + 1} of CSV by {table.spoken}" + (", with header" if titles else "")
     batch = EntryBuffer(reading, options.region)
-    for row in watched(table.body(reading, headed=bool(titles)), titles, place, reading):
-        batch.put(row.cell(place), row.line)
+    body = table.body(reading, headed=bool(titles))
+    rows = all_read(table, body, [place], options.region, named=bool(options.column or not titles))
+    country = countries(table, headed=bool(titles))
+    for row in watched(rows, titles, {place}, reading):
+        batch.put(row.cell(place), row.line, region=country(row))
     batch.close()
 
 
@@ -88,7 +101,7 @@ def _column(table: CsvTable, region: str, wanted: str) -> tuple[int, list[str]]:
     """The place of the number column, and the titles if the first row is a header."""
     heads = [row.cells for row in table.head] or [[]]
     lettered = any(map(str.isalpha, "".join(heads[0])))
-    titled = lettered and not any(normalise(clean(cell), region) for cell in heads[0])
+    titled = lettered and not any(_holds_number(clean(cell), region) for cell in heads[0])
     titles = [title(cell) for cell in heads[0]] if titled else []
     if wanted:
         return place_of(wanted, titles, table.width), titles

@@ -9,7 +9,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import need_all_read
+from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
 from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource
 
@@ -41,12 +41,15 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         need_all_read(table, [phone], options.region)
     email = csv_table.find(titles, _EMAILS)
     batch, before = EntryBuffer(reading, options.region), reading.passed
-    for row in watched(table.body(reading, headed=bool(titles)), titles, phone, reading):
+    body = table.body(reading, headed=bool(titles))
+    rows = all_read(table, body, [phone], options.region, named=bool(options.column or not titles))
+    country = countries(table, headed=bool(titles))
+    for row in watched(rows, titles, {phone}, reading):
         cell = row.cell(phone)
         if not cell.strip() and email >= 0 and row.cell(email).strip():
             reading.passed += 1
         else:
-            batch.put(cell, row.line)
+            batch.put(cell, row.line, region=country(row))
     batch.close()
     reading.described = f"suppressed phones of a CRM, CSV by {table.spoken}" + (
         f", without a phone: {passed}" if (passed := reading.passed - before) else ""

@@ -33,6 +33,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer, day_in, earliest, number_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.texts import words
@@ -43,26 +44,26 @@ DAYS: Final[Mapping[str, int]] = MappingProxyType({"SG": 21, "AU": 30, "FR": 30,
 CLEAN, OPPOSED, REJECTED = "clean", "opposed", "rejected"
 _TOLD = frozenset({"number", "status", "clean", "listed", "days"})
 _STATUS = words(
-    "status result verdict washresult washstatus dncstatus resultcode outcome statut résultat resultat esito stato"
+    "status result verdict washresult washstatus dncstatus resultcode outcome statut resultat esito stato"
 )
 _WORDS = {
     **dict.fromkeys(
         words(
             "clean clear cleared notregistered unregistered notonregister notlisted callable contactable allowed"
-            " nonopposé nonoppose noninscrit contattabile noniscritto onay"
+            " nonoppose noninscrit contattabile noniscritto onay"
         ),
         CLEAN,
     ),
     **dict.fromkeys(
         words(
-            "registered onregister onregistry listed dnc donotcall opposed blocked opposé oppose inscrit iscritto"
+            "registered onregister onregistry listed dnc donotcall opposed blocked oppose inscrit iscritto"
             " noncontattabile notcallable ret"
         ),
         OPPOSED,
     ),
-    **dict.fromkeys(words("invalid rejected malformed error invalide rejeté rejete scartato"), REJECTED),
+    **dict.fromkeys(words("invalid rejected malformed error invalide rejete scartato"), REJECTED),
 }
-_YES, _NO = words("y yes true 1 oui o si sì ja j"), words("n no false 0 non nein")
+_YES, _NO = words("y yes true 1 oui o si ja j"), words("n no false 0 non nein")
 _OPPOSED_IF_YES = words(
     "registered isregistered onregister listed islisted dnc ondnc isdnc donotcall opposed isopposed blocked"
     " novoicecall novoicecallregister bloctel"
@@ -168,18 +169,21 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     ended = end <= int(options.now.timestamp())
     count = dict.fromkeys((CLEAN, OPPOSED, REJECTED), 0)
     batch = EntryBuffer(reading, wash.region, removals_last=True)
-    for row in table.body(reading, headed=bool(titles)):
+    country = countries(table, headed=bool(titles))
+    body = table.body(reading, headed=bool(titles))
+    named = options.column or "number" in options.columns or not titles
+    for row in all_read(table, body, [wash.number], wash.region, named=bool(named)):
         verdict = REJECTED if kind == "rejected" else wash.verdict(row)
         if verdict is not None:
             count[verdict] += 1
         if verdict is None:
             batch.refuse(row.line)
         elif verdict == CLEAN:
-            batch.put(row.cell(wash.number), row.line, end)
-        elif verdict == REJECTED and number_of(row.cell(wash.number), wash.region) is None:
+            batch.put(row.cell(wash.number), row.line, end, region=country(row))
+        elif verdict == REJECTED and number_of(row.cell(wash.number), country(row) or wash.region) is None:
             reading.passed += 1
         else:
-            batch.put(row.cell(wash.number), row.line, removed=True)
+            batch.put(row.cell(wash.number), row.line, removed=True, region=country(row))
     batch.close()
     _note_day(reading, washed, options)
     figures = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)
@@ -217,6 +221,8 @@ def _wash(table: csv_table.CsvTable, kind: str, options: ListOptions) -> _Wash:
                 "Y, N and I are the Australian register's results: say --region AU, or --columns clean=N"
             )
         status, meanings = letters, _AUSTRALIAN
+    elif any(place != status and _says_result(table, titles, place) for place in range(len(titles))):
+        raise BadList("several columns may hold the result: name it with --columns status=...")
     number = _number(table, titles, region, said.get("number", options.column))
     others = None
     if "clean" in said:
@@ -228,6 +234,13 @@ def _wash(table: csv_table.CsvTable, kind: str, options: ListOptions) -> _Wash:
             " when the opposed numbers were taken out of the file"
         )
     return _Wash(number, status, listed, meanings, others, region)
+
+
+def _says_result(table: csv_table.CsvTable, titles: Sequence[str], place: int) -> bool:
+    """Whether a column is titled as one with the result, and has words for it."""
+    cells = _column((row.cells for row in table.head[1:]), place)
+    known = titles[place] in _STATUS | _OPPOSED_IF_YES | _CLEAN_IF_YES
+    return known and any(csv_table.title(cell) in _WORDS for cell in cells)
 
 
 def _letters(table: csv_table.CsvTable) -> int:
@@ -244,6 +257,7 @@ def _number(table: csv_table.CsvTable, titles: Sequence[str], region: str, wante
     if wanted:
         return csv_table.place_of(wanted, titles, table.width)
     if (found := csv_table.find(titles, csv_table.PHONES)) >= 0:
+        need_all_read(table, [found], region)
         return found
     body = [row.cells for row in table.head[bool(titles) :]]
     holding = [

@@ -1,6 +1,7 @@
 """Lists in CSV: rows with bounds, and the columns that a format asks for."""
 
 import csv
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import IO, NamedTuple, TypeVar
@@ -69,11 +70,23 @@ _HEAD_SIGNS = 1 << 20  # rows with so many signs are enough, however few they ar
 _TOLD_COLUMNS = 20
 
 
-# As `title` makes them: no case, no spaces, no signs.
+# As `title` makes them: no case, no accents, no spaces, no signs.
 PHONES = words(
     "phone phonenumber telephone telephonenumber tel mobile mobilephone mobilenumber cell cellphone msisdn number"
-    " numero numéro numérodetéléphone numerodetelephone téléphone rufnummer telefon telefonnummer telefono teléfono"
-    " telefoon telefoonnummer e164 portable primaryphone phone1"
+    " numero numerodetelephone rufnummer telefon telefonnummer telefono telefoon telefoonnummer e164 portable"
+    " primaryphone phone1"
+)
+
+
+# Of the day on which an entry ends. The second ones may be about anything.
+ENDS = words(
+    "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
+    " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
+)
+MAYBE_ENDS = words(
+    "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
+    " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
+    " jusquau datefin datedefin gultigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
 )
 
 
@@ -97,9 +110,9 @@ class CsvTable:
 
     def __init__(self, text: IO[str], reading: ParsedList, *, strict: bool = True) -> None:
         lines = list(_first(text, len))
-        separator = separator_of(lines) or ","
-        self.spoken = SEPARATORS[separator]  # how the columns are separated, for people
-        self._rows = _rows(MeteredLines(chain(lines, text)), separator, reading, strict=strict)
+        self.separator = separator_of(lines) or ","
+        self.spoken = SEPARATORS[self.separator]  # how the columns are separated, for people
+        self._rows = _rows(MeteredLines(chain(lines, text)), self.separator, reading, strict=strict)
         self.head = list(_first(self._rows, lambda row: sum(map(len, row.cells)) + len(row.cells)))
         self.width = max((len(row.cells) for row in self.head), default=0)  # the most columns of these
 
@@ -151,8 +164,8 @@ def _rows(lines: MeteredLines, separator: str, reading: ParsedList, *, strict: b
 
 
 def title(cell: str) -> str:
-    """A column's name without case, spaces and signs: "Phone_Number" is phonenumber."""
-    return "".join(filter(str.isalnum, clean(cell).casefold()))
+    """A column's name without case, accents, spaces and signs: "Numéro_Tél" is numerotel."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", clean(cell).casefold())))
 
 
 def is_header(titles: Sequence[str]) -> bool:
@@ -190,6 +203,8 @@ def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
             return int(wanted) - 1
         raise BadList(f"column {wanted} was asked for, but the list has {width}")
     if (found := find(titles, {title(wanted)})) >= 0:
+        if (count := titles.count(titles[found])) > 1:
+            raise BadList(f"{count} columns are called {masked(wanted)!r}: name one by its number, from 1")
         return found
     known = ", ".join(map(speakable, titles[:_TOLD_COLUMNS])) or "none: the first line is no header"
     raise BadList(f"no column is called {masked(wanted)!r}; columns: {known}")

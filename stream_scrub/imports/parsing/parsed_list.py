@@ -198,6 +198,8 @@ class ParsedList:
     unread_columns: bool = False  # the numbers were one column of several, and nothing looked at the others
     # The line and the column of the first cell in another column that says no to calls; zeros without one.
     refusal_at: tuple[int, int] = (0, 0)
+    # Those of the last cell that says until when its entry holds, and is not read, or may be one of two days.
+    end_at: tuple[int, int] = (0, 0)
     hashed: Hashing | None = None  # how its numbers were hashed; then they are the prefixes of digests
     good_s: int = 0  # the answers of a wash are good for so many seconds; 0: it is no wash
     since: datetime | None = None  # of changes: the first day that they speak of

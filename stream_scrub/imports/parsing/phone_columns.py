@@ -1,15 +1,19 @@
-"""Which columns of a list hold phone numbers: none may be left out without a word."""
+"""Which columns of a list hold phone numbers, and their countries: none may be left out without a word."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 
-from stream_scrub.imports.parsing.cells import clean
-from stream_scrub.imports.parsing.csv_table import CsvTable
+from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
+from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList
-from stream_scrub.numbering import normalise
+from stream_scrub.numbering import normalise, region_named
 
 _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
 _FAX = re.compile("fax|t[ée]l[ée]cop")
+COUNTRY = re.compile(r"countr|\bpays|\bland|\bpais|\bpaís|paese|nazione|\biso\b")
+_ROWS = 200  # of a mebibyte at most
+_CHOOSE = "choose one with --column"
 
 Rows = Sequence[Sequence[str]]
 
@@ -28,8 +32,59 @@ def unread_phones(titles: Sequence[str], body: Rows, taken: Collection[int], reg
         for place in holding_numbers(body, len(names), region)
         if place not in taken
         and not _FAX.search(names[place])
-        and (_PHONE.search(names[place]) or _are_spelt(_filled(body, place)))
+        and (_PHONE.search(names[place]) or _are_spelt(_filled(body, place), region))
     ]
+
+
+def all_read(
+    table: CsvTable, rows: Iterator[CsvRow], phones: Sequence[int], region: str, *, named: bool
+) -> Iterator[CsvRow]:
+    """The same rows, `rows` of `table` whose numbers are in the columns `phones`. Raises BadList for one with a number
+    elsewhere: in a column whose title says phone, unless the user `named` the column, or in rows within a cell, where a
+    quote has put them that is not closed."""
+    titles = [clean(cell).casefold() for cell in table.head[0].cells] if table.head and not named else []
+    others = [
+        place
+        for place, name in enumerate(titles)
+        if place not in phones and _PHONE.search(name) and not _FAX.search(name)
+    ]
+    while some := list(islice(rows, _ROWS)):
+        for place in [*others]:
+            cells = [row.cell(place) for row in some]
+            _, valid = numbers_of(cells, region)
+            if sum(any(map(str.isdecimal, cell)) for cell in cells) > _ROWS / 2 and not valid.any():
+                others.remove(place)  # of moments, or of something else that takes long to be read
+            if valid.any():
+                raise BadList(
+                    f"line {some[int(valid.argmax())].line}: column {place + 1} holds a phone number too: {_CHOOSE}"
+                    " of `stream-scrub lists import`, or save each column as a list of its own"
+                )
+        for row in some:
+            if any("\n" in cell and _holds_row(cell, table.separator, phones, region) for cell in row.cells):
+                raise broken(row.line, "a cell holds other rows")
+        yield from some
+
+
+def _holds_row(cell: str, separator: str, phones: Sequence[int], region: str) -> bool:
+    rows = [line.split(separator) for line in cell.split("\n")[1:] if separator in line]
+    cells = [row[place] for row in rows for place in phones if place < len(row)]
+    # Somebody's words with a number among them are no row.
+    return any(number_of(each, region) is not None and not any(map(str.isalpha, each)) for each in cells)
+
+
+def countries(table: CsvTable, *, headed: bool) -> Callable[[CsvRow], str]:
+    """What gives the country that a row names in a column for it, as a region; "" for none."""
+    rows = [row.cells for row in table.head]
+    titles = [clean(cell).casefold() for cell in rows[0]] if headed else []
+    for place, name in enumerate(titles):
+        if COUNTRY.search(name) and are_regions(_filled(rows[1:], place)):
+            return lambda row: region_named(row.cell(place))
+    return lambda _: ""
+
+
+def are_regions(cells: Sequence[str]) -> bool:
+    """Whether nearly all of them name one."""
+    return bool(cells) and sum(bool(region_named(cell)) for cell in cells) >= 0.9 * len(cells)
 
 
 def need_all_read(table: CsvTable, phones: Collection[int], region: str) -> None:
@@ -42,7 +97,7 @@ def need_all_read(table: CsvTable, phones: Collection[int], region: str) -> None
 def several(count: int, width: int, *, titled: bool) -> BadList:
     """What to raise for so many columns of phone numbers."""
     return BadList(
-        f"{count} of the list's {width} columns hold phone numbers: choose one with --column "
+        f"{count} of the list's {width} columns hold phone numbers: {_CHOOSE} "
         + ("(a header's name or a number from 1)" if titled else "(a number from 1)")
         + " of `stream-scrub lists import`, or save each as a list of its own"
     )
@@ -57,5 +112,6 @@ def _holds_numbers(cells: Sequence[str], region: str) -> bool:
     return valid > 0 and valid * 2 >= len(cells)
 
 
-def _are_spelt(cells: Sequence[str]) -> bool:
-    return sum(cell.startswith(("+", "0", "(")) for cell in cells) * 2 > len(cells)
+def _are_spelt(cells: Sequence[str], region: str) -> bool:
+    spelt = (cell.startswith(("+", "0", "(")) or str(number_of(cell, region)) == cell for cell in cells)
+    return sum(spelt) * 2 > len(cells)

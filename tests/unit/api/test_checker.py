@@ -282,10 +282,29 @@ def test_a_wrong_argument_says_what_it_wants(checker, question, text):
         ("phone;opt_out_phone", "", "x"),
         ("phone;Has opted out of calls", "false", "true"),
         ("phone;unsubscribed_at", "", "2026-01-31 10:00"),
+        ("phone;opted_out_at", "", "2026-01-31T10:00:00Z"),
+        ("phone;opt_out_date", "", "20260131"),
+        ("phone;opt-out", "0.0", "1.0"),
+        ("phone;opt-out", "N/A", "calls"),
+        ("phone;desinscrit", "non", "depuis mars"),
+        ("phone;de\u0301sinscrit", "", "oui"),  # as a Mac writes it
+        ("phone;Widerrufen am", "", "31. Januar"),
+        ("phone;Widerrufsdatum", "", "31.01.2026"),
+        ("phone;Date de désinscription", "", "31/01/2026"),
+        ("phone;Date d'opposition", "", "31/01/2026"),
+        ("phone;Fecha de baja", "", "31/01/2026"),
+        ("phone;Data revoca", "", "31/01/2026"),
+        ("phone;sprzeciw", "nie", "tak"),
         ("phone;may_call", "1", "0"),
+        ("phone;consent", "1.0", "0.0"),
+        ("phone;consent", "yes", "No - asked to stop"),
+        ("phone;consent", "granted", "not granted"),
+        ("phone;GDPR", "yes", "no"),
+        ("phone;can call?", "yes", "no"),
         ("phone;acepta llamadas", "sí", "No"),
         ("phone;consent for e-mail and phone", "yes", "no"),
         ("06 12 34 56 79;ja", "ja", "nein"),  # without titles
+        ("06 12 34 56 79;maybe", "yes", "no"),
     ],
 )
 def test_a_list_of_consents_in_which_somebody_says_no_is_refused(tmp_path, head, yes, no):
@@ -299,6 +318,28 @@ def test_a_list_of_consents_in_which_somebody_says_no_is_refused(tmp_path, head,
     listed.write_text(f"{head}\n06 12 34 56 78;{yes}\n06 12 34 56 80;{no}\n")
     with pytest.raises(BadList, match=r"consents-2026-11-20\.csv.*line 3: column 2 says"):
         Checker.from_lists({"consent@acme": listed})
+    assert Checker.from_lists({"internal": listed}).check(OPPOSED, region="FR").reason == "opposed"
+
+
+@pytest.mark.parametrize(
+    ("head", "end"),
+    [
+        ("phone;until", "4 mars 2025"),
+        ("phone;until", "04.03.25"),
+        ("phone;consent_expiry", "2025-03-04"),
+        ("phone;fin de validité", "2025-03-04"),
+        ("phone;Einwilligung gültig bis", "2025-03-04T10:00:00Z"),
+        ("phone;expires", "03/04/2025"),
+        ("phone;expires", "03/04/2025 10:00"),
+        ("phone,email,created_at,until", "a@example.com,2020-01-31,2025-03-04"),  # read as a CRM's
+    ],
+)
+def test_a_list_of_consents_that_says_in_an_unclear_way_until_when_is_refused(tmp_path, head, end):
+    """A consent of years ago would count as one for ever."""
+    listed, sign = tmp_path / "consents-2026-11-20.csv", head[5]
+    listed.write_text(f"{head}\n06 12 34 56 78{sign}{end}\n06 12 34 56 80{sign}{end.replace('2025', '')}\n")
+    with pytest.raises(BadList, match=r"line 2: column \d says until when"):
+        Checker.from_lists({"consent@acme": ListFile(listed, kind=RegisterKind.ALLOW)})
     assert Checker.from_lists({"internal": listed}).check(OPPOSED, region="FR").reason == "opposed"
 
 
@@ -332,6 +373,10 @@ def test_a_no_among_many_words_and_in_a_crms_columns_is_seen(tmp_path, head, row
         ("paid", ["1", "0"]),
         ("DNC scrubbed", ["yes", "yes"]),
         ("opt-out", ["no", ""]),
+        ("opt-out", ["0.0", "never"]),
+        ("opposition", ["aucune", "-"]),
+        ("désinscrit le", ["0000-00-00", "NULL"]),
+        ("side", ["N", "S"]),
         ("télécopie", ["+33 1 23 45 67 89", "+33 1 23 45 67 80"]),
     ],
 )

@@ -63,6 +63,19 @@ def test_expiry_dates_of_opt_outs_are_said_not_to_count(desk):
         assert not Checker.from_lists({"internal": "genesys.csv"}).check(OPPOSED)
 
 
+def test_lines_of_a_list_that_hold_no_number_are_said(desk):
+    """An objection that cannot be read would be dropped without a word, and the person be called."""
+    lines = "".join(f"06{number}\n" for number in range(10_000_000, 10_000_250))
+    Path("outs.txt").write_text(f"{lines}0612345678 / 0611111111\n{lines}none\n")
+    lists = ("--list", "internal=outs.txt", *LISTS[2:])
+    code, told, _ = desk("file", "leads.csv", "--dry-run", *lists, *INSURANCE)
+    assert code == 0
+    said = "lines of the list internal without a valid number, which are not used: 2 (line 251, 502)"
+    assert said in words(told)
+    with pytest.warns(UserWarning, match="2 lines of internal hold no valid number: 251, 502"):
+        Checker.from_lists({"internal": "outs.txt"})
+
+
 def test_a_list_of_another_day_is_said_to_change_nothing(desk):
     """Somebody would trust a list that no law asks any more."""
     Path("pacitel-2011-05-01.txt").write_text(f"{OPPOSED}\n")

@@ -429,6 +429,30 @@ def test_a_table_comes_back_as_csv(bureau, made):
     ]
 
 
+def in_short_avro(records):
+    fields = [{"name": "phone", "type": ["null", "float"]}, {"name": "price", "type": "float"}]
+    out = io.BytesIO()
+    fastavro.writer(out, {"type": "record", "name": "Lead", "fields": fields}, records)
+    return out.getvalue()
+
+
+def in_short_parquet(records):
+    out = io.BytesIO()
+    schema = pa.schema([("phone", pa.float32()), ("price", pa.float32())])
+    pyarrow.parquet.write_table(pa.Table.from_pylist(records, schema), out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("made", [in_short_avro, in_short_parquet])
+def test_a_number_in_a_float_of_32_bits_has_lost_its_last_digits(bureau, made):
+    """Somebody else would be called, who has never been a lead: of the number eight digits are right."""
+    records = [{"phone": float(number), "price": 1.5} for number in (33611111111, 611111111)]
+    done = bureau.scrub(made([*records, {"phone": None, "price": 12345678}]), "leads", columns=("phone",))
+
+    assert (done.summary.reasons, done.summary.destroyed) == ({"invalid-number": 3}, 2)
+    assert b",1.5," in done.files[2] and b",12345678," in done.files[2]
+
+
 @pytest.mark.parametrize("made", [in_avro, in_parquet])
 @pytest.mark.parametrize("cut", [5, 200, -3])
 def test_a_table_that_is_cut_off_is_not_opened(bureau, made, cut):

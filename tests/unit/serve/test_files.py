@@ -165,6 +165,7 @@ def test_odd_choices_are_told(own):
 def test_a_note_names_nothing_that_only_a_terminal_has():
     """She would be sent to a terminal for a list that the operator of the server imports."""
     values = {"rows": 3, "said": "acme", "lists": "", "campaign": "acme", "day": date.max, "list": "x"}
+    values |= {"places": "3, 6 ..."}
     for text in notes.TEXTS:
         said = pages.on_page(notes.Note(text, values).said())
         assert "--" not in said and "`" not in said

@@ -73,6 +73,10 @@ PACKED = {
         b"fax;phone\n0199999999;0612345678\n0199999999;0611111111\n;0622222222\n",
         "UTF-8, column 2 of CSV by semicolon, with header",
     ),
+    "a number in somebody's words": (
+        b'tel;nom\n0612345678;"Mme A,\nrappeler au 0698765432; merci"\n0611111111;B\n0622222222;C\n',
+        "UTF-8, column 1 of CSV by semicolon, with header",
+    ),
     "a customer's number of as many digits": (
         b"id;phone\n123456789;0612345678\n223456789;0611111111\n323456789;0622222222\n",
         "UTF-8, column 2 of CSV by semicolon, with header",
@@ -128,12 +132,47 @@ UNREADABLE = {
         "choose one with --column",
     ),
     "another one among ends": (b"phone,gsm,expires\n0612345678,33698765432,2027-01-01\n", "", "choose one"),
+    "another one is digits with a calling code": (
+        b"tel;secondary\n33612345678;33142685300\n",
+        "",
+        "choose one with --column",
+    ),
+    "another one is empty at first": (
+        b"phone;mobile\n" + b"0612345678;\n" * 250 + b"0612345678;0698765432\n",
+        "",
+        "line 252: column 2 holds a phone number too",
+    ),
+    "another one is mostly words": (
+        b"tel;GSM\n" + b"0612345678;n.c.\n" * 9 + b"0612345678;0698765432\n",
+        "",
+        "line 11: column 2 holds",
+    ),
+    "another one is empty at first in a CRM's": (
+        b"phone,mobile,email,reason\n" + b"0612345678,,a@b.fr,x\n" * 60 + b",0698765432,a@b.fr,x\n",
+        "",
+        "line 62: column 2 holds",
+    ),
+    "another one is empty at first among ends": (
+        b"phone,gsm,expires\n" + b"0612345678,,2027-01-01\n" * 60 + b"0612345678,0698765432,2027-01-01\n",
+        "",
+        "line 62: column 2 holds",
+    ),
+    "rows within quotes": (
+        b'tel;nom\n0612345678;"Le Bistrot\n0611111111;Bar "Chez Max"\n0622222222;B\n',
+        "",
+        "line 2: .*a cell holds other rows.*never closed",
+    ),
     "two columns hold numbers": (b"a;b\n0612345678;0611111111\n", "", "choose one with --column"),
     "two columns, no header": (b"0612345678;0611111111\n0612345678;0611111111\n", "", "a number from 1"),
     "no column holds numbers": (b"a;b\nx;y\nz;w\n", "", "0 of the list's 2 columns"),
     "nothing but separators": (b";\n;;\n", "", "0 of the list's 0 columns"),
     "no such name": (b"a;phone\nx;0612345678\n", "mobile", "columns: a, phone"),
     "a name without a header": (b"x;0612345678\ny;0612345678\n", "phone", "the first line is no header"),
+    "two of the same name": (
+        b"phone;phone\n0612345678;0611111111\n",
+        "Phone",
+        "2 columns are called 'Phone'",
+    ),
     "no such place": (b"a;phone\nx;0612345678\n", "3", "the list has 2"),
     "place zero": (b"a;phone\nx;0612345678\n", "0", "the list has 2"),
     "a column of a list of lines": (LINES.encode(), "phone", "has one column"),
@@ -200,6 +239,32 @@ def test_refused_lines_are_told_by_their_line(tmp_path):
     assert taken_by(reading) == {ONE, TWO, THREE}
     assert (reading.first_refused, reading.refused, reading.blank, reading.lines) == ([3, 6, 9], 3, 2, 6)
     assert reading.refused_share == 0.5
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["0612345678 / 0611111111 Rose", "Rose;0612345678 / 0611111111", "<p>0612345678<br>0611111111</p>"],
+)
+def test_a_first_line_with_numbers_is_no_header(tmp_path, first):
+    """Two people who opposed would be missing from the register, and no line of the file be refused for it."""
+    rest = "Max;0622222222\n" if ";" in first else "0622222222\n"
+    reading = read(tmp_path, f"{first}\n{rest}".encode())
+
+    assert (taken_by(reading), reading.first_refused, reading.titles) == ({THREE}, [1], 0)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "phone;country\n0470 12 34 56;{}\n0612345678;\n",
+        "phone;Land der Rufnummer;expires\n0470 12 34 56;{};2027-01-01\n0612345678;;\n",
+        "phone;email;reason;pays\n0470 12 34 56;a@b.be;x;{}\n0612345678;a@b.fr;x;FR\n",
+    ],
+)
+@pytest.mark.parametrize("country", ["BE", "Belgique", "+32", "bel"])
+def test_a_national_number_is_one_of_the_country_in_its_row(tmp_path, content, country):
+    """A Belgian who opposed would be called, and a French number of the same digits be opposed instead."""
+    assert taken_by(read(tmp_path, content.format(country).encode())) == {ONE, 32470123456}
 
 
 def test_refused_lines_of_csv_are_told_by_the_line_they_start_on(tmp_path):

@@ -42,6 +42,38 @@ def test_the_answers_of_the_turkish_ledger(tmp_path):
     assert [*iso(reading)] == [905012345678] and [*reading.removals()] == [905012345679]
 
 
+def test_an_answer_is_about_the_country_in_its_row(tmp_path):
+    """A French number that nobody has washed would be clean, because a Belgian one of the same digits is."""
+    reading = read(tmp_path, b"phone;pays;status\n0470123456;BE;clean\n0612345678;FR;listed\n")
+
+    assert ([*reading.bitmap()], [*reading.removals()]) == ([32470123456], [33612345678])
+
+
+def test_of_two_columns_with_results_none_is_guessed(tmp_path):
+    """Somebody whom one of them calls opposed would be called, because the other one says clean."""
+    content = b"phone;status;result\n0612345678;clean;clean\n0611111111;clean;listed\n"
+    with pytest.raises(BadList, match="several columns may hold the result"):
+        read(tmp_path, content)
+    reading = read(tmp_path, content, columns={"status": "result"})
+    assert ([*reading.bitmap()], [*reading.removals()]) == ([33612345678], [33611111111])
+
+
+@pytest.mark.parametrize(
+    "rows", ["0612345678;0611111111;listed", "0612345678;;clean\n" * 60 + "0622222222;0611111111;listed"]
+)
+def test_an_answer_about_two_numbers_is_not_read_as_about_one(tmp_path, rows):
+    """The second number would stay clean until its older answer ends, although the person opposed."""
+    with pytest.raises(BadList, match="--column"):
+        read(tmp_path, f"phone;mobile;status\n0655555555;;clean\n{rows}\n".encode())
+
+
+def test_an_answer_within_a_cell_is_not_lost(tmp_path):
+    """Somebody whom the registry found opposed would stay clean until the older answer ends."""
+    content = b'phone;status;note\n0612345678;clean;"A\n0611111111;listed;B\n0622222222;clean;C"\n'
+    with pytest.raises(BadList, match=r"line 2: .*a cell holds other rows"):
+        read(tmp_path, content)
+
+
 def test_an_operator_may_say_which_status_is_clean(tmp_path):
     """A wash of a service with codes of its own could not be used."""
     content = b"phone,code\n0612345678,C\n0611111111,D\n0622222222,W\n0633333333,\n"
