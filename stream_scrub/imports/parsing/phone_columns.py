@@ -9,8 +9,12 @@ from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList
 from stream_scrub.numbering import normalise, region_named
 
-_PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
-_FAX = re.compile("fax|t[ée]l[ée]cop")
+_PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
+# Of a telephone too, but not its number. A day may pass for a number: 20261101 is one of Wuppertal.
+_ELSE = re.compile(
+    r"fax|t[ée]l[ée]cop|(?:\b|_)(?:date|datum|fecha|since|seit|depuis)(?:\b|_)|(?:\b|_)(?:at|on|am|le|id)$"
+)
+_DAY = re.compile(r"^(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:[T ].*)?$")
 COUNTRY = re.compile(r"countr|\bpays|\bland|\bpais|\bpaís|paese|nazione|\biso\b")
 _ROWS = 200  # of a mebibyte at most
 _CHOOSE = "choose one with --column"
@@ -31,7 +35,7 @@ def unread_phones(titles: Sequence[str], body: Rows, taken: Collection[int], reg
         place
         for place in holding_numbers(body, len(names), region)
         if place not in taken
-        and not _FAX.search(names[place])
+        and not _ELSE.search(names[place])
         and (_PHONE.search(names[place]) or _are_spelt(_filled(body, place), region))
     ]
 
@@ -46,11 +50,11 @@ def all_read(
     others = [
         place
         for place, name in enumerate(titles)
-        if place not in phones and _PHONE.search(name) and not _FAX.search(name)
+        if place not in phones and _PHONE.search(name) and not _ELSE.search(name)
     ]
     while some := list(islice(rows, _ROWS)):
         for place in [*others]:
-            cells = [row.cell(place) for row in some]
+            cells = [_DAY.sub("", row.cell(place).strip()) for row in some]
             _, valid = numbers_of(cells, region)
             if sum(any(map(str.isdecimal, cell)) for cell in cells) > _ROWS / 2 and not valid.any():
                 others.remove(place)  # of moments, or of something else that takes long to be read
@@ -108,7 +112,7 @@ def _filled(rows: Rows, place: int) -> list[str]:
 
 
 def _holds_numbers(cells: Sequence[str], region: str) -> bool:
-    valid = sum(normalise(cell, region) is not None for cell in cells)
+    valid = sum(not _DAY.match(cell) and normalise(cell, region) is not None for cell in cells)
     return valid > 0 and valid * 2 >= len(cells)
 
 

@@ -200,6 +200,22 @@ def test_a_file_that_is_no_list_says_what_to_change(tmp_path, content, column, t
     assert "061" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("region", "head", "cell"),
+    [
+        ("DE", "Telefon;Telefon seit", "20261101"),
+        ("DE", "Telefon;phone_opt_out", "2026-11-01"),
+        ("IT", "Telefon;Handy", "01.11.2026 10:11:12"),
+        ("AT", "Telefon;phone_id", "48213377"),
+        ("GB", "Telefon;cancelled_at", "1764500000"),
+        ("GB", "Telefon;cancelled", "1764500000"),
+    ],
+)
+def test_a_day_or_an_id_beside_a_number_is_no_second_number(tmp_path, region, head, cell):
+    """A nightly list would be refused in each country where such digits are a valid number."""
+    assert taken_by(read(tmp_path, f"{head}\n+33612345678;{cell}\n".encode(), region=region)) == {ONE}
+
+
 def test_a_locked_zip_is_refused(tmp_path):
     """An operator would be left with a traceback."""
     content = bytearray(zipped(("a", LINES)))
