@@ -73,7 +73,7 @@ def publish(
 ) -> None:
     """One delta that adds these numbers, of now: of a list, or of `requests`."""
     now = datetime.now(UTC)
-    held = replay_to_end(Reader(log), Deadline.after(5)).registers
+    held = replay_to_end(Reader(log), Deadline.after(60)).registers
     base = held.get(register) or Register.empty(register, kind, now)
     change = deltas.adding(base.numbers, BitMap64(numbers))
     if requests:
