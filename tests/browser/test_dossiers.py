@@ -24,7 +24,7 @@ def test_an_officer_gets_a_dossier(rules, browser, tmp_path, name, size, scheme,
         context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=script)
         stack.callback(context.close)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         faults: list[str] = []
         addresses: list[str] = []
         page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
@@ -53,7 +53,7 @@ def test_an_officer_gets_a_dossier(rules, browser, tmp_path, name, size, scheme,
         page.get_by_role("button", name="Make the dossier").click()
         ready = page.get_by_role("heading", name="The dossier of 2026-11-12 to 2026-11-14 is ready")
         if not script:
-            server.until(lambda: any(line["event"] == "dossier ended" for line in server.lines()), 30)
+            server.until(lambda: any(line["event"] == "dossier ended" for line in server.lines()))
             if look := page.get_by_role("link", name="Look again").all():
                 look[0].click()
         ready.wait_for()

@@ -44,7 +44,7 @@ def test_a_marketer_scrubs_her_file(marketer, browser, tmp_path, name, size, sch
         )
         stack.callback(context.close)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(120_000)
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)

@@ -108,7 +108,7 @@ def shown(rules, tmp_path_factory):
         server = start(log, http__watch=watch, worker__state_dir=str(state), http__tokens=str(file))
         server.client.cookies.set(COOKIE, token)
         server.until(lambda: "worker-0" in server.client.get("/").text)
-        server.until(lambda: "tps-2026-11-26.csv" in server.client.get("/").text, 20)
+        server.until(lambda: "tps-2026-11-26.csv" in server.client.get("/").text)
         yield server
 
 
@@ -135,7 +135,7 @@ def looking(browser, faults):
             for cookie in server.client.cookies.jar:  # who has signed in
                 context.add_cookies([{"name": cookie.name, "value": cookie.value or "", "url": server.url}])
             page = context.new_page()
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(120_000)
             page.on("filechooser", lambda _: None)  # from the start: what opens before that is told is lost
             page.on(
                 "request", lambda request: None if request.url.startswith(own) else faults.append(request.url)

@@ -14,6 +14,5 @@ def test_hostile_files_leads_requests_and_connections_harm_themselves_alone(kafk
     """One producer, dialler, list or neighbour would stop everybody's opt-outs, or read who is called."""
     done = Abuse(stages(kafka.bootstrap, partitions=2), 12, everything=False).run()
 
-    assert done.leads > 100 and done.requests > 50 and done.files > 8 and done.knocks > 50
-    assert len(done.optouts) >= 5
+    assert done.is_enough
     record_property("abuse", json.dumps(figures(done)))

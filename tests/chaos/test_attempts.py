@@ -42,7 +42,7 @@ class Dialler:
         self._producer.produce(self._topic, json.dumps(said).encode(), b"%d" % number)
 
     def flush(self):
-        assert not self._producer.flush(20)
+        assert not self._producer.flush(60)
 
 
 @pytest.mark.slow
@@ -51,6 +51,7 @@ def test_the_fourth_attempt_in_thirty_days_makes_a_number_rest_through_kills(kaf
     stage = stages(kafka.bootstrap, partitions=3)
     dialler, rng = Dialler(stage), random.Random(5)
     now = datetime.now(UTC)
+    later = now + timedelta(hours=1)  # what ends before may end while the test runs
     numbers = range(33612000000, 33612000120)
     attempts = []
     for number in numbers:
@@ -76,12 +77,13 @@ def test_the_fourth_attempt_in_thirty_days_makes_a_number_rest_through_kills(kaf
         if len(moments) >= 4:
             day = moments[3][0].astimezone(PARIS).date() + timedelta(days=30)
             end = datetime(day.year, day.month, day.day, tzinfo=PARIS)
-            if end > now:
+            if end > later:
                 wanted[number] = int(end.timestamp())
     assert 10 < len(wanted) < 110
     with publisher:
         wait_until(lambda: rested(publisher).keys() >= wanted.keys(), every=0.5)
-        assert rested(publisher) == wanted
+        found = rested(publisher)
+        assert {number: end for number, end in found.items() if end > later.timestamp()} == wanted
         assert publisher.stop()[0] == 0
 
 
@@ -137,7 +139,7 @@ def test_no_fifth_call_is_allowed_and_none_of_the_first_four_is_blocked(kafka, s
         assert recall.stop()[0] == 0 and worker.stop()[0] == 0
     assert set(called.values()) == {4}
     longest = max(rested(publisher, "rested@acme").values())
-    assert rested(publisher, "rested@acme")[numbers[0]] == longest > time.time() + 59 * 86_400
+    assert rested(publisher, "rested@acme")[numbers[0]] == longest > time.time() + 58 * 86_400
 
 
 VICIDIAL = """\
@@ -170,7 +172,7 @@ def test_calls_are_reported_by_a_client_and_by_the_logs_of_diallers(kafka, stage
     with (
         PublisherProcess(stage, None) as publisher,
         ServerProcess(stage, f"127.0.0.1:{port}", "s1", http__tokens=file) as server,
-        Client(server.url, token, deadline_s=10) as dialler,
+        Client(server.url, token, deadline_s=60) as dialler,
     ):
         wait_until(lambda: publisher.ready() and server.ready())
         for _ in range(2):

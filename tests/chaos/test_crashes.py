@@ -140,10 +140,10 @@ def test_a_paused_worker_wakes_as_a_zombie(kafka, stages):
     sleepers = stage.worker("w1").start(), stage.worker("w2", extension=False).start()
     wait_until(lambda: all(each.logged("partitions assigned") for each in sleepers))
     with under_load(stage, kafka.bootstrap):
-        for sleeper, nap in zip(sleepers, (9, 8), strict=True):
-            before = assigned(sleeper)
+        for sleeper, other in (sleepers, sleepers[::-1]):
+            before, taken = assigned(sleeper), assigned(other)
             sleeper.send(signal.SIGSTOP)
-            time.sleep(nap)
+            wait_until(lambda w=other, taken=taken: assigned(w) > taken)
             out = ends(kafka.bootstrap, stage.outputs)
             sleeper.send(signal.SIGCONT)
             wait_until(lambda out=out: ends(kafka.bootstrap, stage.outputs) > out + PER_S)
@@ -167,7 +167,7 @@ def test_workers_come_and_go_under_load(kafka, stages):
                 wait_until(lambda w=worker, before=before: assigned(w) > before)
             for worker in workers[1:]:
                 code, took = worker.stop()
-                assert (code, took < 30) == (0, True)
+                assert (code, took < 60) == (0, True)  # a pod's grace, in the manifests
     assert workers[0].alive
 
 

@@ -138,7 +138,7 @@ def test_a_recall_or_a_publisher_that_does_nothing_fails_the_drill(stage):
     with PublisherProcess(stage, None) as publisher, stage.worker("w1") as worker, gateway() as (url, pushed):
         wait_until(publisher.ready)
         wait_until(lambda: worker.logged("partitions assigned"))
-        code, stations = drill(stage, publisher, [worker], "--within", "20", "--push", url)
+        code, stations = drill(stage, publisher, [worker], "--within", "40", "--push", url)
         assert code == 1
         missed = [name for name, each in stations.items() if not each["in_time"]]
         assert missed == ["number recalled"] and "no recall" in stations["number recalled"]["why"]
@@ -151,7 +151,7 @@ def test_a_recall_or_a_publisher_that_does_nothing_fails_the_drill(stage):
             code == 1 and not stations["log sealed"]["in_time"] and not stations["opt-out lifted"]["in_time"]
         )
 
-        code, stations = drill(stage, publisher, [worker], "--region", "GB", "--within", "20")
+        code, stations = drill(stage, publisher, [worker], "--region", "GB", "--within", "40")
         assert code == 1 and list(stations) == ["lead allowed before"]
         assert "blocked as stale-register" in stations["lead allowed before"]["why"]
 
@@ -171,7 +171,7 @@ def test_a_system_that_was_not_told_fails_the_drill(stage):
         wait_until(publisher.ready)
         wait_until(lambda: recall.logged("partitions restored") and fanout.logged("fan-out started"))
         wait_until(lambda: worker.logged("partitions assigned"))
-        code, stations = drill(stage, publisher, [worker], "--within", "20", **env)
+        code, stations = drill(stage, publisher, [worker], "--within", "40", **env)
     missed = {name: each["why"] for name, each in stations.items() if not each["in_time"]}
     assert code == 1 and missed == {"receipt of silent": "no receipt came"}
     assert "receipt of files" in stations and "receipt of of-a-list" not in stations

@@ -158,9 +158,9 @@ def test_a_target_that_is_away_delays_no_other_and_shows_itself(kafka, stages, t
                     == 25
                 ),
             )
-            page = seen.metrics()
-            assert page.sum("stream_scrub_fanout_oldest_open_seconds", fanout="down") > 0
-            assert page.sum("stream_scrub_fanout_tries_failed_total", fanout="down", cause="away") >= 3
+            failed = "stream_scrub_fanout_tries_failed_total"
+            wait_until(lambda: seen.metrics().sum(failed, fanout="down", cause="away") >= 3)
+            assert seen.metrics().sum("stream_scrub_fanout_oldest_open_seconds", fanout="down") > 0
             wait_until(lambda: [each["cause"] for each in seen.degraded()] == ["target"])
             assert seen.status("/readyz") == 200
             assert fanout.stop()[0] == 0

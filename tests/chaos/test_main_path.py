@@ -16,6 +16,7 @@ from tests.support.running.worker import WAIT_S, run, run_json, wait_until
 
 pytestmark = pytest.mark.chaos
 
+GRACE_S = 60  # of a pod, in the manifests
 PROSPECTS = 200_000
 LISTED = 200_000
 
@@ -44,7 +45,7 @@ def test_prospects_come_out_once_in_order_with_the_right_verdict(kafka, stages):
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= PROSPECTS, every=1)
         codes = [one.stop(), two.stop()]
     assert [code for code, _ in codes] == [0, 0]
-    assert max(took for _, took in codes) < 30, "SIGTERM ends within seconds"
+    assert max(took for _, took in codes) < GRACE_S
     expected = expected_by(opposed, set(callable_ + numbers[:10_000]), true_number)
     found = compare(kafka.bootstrap, stage.topics["prospects"], *stage.outputs, expected)
     assert not found.wrong, (found.wrong, found.first)
@@ -52,6 +53,7 @@ def test_prospects_come_out_once_in_order_with_the_right_verdict(kafka, stages):
     print(f"\n{PROSPECTS} prospects by two workers in {took:.1f} s with their start: {dict(found.verdicts)}")
 
 
+@pytest.mark.alone
 def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages):
     """A person who opts out must not be called a minute later because a worker still judges by the old list."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -105,6 +107,7 @@ def test_each_transaction_carries_one_position(kafka, stages):
     load = Load(kafka.bootstrap, stage.topics["prospects"], numbers, 5_000)
     with stage.worker("w1", worker__batch_records=500):
         load.start()
+        wait_until(lambda: count(kafka.bootstrap, stage.outputs) > 0)
         for part in range(5):
             stage.load("internal", numbers[100 + part * 10 : 110 + part * 10], "--adds")
         sent = load.finish()
@@ -136,7 +139,7 @@ def test_several_processes_share_the_work_and_end_together(kafka, stages):
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) >= 50_000, every=1)
         wait_until(lambda: worker.logged("partitions assigned", worker="w-1"))
         code, took = worker.stop()
-    assert (code, took < 10) == (0, True)
+    assert (code, took < GRACE_S) == (0, True)
     assert worker.logged("stopped", worker="w-0") and worker.logged("stopped", worker="w-1")
     found = compare(
         kafka.bootstrap,

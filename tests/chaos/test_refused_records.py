@@ -113,7 +113,7 @@ def test_records_that_an_output_refuses_come_out_blocked_and_all_others_as_usual
             assert stamp["cause"] == "INVALID_TIMESTAMP"
             assert message.key() == b"k%d" % (at % 7)
             assert stamp["timestamp"] == now * 1000
-        assert abs(message.timestamp()[1] / 1000 - time.time()) < 120
+        assert abs(message.timestamp()[1] / 1000 - time.time()) < 3600
     said = worker.log_file.read_text()
     assert not any(str(number)[2:] in said for number in FREE), "of no record but where it is"
 

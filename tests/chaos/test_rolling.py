@@ -58,7 +58,7 @@ def test_a_rolling_restart_under_load(kafka, stages):
         before, assigned = moves(workers), times(worker, "partitions assigned")
         begun = time.time()
         code, took_s = worker.stop()
-        assert (code, took_s < 30) == (0, True)
+        assert (code, took_s < 60) == (0, True)  # a pod's grace, in the manifests
         worker.start()
         wait_until(lambda w=worker, n=assigned: times(w, "partitions assigned") > n)
         time.sleep(2)  # the others have given some away
@@ -122,10 +122,12 @@ def is_open(bootstrap, stage) -> bool:
 def hangs_in_a_transaction(worker, bootstrap, stage) -> None:
     """Stop it (SIGSTOP) in the middle of one."""
     wait_until(lambda: worker.logged("partitions assigned"))
-    for _ in range(200):
-        time.sleep(0.02)
+
+    def is_caught() -> bool:
         worker.send(signal.SIGSTOP)
         if is_open(bootstrap, stage):
-            return
+            return True
         worker.send(signal.SIGCONT)
-    raise AssertionError("it was never caught in a transaction")
+        return False
+
+    wait_until(is_caught, every=0.02)

@@ -34,8 +34,8 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
         PublisherProcess(stage, folder) as publisher,
         ServerProcess(stage, f"127.0.0.1:{ports[0]}", "s1", http__tokens=file, lists__folder=folder) as one,
         ServerProcess(stage, f"127.0.0.1:{ports[1]}", "s2", http__tokens=file, http__processes=2) as other,
-        Client(one.url, token, deadline_s=10) as dialler,
-        Client(other.url, token, deadline_s=10) as second,
+        Client(one.url, token, deadline_s=60) as dialler,
+        Client(other.url, token, deadline_s=60) as second,
     ):
         wait_until(lambda: publisher.ready() and one.ready() and other.ready())
         waits = []
@@ -44,7 +44,8 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
             assert isinstance(dialler.opt_out(number, source="dialler-7"), Accepted)
             waits.append(wait_until(lambda n=number: not dialler.check(n).allowed, every=0.005))
             wait_until(lambda n=number: not second.check(n).allowed, every=0.005)
-        assert sorted(waits)[len(waits) // 2] < 1.0, waits
+        # Whoever looked every few seconds would be later. How late it is, bench/under_load/opt_outs.py measures.
+        assert sorted(waits)[len(waits) // 2] < 5.0, waits
         headers = {"Authorization": f"Bearer {token}"}
         for number in people:  # each on a connection of its own, and so by either process
             answer = httpx.post(f"{other.url}/v1/check", json={"number": number}, headers=headers, timeout=60)
@@ -60,7 +61,7 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
             f"{one.url}/v1/history",
             json={"number": str(people[0])},
             headers=headers,
-            timeout=30,
+            timeout=60,
         ).json()
         assert [event["register"] for event in told["events"]] == ["consent", "internal"]
         assert told["events"][-1]["requests"][0]["request"]["source"] == "dialler-7"
@@ -68,7 +69,7 @@ def test_an_opt_out_that_is_posted_counts_at_once(kafka, stages, tmp_path):
         said = one.log_file.read_text() + other.log_file.read_text()
         assert [n for n in people if str(n)[2:] in said] == []
         code, took_s = other.stop()
-        assert code == 0 and took_s < 30
+        assert code == 0 and took_s < 60  # a pod's grace, in the manifests
 
 
 def _import_on_the_page(server: ServerProcess, token: str) -> None:

@@ -36,7 +36,7 @@ def limit_producers(bootstrap, client_id, bytes_per_s):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -82,7 +82,7 @@ def test_a_log_comes_through_a_slow_link(proxy, topic):
     produce(proxy.behind, log, ((b"part", os.urandom(50_000)) for _ in range(24)))
     proxy.throttle(LOG_BYTES_PER_S)
     reader = KafkaLogReader(properties_of(Role.LOG_READER, proxy.bootstrap), log)
-    read, at_end, deadline = 0, False, Deadline.after(60)
+    read, at_end, deadline = 0, False, Deadline.after(240)
     while not at_end and not deadline.passed:
         with suppress(Unavailable):  # as a follower does, which asks again
             records, at_end = reader.read(0.2)

@@ -18,7 +18,7 @@ from tests.support.oracles import mutated_prospects
 from tests.support.running.clients import properties
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import wait_until
+from tests.support.running.worker import WAIT_S, wait_until
 
 native = pytest.importorskip("stream_scrub_native")
 RECORDS = int(os.environ.get("STREAM_SCRUB_TEST_RECORDS", examples(30_000)))
@@ -129,7 +129,9 @@ def test_the_same_bytes_come_out_by_the_extension_and_without_it(kafka, stages, 
     for stage, transport in ((bulk, "python" if mode is EVENTS else "bulk"), (plain, "python")):
         with stage.worker(transport, extension=stage is bulk) as worker:
             # The ends are cheap to get, and count the transactions' markers too.
-            wait_until(lambda stage=stage: ends(kafka.bootstrap, stage.outputs) >= total, 120 + total // 1000)
+            wait_until(
+                lambda stage=stage: ends(kafka.bootstrap, stage.outputs) >= total, WAIT_S + total // 1000
+            )
             wait_until(lambda stage=stage: count(kafka.bootstrap, stage.outputs) == total)
             assert worker.stop()[0] == 0
             assert worker.logged("started", transport=transport)

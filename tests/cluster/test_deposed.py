@@ -35,7 +35,7 @@ def coordinators(cluster, group: str) -> set[int]:
     consumer.close()
     worker = id_of_worker(group, WORKER)
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": worker})
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     return {
         cluster.coordinator(group, "__consumer_offsets"),
         cluster.coordinator(worker, "__transaction_state"),
@@ -78,7 +78,7 @@ class Scene:
             value = prospect(self.sent, f"+{number}")
             producer.produce(self.stage.topics["prospects"], value, partition=self.sent % 2)
             self.sent += 1
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
 
     def verdicts(self) -> list[str]:
         """Where each lead came out."""

@@ -42,7 +42,7 @@ def name_for(cluster) -> str:
     committed_soon(consumer, [TopicPartition("first", 0)], "asking for the first group", Deadline.after(60))
     consumer.close()
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": "first"})
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     cluster.kafka.settle()
     for at in range(10_000):
         suffix = f"u{time.time_ns() % 10**6}x{at}"
@@ -82,15 +82,15 @@ class Lossy:
 
     def abort_something(self) -> None:
         """Have the log grow by two offsets that no reader sees."""
-        self.open_transaction().abort_transaction(20)
+        self.open_transaction().abort_transaction(60)
 
     def open_transaction(self) -> Producer:
         """One of nobody's, on the log."""
         producer = Producer(self.tests)
-        producer.init_transactions(20)
+        producer.init_transactions(60)
         producer.begin_transaction()
         producer.produce(self.log, b"x", b"x", 0)
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
         return producer
 
     def lose(self) -> None:
@@ -139,7 +139,7 @@ class Scene(Lossy):
             value = prospect(self.sent, f"+{number}")
             producer.produce(self.stage.topics["prospects"], value, partition=self.sent % 2)
             self.sent += 1
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
         wait_until(lambda: len(self._out()) == self.sent, every=0.5)
         return {role for id_, role in self._out().items() if id_ >= first}
 
@@ -155,7 +155,7 @@ class Scene(Lossy):
         for number in numbers:
             asked = {"request": "opt-out", "number": f"+{number}", "id": f"o{number}"}
             producer.produce(self.stage.topics["requests"], json.dumps(asked).encode(), str(number).encode())
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
 
     def is_sound(self) -> bool:
         return run_json(["lists", "verify"], self.stage.env)["sound"]
@@ -228,8 +228,8 @@ def test_a_marker_that_was_lost_leaves_a_transaction_open_that_no_coordinator_kn
     producer = scene.open_transaction()
     assert left_open(scene.place) == [], "a client left it open"
     scene.starve()
-    producer.abort_transaction(30)
-    Producer(scene.tests).init_transactions(30)  # it waits until the marker is acknowledged
+    producer.abort_transaction(60)
+    Producer(scene.tests).init_transactions(60)  # it waits until the marker is acknowledged
     scene.lose()
     # One broker may name the new leader before another does.
     wait_until(lambda: left_open(scene.place) == [f"{scene.log}-0"], every=0.5)
@@ -243,7 +243,7 @@ def test_a_delta_does_not_follow_on_a_record_that_was_replaced(cluster):
     def writer(register) -> KafkaLogWriter:
         reading = properties_of(Role.LOG_READER, log.place)
         return KafkaLogWriter(
-            publisher_of(log.place, log.log, register), reading, log.log, Deadline.after(20)
+            publisher_of(log.place, log.log, register), reading, log.log, Deadline.after(120)
         )
 
     def delta(register, seq):

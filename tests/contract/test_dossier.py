@@ -15,7 +15,7 @@ from stream_scrub.config import load
 from stream_scrub.ops import logs
 from stream_scrub.queries import find_emitted, kept_places
 from tests.kafka.node import free_ports
-from tests.support.running.outcome import count, ends
+from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import day_in_france, french_mobiles, produce, prospect, spell
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
@@ -40,6 +40,9 @@ def stage(_module_kafka, tmp_path_factory) -> Iterator[Stage]:
         wait_until(lambda: ends(made.bootstrap, made.outputs) >= total)
         wait_until(lambda: count(made.bootstrap, made.outputs) >= total)
         assert worker.stop()[0] == 0
+    made.day = day_in_france(
+        json.loads(next(read_all(made.bootstrap, made.topics["allowed"])).value())["scrub"]
+    )
     made.load("internal", [NUMBER, *OTHERS[:20]], "--allow-change")
     for numbers in (OTHERS, [NUMBER, *OTHERS]):
         made.load("consent@acme", numbers, "--allow-change")
@@ -62,7 +65,7 @@ def told(stage: Stage) -> None:
     admin = AdminClient({"bootstrap.servers": stage.bootstrap})
     for made in admin.create_topics([NewTopic(stage.topics["receipts"], 2)]).values():
         made.result()
-    now = datetime.now(UTC).isoformat()
+    now = stage.told_at = datetime.now(UTC).isoformat()
     producer = Producer({"bootstrap.servers": stage.bootstrap})
 
     def put(role: str, of: int, **record: object) -> None:
@@ -95,18 +98,14 @@ def told(stage: Stage) -> None:
     for at in range(RECEIPTS):
         for number in (NUMBER, OTHERS[at]):
             put("receipts", number, target="vicidial", event="opted-out", id=str(at), number=f"+{number}", since=now, at=now, outcome="confirmed")  # fmt: skip
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
 
-def today() -> str:
-    return day_in_france({"at": datetime.now(UTC).isoformat()})
-
-
-def had_hours(verdicts: list[dict]) -> bool:
-    """Whether French law left an hour of today to call: not on a Sunday, nor in the evening."""
+def had_hours(verdicts: list[dict], day: str) -> bool:
+    """Whether French law left an hour of that day to call: not on a Sunday, nor in the evening."""
     stamp = next(each["explanation"]["stamp"] for each in verdicts if each["verdict"] == "allowed")
     windows = [each.split("/") for each in stamp["call"]["windows"]]
-    return any(day_in_france({"at": opens}) == today() and stamp["at"] < closes for opens, closes in windows)
+    return any(day_in_france({"at": opens}) == day and stamp["at"] < closes for opens, closes in windows)
 
 
 def need_nobody_else(text: str) -> None:
@@ -118,8 +117,8 @@ def need_nobody_else(text: str) -> None:
 def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_path):
     """A complaint would be answered with gaps, or an access request with somebody else's data."""
     file = tmp_path / "dossier.html"
-    yesterday = str(datetime.fromisoformat(today()).date() - timedelta(days=1))
-    asked = ["dossier", spell(NUMBER, 0), "--from", yesterday, "--to", today(), "--out", str(file)]
+    yesterday = str(datetime.fromisoformat(stage.day).date() - timedelta(days=1))
+    asked = ["dossier", spell(NUMBER, 0), "--from", yesterday, "--to", stage.day, "--out", str(file)]
 
     found = run_json(asked, stage.env)
 
@@ -130,7 +129,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert len(found["attempts"]) == ATTEMPTS and sum(each["refused"] for each in found["attempts"]) == 7
     assert len(found["recalls"]) == NOTICES and len(found["deliveries"]) == RECEIPTS
     assert not any(each["covered"] for each in found["attempts"]), "the number had been recalled"
-    assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"]) else "no")
+    assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
     assert "recalled" in found["days"][-1]["reason"]
     assert len(found["answer"]) == 2 and found["log"]["position"] > 0
     by_index = run_json([*asked[:-2], "--index", str(tmp_path / "index")], stage.env)
@@ -149,7 +148,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
 @pytest.mark.slow
 def test_the_files_of_an_index_give_what_the_outputs_give(stage, tmp_path, monkeypatch):
     """An authority would be told that a person was never called, for a transaction's marker at the edge of a file."""
-    log, day = logs.configure("error", "json"), datetime.fromisoformat(today()).date()
+    log, day = logs.configure("error", "json"), datetime.fromisoformat(stage.day).date()
 
     def found(index: str) -> find_emitted.EmittedBetween:
         settings = load(environ={**stage.env, "STREAM_SCRUB_FILES__INDEX_DIR": index})
@@ -165,7 +164,7 @@ def test_the_files_of_an_index_give_what_the_outputs_give(stage, tmp_path, monke
 @pytest.mark.slow
 def test_the_server_gives_the_same_dossier(stage):
     """An officer without a terminal would hand out another dossier than one with it."""
-    question = {"number": spell(NUMBER, 0), "from": today()}
+    question = {"number": spell(NUMBER, 0), "from": stage.day}
     with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server, httpx.Client(timeout=60) as officer:
         wait_until(server.ready)
         begun = officer.post(f"{server.url}/dossiers", data=question, headers={"Origin": server.url})
@@ -175,7 +174,7 @@ def test_the_server_gives_the_same_dossier(stage):
         found, page = (officer.get(f"{path}/dossier.{kind}") for kind in ("json", "html"))
         assert server.stop()[0] == 0
     assert state["stage"] == "done", state["why"]
-    said = run_json(["dossier", spell(NUMBER, 0), "--from", today()], stage.env)
+    said = run_json(["dossier", spell(NUMBER, 0), "--from", stage.day], stage.env)
     assert {**found.json(), "made_at": ""} == {**said, "made_at": ""}
     assert json.loads(DATA.search(page.text)[1]) == found.json()
     assert str(NUMBER)[2:] not in (stage.folder / "server.log").read_text()
@@ -183,7 +182,7 @@ def test_the_server_gives_the_same_dossier(stage):
 
 def test_a_dossier_can_be_for_one_campaign(stage):
     """A caller who is asked about one campaign would hand out those of its other clients."""
-    found = run_json(["dossier", f"+{NUMBER}", "--from", today(), "--campaign", "Zeta"], stage.env)
+    found = run_json(["dossier", f"+{NUMBER}", "--from", stage.day, "--campaign", "Zeta"], stage.env)
 
     assert len(found["verdicts"]) == SHARED and found["attempts"] == []
     assert {tuple(each["explanation"]["facts"]["campaigns"]) for each in found["verdicts"]} == {("zeta",)}
@@ -191,7 +190,7 @@ def test_a_dossier_can_be_for_one_campaign(stage):
 
 def test_a_number_that_nobody_knows_has_a_dossier_that_says_so(stage):
     """Somebody who was never called through this system would get an error for an answer."""
-    found = run_json(["dossier", "+33698765432", "--from", today()], stage.env)
+    found = run_json(["dossier", "+33698765432", "--from", stage.day], stage.env)
 
     assert found["verdicts"] == found["changes"] == found["attempts"] == []
     assert found["days"][0]["released"] is False
@@ -215,7 +214,7 @@ def test_a_wrong_question_says_what_to_write(stage, wrong, word):
 
 def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     """A monthly report would be made by hand from millions of records, or not at all."""
-    month = f"{datetime.now(UTC):%Y-%m}"
+    month, of_recalls = stage.day[:7], stage.told_at[:7]  # these are dated in UTC
     found = run_json(["report", "--month", month], stage.env)
 
     assert found["prospects_allowed"] + found["prospects_blocked"] == 2 * LEADS + SHARED
@@ -223,7 +222,8 @@ def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     opposed = [each for each in found["verdicts"] if each["reason"] == "opposed"]
     assert allowed >= found["prospects_allowed"] and opposed[0]["registers"] == ["internal"]
     assert {each["country"] for each in found["verdicts"]} == {"FR"}
-    assert [(each["reason"], each["count"]) for each in found["recalls"]] == [("opposed", 2 * NOTICES)]
+    recalls = run_json(["report", "--month", of_recalls], stage.env)["recalls"]
+    assert [(each["reason"], each["count"]) for each in recalls] == [("opposed", 2 * NOTICES)]
     need_nobody_else(msgspec.json.encode(found).decode())
     said = run(["report", "--month", month], stage.env)
     assert said.returncode == 0 and "opposed" in said.stdout

@@ -33,7 +33,7 @@ def written(broker, topic: str, count: int, size: int = 10) -> None:
     made = producer(broker)
     for number in range(count):
         made.produce(topic, b"x" * size, key=str(number).encode(), headers=[("h", b"1"), ("none", None)])
-    assert made.flush(10) == 0
+    assert made.flush(60) == 0
 
 
 def test_records_come_back_as_they_were_sent_in_the_partitions_asked_for(broker):
@@ -83,7 +83,7 @@ def test_injected_errors_and_disconnects_reach_the_client(broker):
     broker.push_errors(Api.INIT_PRODUCER_ID, [DISCONNECT, 53])
 
     with pytest.raises(KafkaException) as raised:
-        made.init_transactions(5)
+        made.init_transactions(60)
 
     broker.clear_errors(Api.INIT_PRODUCER_ID)
     assert raised.value.args[0].code() == 53
@@ -121,18 +121,18 @@ def test_its_limits_are_those_that_its_text_tells(broker):
     broker.create_topic("limits", 1)
     reader = consumer(broker, **{"group.id": "limits", "isolation.level": "read_committed"})
     old, new = (producer(broker, **{"transactional.id": "same"}) for _ in range(2))
-    old.init_transactions(5)
+    old.init_transactions(60)
     old.begin_transaction()
     old.produce("limits", b"aborted")
-    old.flush(5)
-    old.abort_transaction(5)
-    new.init_transactions(5)
+    old.flush(60)
+    old.abort_transaction(60)
+    new.init_transactions(60)
 
     old.begin_transaction()
     old.produce("limits", b"of a zombie")
     offsets = [TopicPartition("limits", 0, 1)]
-    old.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 5)
-    old.commit_transaction(5)  # a real broker has fenced it
+    old.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 60)
+    old.commit_transaction(60)  # a real broker has fenced it
 
     reader.assign([TopicPartition("limits", 0, 0)])
     values = []

@@ -14,11 +14,11 @@ def test_all_records_are_read_or_the_last_of_each_partition(kafka, topic):
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
     for at in range(6000):
         producer.produce(name, b"%d" % at, partition=at % 2)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     options = properties_of(Role.LOG_READER, kafka.bootstrap)
 
-    every = [int(each.value) for each in last_records(options, name, None, Deadline.after(20))]
-    last = [int(each.value) for each in last_records(options, name, 100, Deadline.after(20))]
+    every = [int(each.value) for each in last_records(options, name, None, Deadline.after(120))]
+    last = [int(each.value) for each in last_records(options, name, 100, Deadline.after(120))]
 
     assert sorted(every) == list(range(6000))
     assert sorted(last) == list(range(5900, 6000))

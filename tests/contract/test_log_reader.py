@@ -39,14 +39,14 @@ class OnKafka(Publisher):
     def put(self, *arguments, **more):
         """As Publisher's; what was committed can be read a moment later, when its markers are written."""
         made = super().put(*arguments, **more)
-        deadline = Deadline.after(20)
+        deadline = Deadline.after(120)
         while self.replay.index.position < made.position:
             assert not deadline.passed, "what was published cannot be read"
             self.catch_up()
         return made
 
     def restart(self, start="latest-full") -> None:
-        self.replay = begin(self._reader, Deadline.after(20), start=start, keep_ends=True)
+        self.replay = begin(self._reader, Deadline.after(120), start=start, keep_ends=True)
         self.catch_up()
 
 
@@ -57,27 +57,27 @@ def reader(bootstrap, topic):
 def writer(bootstrap, topic, register="list"):
     made = publisher_of(bootstrap, topic, register)
     reading = properties_of(Role.LOG_READER, bootstrap)
-    return KafkaLogWriter(made, reading, topic, Deadline.after(20))
+    return KafkaLogWriter(made, reading, topic, Deadline.after(120))
 
 
-def abort(bootstrap, topic, count=3, *, register="list", leave_open=False, timeout_ms=2000):
+def abort(bootstrap, topic, count=3, *, register="list", leave_open=False):
     """Records of a publisher that gave up, or that was killed and is not back yet."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
             "transactional.id": f"abort-{topic}",
-            "transaction.timeout.ms": timeout_ms,
+            "transaction.timeout.ms": 600_000,
         }
     )
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     producer.begin_transaction()
     for i in range(count):
         headers = wire.part_headers("adds", register, 99, i)
         producer.produce(topic, b"x", register.encode(), 0, headers=headers)
-    producer.flush(10)
+    producer.flush(60)
     if leave_open:
         return producer
-    producer.abort_transaction(10)
+    producer.abort_transaction(60)
     return None
 
 
@@ -88,8 +88,8 @@ def log(kafka, topic):
 
 def whole(log, start, **more):
     made = reader(*log)
-    replay = begin(made, Deadline.after(20), start=start, **more)
-    replay_to_end(made, Deadline.after(20), replay=replay)
+    replay = begin(made, Deadline.after(120), start=start, **more)
+    replay_to_end(made, Deadline.after(120), replay=replay)
     made.close()
     return replay
 
@@ -102,11 +102,11 @@ def test_a_log_made_anew_to_the_same_length_confirms_nothing(kafka, log):
         options_, log[1], identity=TopicIdentity(properties_of(Role.ADMIN, kafka.bootstrap))
     )
     OnKafka(*log).import_list("list", {33_612_000_001: 0})
-    replay = begin(followed, Deadline.after(20))
-    replay_to_end(followed, Deadline.after(20), replay=replay)
+    replay = begin(followed, Deadline.after(120))
+    replay_to_end(followed, Deadline.after(120), replay=replay)
 
     admin.delete_topics([log[1]])[log[1]].result()
-    deadline = Deadline.after(20)
+    deadline = Deadline.after(120)
     while not deadline.passed:  # the brokers forget the old one a moment later
         with suppress(KafkaException):
             admin.create_topics([NewTopic(log[1], 1, config=LONG)])[log[1]].result()
@@ -114,7 +114,7 @@ def test_a_log_made_anew_to_the_same_length_confirms_nothing(kafka, log):
     until_known(admin, log[1])
     OnKafka(*log).import_list("list", {33_612_000_002: 0})
     with pytest.raises(Corrupt, match="created again"):
-        _read_for(followed, 20)
+        _read_for(followed, 120)
     followed.close()
 
 
@@ -149,12 +149,12 @@ def test_bytes_that_a_network_damaged_are_fetched_again(log, proxy):
         proxy.damage(b'"format"', times=times)
         behind.seek(0)
         if times == 2:
-            found = replay_to_end(behind, Deadline.after(20))
+            found = replay_to_end(behind, Deadline.after(120))
             assert proxy.harmed == times
             assert set(found.registers["list"].numbers) == {33_612_000_001, 33_612_000_002}
         else:
             with pytest.raises(Corrupt, match="damaged"):
-                replay_to_end(behind, Deadline.after(20))
+                replay_to_end(behind, Deadline.after(120))
     behind.close()
 
 
@@ -176,7 +176,7 @@ def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
         )
         assert register.next_end.timestamp() == NOW + 4
     assert publisher.replay.known("list").span[0] > 0
-    found = last_seal(publisher._reader, Deadline.after(20))
+    found = last_seal(publisher._reader, Deadline.after(120))
     assert found.offset == replays[0].index.position
 
 
@@ -185,11 +185,11 @@ def test_an_open_transaction_is_after_the_end_and_the_end_is_not_known(log):
     publisher = OnKafka(*log)
     publisher.import_list("list", {1: 0})
     made = reader(*log)
-    replay = begin(made, Deadline.after(20))
-    replay_to_end(made, Deadline.after(20), replay=replay)
+    replay = begin(made, Deadline.after(120))
+    replay_to_end(made, Deadline.after(120), replay=replay)
     known_at = made.complete_at()
     assert known_at is not None
-    left = abort(*log, register="other", leave_open=True, timeout_ms=600_000)
+    left = abort(*log, register="other", leave_open=True)
     publisher.writer.publish(publisher_records(publisher, [1, 2]), after=publisher.replay.known("list").upto)
 
     assert set(whole(log, "latest-full").index.registers["list"].numbers) == {1}
@@ -202,8 +202,8 @@ def test_an_open_transaction_is_after_the_end_and_the_end_is_not_known(log):
             moments.add(made.complete_at())
     assert len(moments - {known_at}) <= 1, "at most once more: asked before the transaction began"
 
-    left.abort_transaction(10)
-    replay_to_end(made, Deadline.after(20), replay=replay)
+    left.abort_transaction(60)
+    replay_to_end(made, Deadline.after(120), replay=replay)
     assert set(replay.index.registers["list"].numbers) == {1, 2}
     assert made.complete_at() > max(moments)
     made.close()
@@ -225,7 +225,7 @@ def test_the_reader_goes_on_where_it_is_put(log):
     for position in reversed(positions):
         made.seek(position)
         records = []
-        deadline = Deadline.after(20)
+        deadline = Deadline.after(120)
         at_end = False
         while not at_end and not deadline.passed:
             some, at_end = made.read(0.5)
@@ -234,7 +234,7 @@ def test_the_reader_goes_on_where_it_is_put(log):
         assert records[0].offset == position
     base = publisher.base("list")
     head = SealHead(base.chain, len(base.numbers))
-    check_seals(made, {positions[-1]: head}, Deadline.after(20))
+    check_seals(made, {positions[-1]: head}, Deadline.after(120))
     other = head._replace(numbers=len(base.numbers) + 1)
     for place, said in (
         (positions[0], head),
@@ -243,7 +243,7 @@ def test_the_reader_goes_on_where_it_is_put(log):
         (positions[-1], other),
     ):
         with pytest.raises(ValueError, match=r"seal|position|size"):
-            check_seals(made, {place: said}, Deadline.after(20))
+            check_seals(made, {place: said}, Deadline.after(120))
 
 
 def test_a_snapshot_goes_on(log, tmp_path):
@@ -257,8 +257,8 @@ def test_a_snapshot_goes_on(log, tmp_path):
     publisher.remove("list", [2])
 
     made = reader(*log)
-    replay = SnapshotWriter(tmp_path, log[1]).begin(made, Deadline.after(20))
-    replay_to_end(made, Deadline.after(20), replay=replay)
+    replay = SnapshotWriter(tmp_path, log[1]).begin(made, Deadline.after(120))
+    replay_to_end(made, Deadline.after(120), replay=replay)
     held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
     assert held == {"list": {1}, "internal": {3}}
 
@@ -268,7 +268,7 @@ def test_offsets_that_are_gone_are_an_error_wherever_the_reader_is_put(log):
     made = reader(*log)
     made.seek(500)
     with pytest.raises(Corrupt):
-        replay_to_end(made, Deadline.after(20))
+        replay_to_end(made, Deadline.after(120))
 
 
 def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypatch):

@@ -31,11 +31,11 @@ def log(kafka, topic):
     return kafka.bootstrap, topic("log", config=LONG)
 
 
-def writer(log, register, wait_s=20.0, also=(), nbytes=0):
+def writer(log, register, wait_s=120.0, also=(), nbytes=0):
     bootstrap, topic = log
     made = publisher_of(bootstrap, topic, register, nbytes)
     reading = properties_of(Role.LOG_READER, bootstrap)
-    opened = KafkaLogWriter(made, reading, topic, Deadline.after(20), also)
+    opened = KafkaLogWriter(made, reading, topic, Deadline.after(120), also)
     opened.wait_for_others(Deadline.after(wait_s))
     return opened
 
@@ -74,10 +74,10 @@ def test_it_is_open_only_when_nothing_of_its_register_is_hidden(log):
     sequence number again, and every worker would find the log corrupt."""
     mine = writer(log, "internal")
     blocking = Producer({"bootstrap.servers": log[0], "transactional.id": f"slow-{log[1]}"})
-    blocking.init_transactions(20)
+    blocking.init_transactions(60)
     blocking.begin_transaction()
     blocking.produce(log[1], b"x", b"other", 0)
-    blocking.flush(10)
+    blocking.flush(60)
     mine.publish([record("internal", 1)], after=end(log))
     assert not list(read_all(*log)), "committed, and nobody sees it"
     with pytest.raises(Unavailable, match="still open"):
@@ -109,9 +109,9 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     requests = RequestsReader(made, properties_of(Role.ADMIN, bootstrap), asked)
     ask = Producer({"bootstrap.servers": bootstrap})
     ask.produce(asked, b"nonsense", b"k", partition=1, headers=[("trace", b"1")])
-    ask.flush(10)
+    ask.flush(60)
     mine = writer(log, "internal", also=[refused])
-    requests.begin(Deadline.after(20))
+    requests.begin(Deadline.after(120))
     deadline = time.monotonic() + 60
     got: list[Request] = []
     while not got and time.monotonic() < deadline:
@@ -147,7 +147,7 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
     ask = Producer({"bootstrap.servers": bootstrap})
     for _ in range(5):
         ask.produce(asked, b"x")
-    ask.flush(10)
+    ask.flush(60)
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": group})
     reader.commit(offsets=[TopicPartition(asked, 0, 1)], asynchronous=False)
     reader.close()
@@ -158,11 +158,11 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
     keeper = AdminClient(admin)
     (deleted,) = keeper.delete_records([TopicPartition(asked, 0, 3)]).values()
     deleted.result()
-    requests.begin(Deadline.after(20))
+    requests.begin(Deadline.after(120))
     assert requests.missed == 2 and requests.lag() == 2
     note = OwnerNote("somebody", 1, frozenset({"list"}))
     writer(log, "list").publish([], requests.extras(note, requests.skipped), after=end(log))
-    requests.begin(Deadline.after(20))
+    requests.begin(Deadline.after(120))
     assert requests.missed == 0 and requests.lag() == 2
     requests.close()
 
@@ -174,7 +174,7 @@ def test_a_topic_that_was_made_anew_is_known_by_who_read_the_old_one(log, topic)
     made = properties_of(Role.REQUESTS_READER, bootstrap, {"group.id": f"g-{log[1]}"})
     requests = RequestsReader(made, admin, topic("asked"))
     for known, anew in (("", False), (requests.topic_id(), False), ("of-the-old-one", True)):
-        requests.begin(Deadline.after(20), known)
+        requests.begin(Deadline.after(120), known)
         assert requests.recreated == anew and requests.skipped == ({0: 0} if anew else {})
     requests.close()
 
@@ -216,14 +216,14 @@ def test_a_delta_is_published_while_others_publish_theirs(log):
     read = mine.publish([record("internal", 1)], after=end(log))
     writer(log, "bloctel").publish([record("bloctel", 1)], after=read)
     slow = Producer({"bootstrap.servers": log[0], "transactional.id": f"slow-{log[1]}"})
-    slow.init_transactions(20)
+    slow.init_transactions(60)
     slow.begin_transaction()
     slow.produce(log[1], b"x", b"other", 0)
-    slow.flush(10)
+    slow.flush(60)
     started = time.monotonic()
     assert mine.publish([record("internal", 2)], after=read) > read
     print(f"\nread and published in {1000 * (time.monotonic() - started):.0f} ms")
-    slow.abort_transaction(10)
+    slow.abort_transaction(60)
 
 
 def test_nothing_is_published_where_the_log_lost_what_was_read_of_it(log):

@@ -125,12 +125,12 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
         for key, value, headers in hostile():
             producer.produce(settings.topics.prospects, value, key, headers=headers)
             sent += 1
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
         outputs = [settings.topics.allowed, settings.topics.blocked]
         wait_until(lambda: state.totals["prospects"] >= sent)
         look()
         stopping.set()
-        thread.join(20)
+        thread.join(240)
         look()
     follower.stop()
     assert state.totals["aborts"] > 0, "no batch was given up: proves less"

@@ -49,6 +49,6 @@ def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):
         for state in plan(names, Names(**names).inputs.among(()), {}, 1)
         if state.role in {"prospects", "requests", "lifts"}
     ]
-    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(20))
+    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create(made, None, Deadline.after(120))
     for each in made:
         assert answer(kafka.bootstrap, each.name) == ["MSG_SIZE_TOO_LARGE"]

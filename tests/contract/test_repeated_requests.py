@@ -36,7 +36,7 @@ def made(request, broker, monkeypatch):
     options = {"bootstrap.servers": broker.bootstrap, "transactional.id": request.node.name, "log_level": 0}
     producer, found = watched(options)
     assert (found.watch is not None) is (request.param == "exact")
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     yield producer, found
     producer.purge()
 
@@ -46,12 +46,12 @@ def committed(made, *, offsets=None):
     producer, found = made
     producer.begin_transaction()
     producer.produce("out", b"a prospect")
-    producer.flush(10)
+    producer.flush(60)
     if offsets is not None:
         with found.asking():
-            producer.send_offsets_to_transaction([TopicPartition("in", 0, 1)], offsets, 10)
+            producer.send_offsets_to_transaction([TopicPartition("in", 0, 1)], offsets, 60)
     with found.asking():
-        producer.commit_transaction(10)
+        producer.commit_transaction(60)
     return found.possible
 
 
@@ -81,13 +81,13 @@ def test_a_call_that_failed_is_looked_at_as_well(broker, made):
     producer, found = made
     producer.begin_transaction()
     producer.produce("out", b"a prospect")
-    producer.flush(10)
+    producer.flush(60)
     broker.set_round_trip(1000)
     with pytest.raises(Exception, match="_TIMED_OUT"), found.asking():
         producer.commit_transaction(0.3)
     assert found.possible
     broker.set_round_trip(0)
-    producer.commit_transaction(10)
+    producer.commit_transaction(60)
 
 
 @needs_extension
@@ -104,7 +104,7 @@ def test_a_producer_that_is_gone_leaves_no_watch(broker):
     there = repeated_requests.plugin()
     options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "gone", "log_level": 0}
     producer, found = watched(options)
-    producer.init_transactions(10)
+    producer.init_transactions(60)
     token = found.watch.token
     assert there.attached(token)
     del found

@@ -238,10 +238,10 @@ def unwritable(client: Address, topics: set[str]) -> set[str]:
         if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             denied.add(message.topic())
 
-    producer = Producer({**client, "message.timeout.ms": 10_000, "log_level": 0})
+    producer = Producer({**client, "message.timeout.ms": 60_000, "log_level": 0})
     for topic in topics:
         producer.produce(topic, b"not for me", on_delivery=report)
-    producer.flush(20)
+    producer.flush(60)
     return denied
 
 
@@ -262,7 +262,7 @@ def test_nobody_begins_another_s_transaction(secured, house, user):
     for session in others:
         producer = Producer({**secured.user(user), "transactional.id": session, "log_level": 0})
         with pytest.raises(KafkaException) as raised:
-            producer.init_transactions(15)
+            producer.init_transactions(60)
         assert raised.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
 
 

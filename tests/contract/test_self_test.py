@@ -93,7 +93,7 @@ def test_a_difference_in_what_is_taken_is_a_fault(monkeypatch, field):
             return Changed(fewer, field), errors
 
     if field == "fewer":
-        monkeypatch.setattr(self_test, "_WAIT_S", 0.5)
+        monkeypatch.setattr(self_test, "_WAIT_S", 4.0)  # the steps before it need some of it
     monkeypatch.setitem(
         sys.modules,
         "stream_scrub_native",
@@ -128,7 +128,7 @@ def test_a_difference_in_what_is_emitted_is_a_fault(monkeypatch, part):
             )
 
     if part == "first":
-        monkeypatch.setattr(self_test, "_WAIT_S", 0.5)
+        monkeypatch.setattr(self_test, "_WAIT_S", 4.0)  # the steps before it need some of it
     monkeypatch.setitem(
         sys.modules,
         "stream_scrub_native",

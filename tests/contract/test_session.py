@@ -19,14 +19,14 @@ def dead() -> Iterator[Session]:
             broker.create_topic(topic, 1)
         options = {"bootstrap.servers": broker.bootstrap, "transactional.id": "t", "log_level": 0}
         session = Session(options, ["allowed", "blocked"])
-        session.open(Deadline.after(10))
+        session.open(Deadline.after(60))
         producer = session._ready()
         producer.begin_transaction()
         broker.push_errors(Api.ADD_PARTITIONS_TO_TXN, [KafkaError.INVALID_PRODUCER_EPOCH])
         producer.produce("allowed", b"a prospect", partition=0)
         time.sleep(1.5)  # it has failed, and nobody has asked
         yield session
-        session.close(Deadline.after(5))
+        session.close(Deadline.after(60))
 
 
 def test_a_producer_that_died_unnoticed_is_replaced(dead):
@@ -34,7 +34,7 @@ def test_a_producer_that_died_unnoticed_is_replaced(dead):
     the middle of a cluster's recovery, as one did when a broker was killed under it."""
     producer = dead._ready()
 
-    dead.recover(reopen=True, deadline=Deadline.after(10))
+    dead.recover(reopen=True, deadline=Deadline.after(60))
 
     assert dead._ready() is not producer and dead.reopened == 1
 
@@ -43,5 +43,5 @@ def test_a_producer_that_died_is_no_end_of_an_idle_worker(dead):
     """A worker without prospects, or one that holds, would end with a traceback."""
     dead.idle()
 
-    dead.recover(reopen=True, deadline=Deadline.after(10))
+    dead.recover(reopen=True, deadline=Deadline.after(60))
     assert dead.reopened == 1

@@ -45,8 +45,8 @@ def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
     missing = state(topics, named)
     assert {s.state for s in missing} == {"missing"}
 
-    topics.create(missing, None, Deadline.after(20))
-    topics.create(missing, None, Deadline.after(20))  # another operator was quicker
+    topics.create(missing, None, Deadline.after(120))
+    topics.create(missing, None, Deadline.after(120))  # another operator was quicker
 
     made = state(topics, named)
     assert {s.role: (s.state, s.differences) for s in made} == dict.fromkeys(ROLES, ("ok", ()))
@@ -55,7 +55,7 @@ def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
     assert record_limit(made) == 1_048_588 + 16_384
     assert {s.role: s.config["message.timestamp.type"] for s in made}["attempts"] == "LogAppendTime"
     told = durability_costs(
-        topics.describe(list(named.values()), Deadline.after(20))
+        topics.describe(list(named.values()), Deadline.after(120))
     )  # of a cluster with one broker
     assert told == {word: sorted(named.values()) for word in (FEW_REPLICAS, ONE_IN_SYNC)}
 
@@ -85,7 +85,7 @@ def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topi
         f"message.timestamp.after.max.ms is 3600000, should be at least {2**63 - 1}",
     )
     made = found["blocked"]
-    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(20))
+    TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(120))
     again = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}
     assert again["blocked"].state == "ok"
 
@@ -127,7 +127,7 @@ def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
     """The user would be told to create topics that are there."""
     named = names()
     admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
-    admin.create(state(admin, named), None, Deadline.after(20))
+    admin.create(state(admin, named), None, Deadline.after(120))
     worker = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
 
     with pytest.raises(Refused, match="DESCRIBE"):

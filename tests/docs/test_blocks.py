@@ -106,6 +106,16 @@ ELSEWHERE = {
     "docs/runbook.md": "tests/docs/test_runbook.py",
     "docs/tables.md": "tests/docs/test_tables_page.py",
 }
+LIMITED = "timeout --preserve-status 20"
+UNTIL_SAID = """
+until_said() {
+    word=$1 code=0; shift
+    "$@" > said 2>&1 &
+    until grep -q -- "$word" said; do kill -0 $!; sleep 0.1; done
+    kill $!; wait $! || code=$?
+    cat said; return $code
+}
+"""
 ALLOWED, OPPOSED = "06 12 34 56 80", "+33 6 12 34 56 78"
 ASKED_ABOUT = "+33612345683"  # allowed, and in no prospect of another test
 
@@ -148,11 +158,15 @@ class Story:
         """The blocks that a test runs, placed."""
         return [self.placed(block.text) for block in all_blocks() if RUN_BY.get(block.first) == test]
 
-    def shell(self, script: str, *, exits: int = 0) -> str:
-        """A block to its end, line after line, stopping at the first that fails; what it printed."""
+    def shell(self, script: str, *, exits: int = 0, until: str = "") -> str:
+        """A block to its end, line after line, stopping at the first that fails; what it printed. A daemon that the page
+        runs for twenty seconds is run `until` it says this."""
+        if until:
+            assert LIMITED in script
+            script = UNTIL_SAID + script.replace(LIMITED, f"until_said '{until}'")
         command = ["bash", "-eo", "pipefail", "-c", script]
         done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=120
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == exits, done.stdout + done.stderr
         return done.stdout
@@ -242,8 +256,7 @@ def test_an_operator_tries_rules(story):
     """A rule would be tried on the people who are called."""
     (script,) = story.blocks("test_an_operator_tries_rules")
     own_rule(story)
-    script = script.replace("--preserve-status 20", "--preserve-status 15")  # long enough to begin
-    assert "verdicts would change" in story.shell(script)
+    assert "verdicts would change" in story.shell(script, until='"event":"shadowing"')
 
 
 def test_an_operator_renews_verdicts(story):
@@ -257,14 +270,13 @@ def test_an_operator_renews_verdicts(story):
 def test_an_operator_recalls_leads(story):
     """People who objected after their lead had left would be called."""
     (script,) = story.blocks("test_an_operator_recalls_leads")
-    script = script.replace("--preserve-status 20", "--preserve-status 8").strip()  # long enough to begin
-    assert '"event":"recalling"' in story.shell(f"{script} 2>&1")
+    assert '"event":"recalling"' in story.shell(script, until='"event":"recalling"')
 
 
 def test_an_operator_tells_another_system(story):
     """A dialler that does not read Kafka would never hear of an opt-out."""
     (script,) = story.blocks("test_an_operator_tells_another_system")
-    said = story.shell(f"{script.replace('--preserve-status 20', '--preserve-status 10').strip()} 2>&1")
+    said = story.shell(script, until='"event":"fan-out started"')
     assert '"event":"fan-out started"' in said and "whsec_" not in said
 
 

@@ -213,7 +213,7 @@ def test_from_a_webhook_and_from_files(kafka, tmp_path):
     (tmp_path / "inbox" / "leads.csv").write_text("id;phone\n7;06 12 34 56 80\n")
     (tmp_path / "inbox" / "refused.csv").write_text("id;name\n7;Jeanne\n")
     env = stage.env | {"PATH": f"{Path(SCRIPT).parent}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=env, capture_output=True, timeout=120)
+    subprocess.run(["bash", "-uc", script], cwd=tmp_path, env=env, capture_output=True, timeout=240)
     assert [path.name for path in (tmp_path / "published").iterdir()] == ["leads.csv"]
     assert [path.name for path in (tmp_path / "inbox").iterdir()] == ["refused.csv"]
     values = [json.loads(record.value()) for record in read_all(kafka.bootstrap, topic)]

@@ -22,7 +22,7 @@ def test_the_commands_run_as_they_stand(tmp_path):
     for block in blocks(PAGE):
         assert block.language == "sh"
         done = subprocess.run(
-            ["bash", "-euc", block.text], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+            ["bash", "-euc", block.text], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
 

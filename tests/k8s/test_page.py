@@ -101,7 +101,7 @@ class Cluster:
                 env=self.environment(overlay, pod, each, port),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=240,
             )
             assert done.returncode == 0, done.stdout + done.stderr
         environment = self.environment(overlay, pod, last, port)
@@ -133,7 +133,7 @@ class Cluster:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=600,
         )
         logs = "".join(file.read_text()[-2000:] for file in self.folder.glob("*.log"))
         assert done.returncode == 0, done.stdout + done.stderr + logs

@@ -12,7 +12,9 @@ from pathlib import Path
 from tests.kafka.jars import LIBS, NoKafka
 from tests.kafka.prepared import format_folder
 
-STOP_S = 20.0
+STOP_S = 120.0
+SHARES = 8  # of the ports
+_given: set[int] = set()
 
 
 class Node:
@@ -104,17 +106,21 @@ def die_with_parent() -> None:
 def free_ports(count: int) -> list[int]:
     """Ports free on loopback, below the range that the kernel gives to outgoing connections.
 
-    Within that range a client that reconnects while the broker is down may be given the broker's own port.
+    Within that range a client that reconnects while the broker is down may be given the broker's own port. Most are
+    bound later, by another process. So none is given twice, and each process of a test run has its share of them.
     """
     found: list[int] = []
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = [port for port in range(20_000 + process % SHARES, 32_000, SHARES) if port not in _given]
     # Not by a seed, which two processes may have from their tests: they would choose the same ports.
-    for port in random.SystemRandom().sample(range(20_000, 32_000), 12_000):
+    for port in random.SystemRandom().sample(own, len(own)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         found.append(port)
+        _given.add(port)
         if len(found) == count:
             return found
     raise NoKafka("no free port on loopback")

@@ -55,7 +55,7 @@ def program(request, tmp_path_factory) -> Iterator[Program]:
     made.kill()
 
 
-def asked(program: Program, url: str, *numbers: str, token: str = "", deadline_s: float = 10) -> str:
+def asked(program: Program, url: str, *numbers: str, token: str = "", deadline_s: float = 60) -> str:
     """What the client says: `true` or `false` with the reason and the numbers, or `unknown` with the status and why."""
     question = {"url": url, "token": token, "deadline": deadline_s, "numbers": numbers}
     return program.ask(json.dumps(question))
@@ -109,13 +109,13 @@ def test_what_passes_is_asked_again_and_a_time_out_is_in_time(program):
     with answering(None, busy, http(200, allowed())) as (url, count):
         assert asked(program, url, ANSWERED) == f"true clear {ANSWERED}" and count[0] == 3
     with answering(busy) as (url, _):
-        assert asked(program, url, ANSWERED, deadline_s=1).startswith("unknown 503")
+        assert asked(program, url, ANSWERED, deadline_s=5).startswith("unknown 503")
     with answering(http(422, b"{}")) as (url, count):
         assert asked(program, url, ANSWERED).startswith("unknown 422") and count[0] == 1
-    with answering(http(200, allowed()), delay_s=5) as (url, _):
+    with answering(http(200, allowed()), delay_s=30) as (url, _):
         started = time.monotonic()
         assert asked(program, url, ANSWERED, deadline_s=0.5).startswith("unknown 0 ")
-        assert time.monotonic() - started < 4.9
+        assert time.monotonic() - started < 25
 
 
 def test_a_deep_answer_holds_nobody_up(program):

@@ -189,7 +189,7 @@ def test_a_stop_while_it_starts_is_heard(image, state, tmp_path):
     with Contained(image, ["demo", "--seconds", "60"], tmp_path / "log", mounts={STATE: state}) as running:
         code, took_s = running.stop()
     assert code == 143
-    assert took_s < 30
+    assert took_s < 60  # a pod's grace, in the manifests
 
 
 def test_a_worker_in_it_scrubs_and_stops_when_told(image, kafka, state, tmp_path):
@@ -212,7 +212,7 @@ def test_a_worker_in_it_scrubs_and_stops_when_told(image, kafka, state, tmp_path
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == len(leads), every=0.5)
         code, took_s = worker.stop()
     assert code == 0, worker.said
-    assert took_s < 30
+    assert took_s < 60  # a pod's grace, in the manifests
     assert '"reader":"native"' in worker.said and '"event":"stopped"' in worker.said
     assert (state / "stream-scrub-snapshot.json").is_file()
     outputs = stage.topics["allowed"], stage.topics["blocked"]
@@ -251,7 +251,7 @@ def test_the_publisher_in_it_takes_files_as_docker_copies_them(image, kafka, sta
         wait_until(lambda: publisher.said.count('"event":"file published"') == 2)
         code, took_s = publisher.stop()
     assert code == 0, publisher.said
-    assert took_s < 30
+    assert took_s < 60  # a pod's grace, in the manifests
     question = ["check", f"+{opposed}", f"+{free}", "--json"]
     told = output(image, question, tmp_path / "check", env=environment)
     assert [json.loads(line)["reason"] for line in told.splitlines()] == ["opposed", "consented"]

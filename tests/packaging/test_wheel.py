@@ -23,7 +23,7 @@ def command(alone: Path, *arguments: str, **variables: str) -> subprocess.Comple
         cwd=alone,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 

@@ -65,7 +65,7 @@ def test_at_every_position_a_number_stands_as_the_model_says(steps, full_every):
     records = timed(log)
     for position in range(-1, log.end + 2):
         past = NumberHistory(NUMBERS, "FR")
-        read_into(reader(records), past.take, Deadline.after(5), upto=position)
+        read_into(reader(records), past.take, Deadline.after(60), upto=position)
 
         expected = state_at(states, position)
         replay = taken(records, position)

@@ -138,7 +138,7 @@ class Lists(RuleBasedStateMachine):
     @rule(start=st.sampled_from(["beginning", "latest-full"]))
     def restart_publisher(self, start):
         self.publisher._reader = Reader(self.log)
-        replay = begin(self.publisher._reader, Deadline.after(5), start=start, keep_ends=True)
+        replay = begin(self.publisher._reader, Deadline.after(60), start=start, keep_ends=True)
         replay.digest_of = digest_of
         self.publisher.replay = replay
         self.publisher.catch_up()
@@ -147,11 +147,11 @@ class Lists(RuleBasedStateMachine):
 
     def follow(self, start):
         self.reader = Reader(self.log, at_once=3)
-        self.follower = begin(self.reader, Deadline.after(5), start=start)
+        self.follower = begin(self.reader, Deadline.after(60), start=start)
 
     @rule()
     def follow_on(self):
-        replay_to_end(self.reader, Deadline.after(5), replay=self.follower)
+        replay_to_end(self.reader, Deadline.after(60), replay=self.follower)
         assert self.follower.index.position == self.publisher.replay.index.position
         assert {n: set(r.numbers) for n, r in self.follower.index.registers.items()} == {
             n: set(ends) for n, ends in self.model.items()
@@ -171,7 +171,7 @@ class Lists(RuleBasedStateMachine):
     @rule()
     def restart_from_snapshot(self):
         reader = Reader(self.log, at_once=3)
-        replay = SnapshotWriter(self.folder, "log").begin(reader, Deadline.after(5))
+        replay = SnapshotWriter(self.folder, "log").begin(reader, Deadline.after(60))
         if replay is not None:
             assert {n: set(r.numbers) for n, r in replay.index.registers.items()} == self.past[
                 replay.index.position
@@ -192,7 +192,7 @@ class Lists(RuleBasedStateMachine):
         path.write_bytes(value)
         told = []
         snapshots = SnapshotWriter(self.folder, "log", on_trouble=told.append)
-        assert snapshots.begin(Reader(self.log), Deadline.after(5)) is None
+        assert snapshots.begin(Reader(self.log), Deadline.after(60)) is None
         assert len(told) == 1
 
     @precondition(lambda self: self.log.records)

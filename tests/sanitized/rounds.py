@@ -35,7 +35,7 @@ PLENTY, WRITTEN = 30, 1_000  # partitions for moves, and the records of each
 ENDS = [b"", b'"', b',"scrub":{"number":"+', b"x" * 300, b"\0\xff"]
 OTHERS = [None, b"", b"{}", b"x" * 3_000, b"\0"]
 GROWTH_MB, GROWTH_SHARE = 64, 0.1  # of the second half of a phase
-PATIENCE_S = 60
+PATIENCE_S = 240
 SAY_S = 30
 
 

@@ -509,5 +509,5 @@ def test_a_full_pipe_is_waited_for():
         patient = terminal.NonblockingStdout(out)
         patient.write(b"x" * 1_000_000)
         out.close()
-        thread.join(10)
+        thread.join(60)
     assert len(read[0]) == 1_000_000 and patient.lost is None

@@ -78,11 +78,11 @@ class Publisher:
 
     def restart(self, start="latest-full") -> None:
         self._reader = Reader(self.log)
-        self.replay = begin(self._reader, Deadline.after(5), start=start, keep_ends=True)
+        self.replay = begin(self._reader, Deadline.after(60), start=start, keep_ends=True)
         self.catch_up()
 
     def catch_up(self) -> Replay:
-        replay_to_end(self._reader, Deadline.after(5), replay=self.replay)
+        replay_to_end(self._reader, Deadline.after(60), replay=self.replay)
         return self.replay
 
     def base(self, name: str, kind: RegisterKind = RegisterKind.DENY) -> Register:
@@ -136,7 +136,7 @@ def followed(
 ) -> Replay:
     """A replay of the whole log by somebody else."""
     reader = Reader(log, at_once)
-    replay = begin(reader, Deadline.after(5), start=start, keep_ends=keep_ends)
+    replay = begin(reader, Deadline.after(60), start=start, keep_ends=keep_ends)
     replay.digest_of = digest_of
-    replay_to_end(reader, Deadline.after(5), replay=replay)
+    replay_to_end(reader, Deadline.after(60), replay=replay)
     return replay

@@ -55,7 +55,7 @@ def reader(records: list[LogRecord], start: int = 0) -> Reader:
 def keep_rules(publisher: Publisher, *texts: str, full_every: int = 1000) -> None:
     """Put the texts of rules on a publisher's log. The publisher need not know the whole log."""
     known = publisher.replay.known(wire.RULES)
-    rules = rules_on_log.read(Reader(publisher.log), known, Deadline.after(5))
+    rules = rules_on_log.read(Reader(publisher.log), known, Deadline.after(60))
     book = law.rulebook(*texts)
     rules_on_log.put(publisher.writer, rules, known, book, AT, "stream-scrub", full_every=full_every)
     publisher.catch_up()

@@ -47,10 +47,10 @@ def wait_until_ready(name: str) -> None:
     ready = pod_of(name)["ready"]
     if ready is None:  # nothing runs for it
         return
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while time.monotonic() < until:
         try:
-            with urllib.request.urlopen(ready, timeout=2) as answer:
+            with urllib.request.urlopen(ready, timeout=60) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):

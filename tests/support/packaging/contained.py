@@ -81,12 +81,12 @@ class Contained:
         """What it has printed so far, on both streams."""
         return self.log_file.read_text(errors="replace")
 
-    def wait(self, timeout: float = 120) -> int:
+    def wait(self, timeout: float = 240) -> int:
         """Its exit code."""
         assert self._process is not None
         return self._process.wait(timeout)
 
-    def stop(self, timeout: float = 30) -> tuple[int, float]:
+    def stop(self, timeout: float = 240) -> tuple[int, float]:
         """Send SIGTERM, as an orchestrator does, once the program has a handler for it. Returns the exit code and how
         long it took."""
         wait_until(lambda: self._catches(signal.SIGTERM) or self._ended, every=0.01)

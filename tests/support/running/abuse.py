@@ -51,6 +51,12 @@ class Done:
     peak_mib: dict[str, float] = field(default_factory=dict)
     sealed_ms: list[int] = field(default_factory=list)
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether there was something of each, however slow the machine is."""
+        some = self.leads > 100 and self.requests > 50 and self.files > 8 and self.knocks > 50
+        return some and len(self.optouts) >= 5
+
 
 class Abuse:
     """One run of so many seconds on a stage. `everything`: include the files that take long to make."""
@@ -170,11 +176,11 @@ class Abuse:
                 each.close()
 
     def _watch(self, processes: dict[str, WorkerProcess], pages: dict[str, Watched]) -> None:
-        """Send opt-outs and ask every page, until the time is over."""
+        """Send opt-outs and ask every page, until the time is over and enough was done."""
         producer = Producer({"bootstrap.servers": self._stage.bootstrap, "linger.ms": 1})
         until = time.monotonic() + self._seconds
         for at, number in enumerate(self._asking):
-            if time.monotonic() >= until:
+            if self._failed or (time.monotonic() >= until and self.done.is_enough):
                 break
             said = {"id": f"o{at}", "request": "opt-out", "number": f"+{number}"}
             producer.produce(self._stage.topics["requests"], json.dumps(said).encode(), b"%d" % number)
@@ -197,7 +203,7 @@ class Abuse:
 
     def _need_all_out(self, processes: dict[str, WorkerProcess]) -> None:
         """Wait until nothing is on its way any more."""
-        until = time.monotonic() + 240
+        until = time.monotonic() + 600
         while True:
             held = self._registers().get("internal", set())
             out = sum(1 for topic in self._stage.outputs for _ in read_all(self._stage.bootstrap, topic))

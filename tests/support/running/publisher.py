@@ -124,11 +124,11 @@ class Asking(threading.Thread):
                 self._drop()
                 next_file = time.monotonic() + self._rng.uniform(0.5, 2)
             time.sleep(0.02)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
 
     def finish(self) -> None:
         self._stopping.set()
-        self.join(60)
+        self.join(130)
         assert not self.is_alive()
 
     def _request(self) -> tuple[bytes, bytes]:

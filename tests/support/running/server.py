@@ -3,12 +3,14 @@
 import io
 import json
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import httpx
 import msgspec
@@ -30,7 +32,7 @@ from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.queries import answer, history, rules_report
 from stream_scrub.queries.dossier import DossierRequest
-from stream_scrub.serve import serving
+from stream_scrub.serve import serving, uploads
 from stream_scrub.serve.endpoints import Queries
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.running.stage import Stage
@@ -38,6 +40,7 @@ from tests.support.running.worker import SCRIPT, WAIT_S, WorkerProcess
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
+SHARED = tempfile.gettempdir()
 SLOW, UNREADABLE = "slow", "unreadable"  # campaigns whose dossiers are never read, or cannot be
 
 
@@ -73,7 +76,7 @@ def publish(
 ) -> None:
     """One delta that adds these numbers, of now: of a list, or of `requests`."""
     now = datetime.now(UTC)
-    held = replay_to_end(Reader(log), Deadline.after(5)).registers
+    held = replay_to_end(Reader(log), Deadline.after(60)).registers
     base = held.get(register) or Register.empty(register, kind, now)
     change = deltas.adding(base.numbers, BitMap64(numbers))
     if requests:
@@ -122,7 +125,10 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     made = load(
         flags={**flags, **{key.replace("__", "."): value for key, value in settings.items()}}, environ={}
     )
-    reader, out = Reader(log), io.BytesIO()
+    reader, out, folder = Reader(log), io.BytesIO(), tempfile.TemporaryDirectory()
+    # Else all servers of one machine share a folder: its places, whose file is not finished, and who deletes what is old.
+    if tempfile.gettempdir() == SHARED:  # not a test's own
+        monkeypatch.setattr(uploads, "tempfile", SimpleNamespace(gettempdir=lambda: folder.name))
     monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
     monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
     state = ServerState("s1", made, 60)
@@ -147,6 +153,7 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     finally:
         stopping.set()
         thread.join(WAIT_S)
+        folder.cleanup()
         assert not thread.is_alive() and ended == []
 
 
@@ -156,6 +163,7 @@ class ServerProcess(WorkerProcess):
     def __init__(self, stage: Stage, listen: str, name: str = "server", **settings: object) -> None:
         given = {"http__listen": listen, "worker__id": name, **settings}
         env = stage.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in given.items()}
+        env["TMPDIR"] = str(stage.folder)  # as above
         super().__init__(env, name, stage.folder / f"{name}.log")
         self._command = [SCRIPT, "serve"]
         self.url = f"http://{listen}"

@@ -483,7 +483,7 @@ def log_with(register, numbers):
 
 def publish(log, register, numbers):
     now = datetime.now(UTC)
-    held = replay_to_end(Reader(log), Deadline.after(1)).registers
+    held = replay_to_end(Reader(log), Deadline.after(60)).registers
     base = held.get(register) or Register.empty(register, RegisterKind.DENY, now)
     records, _ = records_of(
         base, deltas.adding(base.numbers, BitMap64(numbers)), now, DeltaSource("list", "ab" * 32)

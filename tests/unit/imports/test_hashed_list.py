@@ -269,7 +269,7 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     writer.offer(live.state)
     writer.stop()
     restored = SnapshotWriter(tmp_path / "state", "log", on_trouble=pytest.fail).begin(
-        Reader(log), Deadline.after(5)
+        Reader(log), Deadline.after(60)
     )
     renewed = Log()
     there = followed(renewed, keep_ends=True).known("hashed@acme")
@@ -317,7 +317,7 @@ def test_history_follows_a_number_by_its_hash_or_refuses(tmp_path, keys):
     imported(log, tmp_path, lines(LISTED), keys)
 
     def asked(keys):
-        deadline = Deadline.after(5)
+        deadline = Deadline.after(60)
         return (
             history.history(Reader(log), LISTED[0], "FR", lambda *_: None, deadline, keys),
             history.at(Reader(log), 99, LISTED[0], "FR", lambda *_: None, deadline, keys),
@@ -338,7 +338,7 @@ def test_an_export_and_a_fan_out_refuse_hashes(tmp_path, keys):
     for names in ((), ("hashed@acme",)):
         options = export_registers.ExportOptions(folder=tmp_path, registers=names)
         with pytest.raises(ConfigError, match="hashed@acme: hashes"):
-            export_registers.run(options, Reader(log), "log", lambda *_: None, Deadline.after(5))
+            export_registers.run(options, Reader(log), "log", lambda *_: None, Deadline.after(60))
     events = LogEvents(FanoutTarget(connector="x.toml", lists={"hashed@acme": ""}))
     part, seal = log.records
     assert not [*events.read(("log", 0), part.offset, part.value, part.headers, 0)]

@@ -50,9 +50,9 @@ def log(monkeypatch):
         reader = Reader(made)
         if before is not None and before.known("").upto >= 0:
             reader.seek(before.known("").upto + 1)
-            return replay_to_end(reader, Deadline.after(5), replay=before) and before
-        replay = begin(reader, Deadline.after(5), start="latest-full", keep_ends=keep_ends)
-        replay_to_end(reader, Deadline.after(5), replay=replay)
+            return replay_to_end(reader, Deadline.after(60), replay=before) and before
+        replay = begin(reader, Deadline.after(60), start="latest-full", keep_ends=keep_ends)
+        replay_to_end(reader, Deadline.after(60), replay=replay)
         return replay
 
     monkeypatch.setattr(import_list.read_log, "replayed", replayed)

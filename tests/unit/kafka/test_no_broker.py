@@ -88,7 +88,7 @@ class FailedConsumer:
 def test_a_failed_member_is_replaced_while_it_hangs_and_takes_nothing_from_its_successor(monkeypatch):
     """Nobody could be dialled, or acknowledge a call, until the process is killed; or leads would be lost."""
     monkeypatch.setattr(producer_calls, "_LEAVE_S", 0.1)
-    monkeypatch.setattr(producer_calls, "GRACE_S", 2.0)
+    monkeypatch.setattr(producer_calls, "GRACE_S", 5.0)
     monkeypatch.setattr(allowed_reader, "Consumer", FailedConsumer)
     reader = allowed_reader.AllowedReader({}, ["t"])
     failed = reader._consumer
@@ -105,7 +105,7 @@ def test_a_failed_member_is_replaced_while_it_hangs_and_takes_nothing_from_its_s
 
     began = time.monotonic()
     reader.done(("t", 0), 5)
-    assert time.monotonic() - began < 1.5, "an acknowledgement waited for the failed consumer"
+    assert time.monotonic() - began < 4.5, "an acknowledgement waited for the failed consumer"
     polling.join()
     assert reader.gone() == {("t", 0)}
 

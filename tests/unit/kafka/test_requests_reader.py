@@ -95,7 +95,7 @@ def test_a_marker_of_a_transaction_is_no_request_that_waits(requests):
     assert requests(6, high=8).lag() > 0
 
     reading = requests(5, high=7)
-    reading.begin(Deadline.after(5))
+    reading.begin(Deadline.after(60))
     assert reading.behind() == {0: 2}
     assert len(reading.poll(0.1, 0.1, 100)) == 1
     assert reading.behind() == {0: 2}, "it was given, and not yet published"
@@ -106,7 +106,7 @@ def test_a_marker_of_a_transaction_is_no_request_that_waits(requests):
 def test_requests_are_taken_again_from_the_oldest_on(requests):
     """What the log has lost of them would stay lost, though they still lie on their topic."""
     reading = requests(5, high=7)
-    reading.begin(Deadline.after(5), again=True)
+    reading.begin(Deadline.after(60), again=True)
     assert reading.behind() == {0: 7} and reading.skipped == {0: 0} and reading.missed == 0
 
 
@@ -119,6 +119,6 @@ def test_a_request_that_the_client_gives_twice_is_taken_once(monkeypatch, given)
         module, "TopicIdentity", lambda *_: SimpleNamespace(ask=lambda topics, _: dict.fromkeys(topics, "id"))
     )
     requests = module.RequestsReader({"group.id": "g"}, {}, "opposition.requests")
-    requests.begin(Deadline.after(5))
+    requests.begin(Deadline.after(60))
     with pytest.raises(Migrated, match="went back"):
         requests.poll(0.1, 0.1, 100)

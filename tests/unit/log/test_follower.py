@@ -29,7 +29,7 @@ def put(log, numbers, base=None):
     """Publish a delta; returns the register after it."""
     base = base or Register.empty("list", RegisterKind.DENY, AT)
     published = publish(Writer(log), base, deltas.full(base.numbers, BitMap64(numbers)), AT, SOURCE)
-    index = replay_to_end(Reader(log), Deadline.after(1))
+    index = replay_to_end(Reader(log), Deadline.after(60))
     assert index.position == published.position
     return index.registers["list"]
 
@@ -329,7 +329,7 @@ def test_an_unchanged_list_published_again_is_younger():
 
     publish(Writer(log), register, deltas.full(register.numbers, BitMap64([1, 2])), later, SOURCE)
 
-    after = replay_to_end(Reader(log), Deadline.after(1)).registers["list"]
+    after = replay_to_end(Reader(log), Deadline.after(60)).registers["list"]
     assert (after.seq, after.effective_at, set(after.numbers)) == (2, later, {1, 2})
 
 

@@ -52,7 +52,7 @@ def cause(log):
     follower = Follower(lambda: Reader(log))
     follower.start()
     try:
-        until = Deadline.after(5)
+        until = Deadline.after(60)
         while follower.lag_s is None:
             assert not until.passed, "the log is read"
         follower.usable(5.0)

@@ -20,7 +20,7 @@ def kept_on(log):
 
 def put(log, *texts, **more):
     known = followed(log).known(RULES)
-    rules = rules_on_log.read(Reader(log), known, Deadline.after(5))
+    rules = rules_on_log.read(Reader(log), known, Deadline.after(60))
     return rules_on_log.put(Writer(log), rules, known, law.rulebook(*texts), AT, "stream-scrub", **more)
 
 
@@ -77,7 +77,7 @@ def test_no_rules_are_put_on_a_log_that_was_left_meanwhile():
     source = DeltaSource("opposition.log.2", "0" * 64)
     Writer(log).publish(marked(seen.rules, MOVED, source, AT, seen.known(RULES)))
     with pytest.raises(Refused, match=r"renewed as opposition\.log\.2"):
-        rules_on_log.read(Reader(log), behind, Deadline.after(5))
+        rules_on_log.read(Reader(log), behind, Deadline.after(60))
 
 
 def test_rules_that_others_have_put_there_meanwhile_are_found():
@@ -90,6 +90,6 @@ def test_rules_that_others_have_put_there_meanwhile_are_found():
         publisher.import_list("list", {33600000000 + at: 0})
         keep_rules(Publisher(log), text, full_every=4 if at % 2 else 1000)
         for known in (behind, followed(log).known(RULES)):
-            rules = rules_on_log.read(Reader(log), known, Deadline.after(5))
+            rules = rules_on_log.read(Reader(log), known, Deadline.after(60))
             assert rules == followed(log, digest_of=digest_of).rules
             assert rules_on_log.kept(rules).lacks(law.rulebook(text)) == []

@@ -25,7 +25,7 @@ def log_of(count: int) -> Log:
 @pytest.mark.parametrize(("upto", "last"), [(3, 2), (4, 4), (5, 4), (None, 8)])
 def test_it_goes_up_to_an_offset_and_no_further(upto, last):
     """Evidence of one position would hold what came after it, or lack the seal that it is about."""
-    found = list(scan(Reader(log_of(5), at_once=2), Deadline.after(1), since=2, upto=upto))
+    found = list(scan(Reader(log_of(5), at_once=2), Deadline.after(60), since=2, upto=upto))
 
     offsets = [record.offset for records, _ in found for record in records]
     assert offsets == list(range(2, last + 1, 2)) and found[-1][1] is (upto is None)
@@ -53,7 +53,7 @@ def test_a_replay_to_the_end_reads_all_or_says_that_it_could_not():
     """An import would make its delta against half a register."""
     log, seen = Log(), []
     published = Publisher(log).put("list", Delta(bitmap([1, 2]), bitmap([]), 0))
-    index = replay_to_end(Reader(log, at_once=1), Deadline.after(1), seen.append)
+    index = replay_to_end(Reader(log, at_once=1), Deadline.after(60), seen.append)
     assert index.position == published.position and seen == [0, 1]
 
     silent = Reader(log)
@@ -62,7 +62,7 @@ def test_a_replay_to_the_end_reads_all_or_says_that_it_could_not():
         replay_to_end(silent, Deadline.after(0.01))
     log.append(b"x", b"y")
     with pytest.raises(Corrupt, match="offset"):
-        replay_to_end(Reader(log), Deadline.after(1))
+        replay_to_end(Reader(log), Deadline.after(60))
 
 
 def test_what_the_taker_raises_is_no_damage():
@@ -72,7 +72,7 @@ def test_what_the_taker_raises_is_no_damage():
         raise Corrupt("it is not what was sealed", record.offset)
 
     with pytest.raises(Corrupt, match="log offset 0"):
-        read_into(Reader(log_of(2)), refuse, Deadline.after(1), on_damage=lambda _: None)
+        read_into(Reader(log_of(2)), refuse, Deadline.after(60), on_damage=lambda _: None)
 
 
 @pytest.mark.parametrize("reasons", [[MOVED], [RENEWING], [MOVED, TAKEN_BACK], [RENEWING, RENEWED], []])
@@ -131,9 +131,9 @@ def test_after_an_outage_many_scopes_of_one_transaction_are_checked_at_once(more
     if more:
         Publisher(log).put("list", adding(bitmap([]), bitmap([2])))
     replay, reader = followed(log), Counting(log)
-    check_known(reader, replay, Deadline.after(1))
+    check_known(reader, replay, Deadline.after(60))
     assert reader.seeks <= 4
     log.records[100:102] = []
     if not more:
         with pytest.raises(ValueError, match="seals"):
-            check_known(reader, replay, Deadline.after(1))
+            check_known(reader, replay, Deadline.after(60))

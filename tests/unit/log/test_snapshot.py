@@ -61,7 +61,7 @@ def with_snapshots(log, folder, told=None, **options):
 def begun(log, folder, told=None):
     """What a writer begins with; None when that is nothing."""
     return SnapshotWriter(folder, "log", on_trouble=(told if told is not None else []).append).begin(
-        Reader(log), Deadline.after(1)
+        Reader(log), Deadline.after(60)
     )
 
 
@@ -103,7 +103,7 @@ def test_a_snapshot_starts_a_follower_and_only_what_is_new_is_read(kept, folder)
     """A worker would read the whole log at every start."""
     sound = followed(kept)
     reader = Reader(kept)
-    replay = SnapshotWriter(folder, "log").begin(reader, Deadline.after(1))
+    replay = SnapshotWriter(folder, "log").begin(reader, Deadline.after(60))
 
     same(sound.index, replay.index)
     reader.read_offsets.clear()
@@ -208,7 +208,7 @@ def test_a_broker_that_cannot_be_asked_is_no_reason_to_throw_it_away(kept, folde
     reader = Reader(kept)
     reader.trouble = [Unavailable("not now")]
     with pytest.raises(Unavailable):
-        SnapshotWriter(folder, "log").begin(reader, Deadline.after(1))
+        SnapshotWriter(folder, "log").begin(reader, Deadline.after(60))
     assert begun(kept, folder) is not None
 
 
@@ -265,7 +265,7 @@ def test_a_snapshot_writer_writes_now_and_then_and_at_its_end(kept, folder):
     """A worker killed after a week would start from a week ago, or one that stops cleanly from a minute ago."""
     publisher = log_of([("list", {1: 0, 2: NOW + 9}), ("consent", {33_600_000_001: NOW}), ("empty", {})])
     made = SnapshotWriter(folder, "log", every_s=3600)
-    made.begin(Reader(publisher.log), Deadline.after(1))
+    made.begin(Reader(publisher.log), Deadline.after(60))
     position = publisher.replay.index.position
     for number in range(4):
         made.offer(publisher.import_list("list", {number: 0}) and publisher.replay.state)
@@ -283,7 +283,7 @@ def test_nothing_is_written_when_nothing_moved(kept, folder):
     """An idle worker would wear a disk out."""
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     made = SnapshotWriter(folder, "log", every_s=0.01)
-    replay = made.begin(Reader(kept), Deadline.after(1))
+    replay = made.begin(Reader(kept), Deadline.after(60))
     made.offer(replay.state)
     time.sleep(0.05)
     made.stop()
@@ -294,7 +294,7 @@ def hold_lock(folder: Path, held, release) -> None:
     made = SnapshotWriter(folder, "log")
     assert made._locked()
     held.set()
-    release.wait(20)
+    release.wait(600)
 
 
 def test_one_of_several_processes_writes(folder):
@@ -391,13 +391,13 @@ def test_any_manifest_is_one_or_is_refused(tmp_path_factory, value):
     (folder / snapshot.MANIFEST).write_bytes(content + sha256(value).hexdigest().encode() + b'"}')
     told = []
     assert begun(Log(), folder, told) is None and len(told) == 1
-    begin(Reader(Log()), Deadline.after(1))
+    begin(Reader(Log()), Deadline.after(60))
 
 
 def used(log, folder):
     """Whether a follower begins with the snapshot, and what was told otherwise."""
     told = []
-    replay = SnapshotWriter(folder, "log", on_trouble=told.append).begin(Reader(log), Deadline.after(5))
+    replay = SnapshotWriter(folder, "log", on_trouble=told.append).begin(Reader(log), Deadline.after(60))
     return replay is not None, told
 
 

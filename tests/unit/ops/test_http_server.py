@@ -240,7 +240,7 @@ def test_many_at_once_are_answered():
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert statuses == [200] * 8
 
 
@@ -310,7 +310,7 @@ def test_it_listens_on_an_ipv6_address():
 def test_a_command_whose_address_is_taken_ends_and_says_so(command):
     """A pod would run for ever unwatched, and its probes ask another program."""
     with served() as (port, _, _):
-        done = run(command, environment("127.0.0.1:1", http__listen=f"127.0.0.1:{port}"), timeout=30)
+        done = run(command, environment("127.0.0.1:1", http__listen=f"127.0.0.1:{port}"))
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"http.listen: 127.0.0.1:{port} cannot be listened on" in json.loads(line)["why"]

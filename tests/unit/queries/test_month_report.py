@@ -33,7 +33,7 @@ def dates() -> tuple[ListDates, int, int]:
     publisher.import_list("list", {33611111111: 0})
     first = log.records[-1].offset
     publisher.put("list", publisher_delta(publisher), hours=48)
-    return ListDates.read(reader(log.records), quiet, Deadline.after(5)), first, log.records[-1].offset
+    return ListDates.read(reader(log.records), quiet, Deadline.after(60)), first, log.records[-1].offset
 
 
 def publisher_delta(publisher):

@@ -170,7 +170,7 @@ def test_parts_whose_seal_comes_a_moment_later_are_waited_for():
             return False
         return True
 
-    read_into(log_reader, taken_in.append, Deadline.after(5), settled=settled)
+    read_into(log_reader, taken_in.append, Deadline.after(60), settled=settled)
 
     assert taken_in == RECORDS
 

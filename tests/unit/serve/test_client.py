@@ -245,10 +245,10 @@ def test_what_a_server_says_of_a_number_is_not_repeated():
 @BOTH
 def test_a_time_out_is_unknown_and_in_time(how):
     """A dialler would wait for ever, or take silence for a permission."""
-    with answering(http(200, allowed()), delay_s=3) as (url, _):
+    with answering(http(200, allowed()), delay_s=30) as (url, _):
         started = time.monotonic()
         assert isinstance(asked(url, how, CONSENTING, deadline_s=0.3), Unknown)
-        assert time.monotonic() - started < 2.9
+        assert time.monotonic() - started < 25
     nowhere = "http://127.0.0.1:1"
     assert isinstance(asked(nowhere, how, CONSENTING, deadline_s=0.3), Unknown)
     assert [each.allowed for each in asked(nowhere, how, 1, 2, 3, deadline_s=0.2)] == [False] * 3

@@ -326,7 +326,7 @@ def test_a_revoked_token_ends_what_it_looks_at(serve, lists, tmp_path, monkeypat
     leaked = tokens.add(file, "leaked", ["check"], datetime.now(UTC)).token
     server = serve(lists, http__tokens=str(file))
     with (
-        httpx.Client(base_url=server.url, cookies={"scrub_token": leaked}, timeout=5) as viewer,
+        httpx.Client(base_url=server.url, cookies={"scrub_token": leaked}, timeout=60) as viewer,
         viewer.stream("GET", "/events") as events,
     ):
         lines = events.iter_lines()

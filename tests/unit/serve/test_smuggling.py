@@ -228,11 +228,11 @@ def _behind(proxy: str, network: int, port: int, server, folder: Path) -> Iterat
             except httpx.TransportError:
                 return False
 
-        server.until(answers, 30)
+        server.until(answers)
         yield port
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def sent(port: int, pieces: list[bytes]) -> None:

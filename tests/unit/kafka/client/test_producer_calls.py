@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 import weakref
 
 import pytest
@@ -20,7 +19,7 @@ class Client:
         self.may_return = threading.Event()
 
     def wait(self, timeout_s: float) -> None:
-        self.may_return.wait(30)
+        self.may_return.wait(240)
 
     def answer(self, timeout_s: float) -> str:
         return "done"
@@ -40,7 +39,7 @@ def test_a_call_that_comes_back_late_leaves_nothing_behind(monkeypatch):
         caller.call("committing", client.wait, timeout_s=0.1)
     released, kept = client.may_return, weakref.ref(client)
     del client
-    assert caller.call("opening", Client().answer, timeout_s=1) == "done"
+    assert caller.call("opening", Client().answer, timeout_s=60) == "done"
     assert threads() == before + 2
 
     released.set()
@@ -55,10 +54,8 @@ def test_a_call_that_comes_back_late_leaves_nothing_behind(monkeypatch):
 def test_a_call_that_is_over_keeps_nothing_alive():
     """The last producer of an idle session would outlive it."""
     caller, client = BoundedCaller(), Client()
-    caller.call("opening", client.answer, timeout_s=1)
+    caller.call("opening", client.answer, timeout_s=60)
     kept = weakref.ref(client)
     del client
-    time.sleep(0.1)
-    gc.collect()
-    assert kept() is None
+    wait_until(lambda: gc.collect() >= 0 and kept() is None, every=0.01)
     caller.close()

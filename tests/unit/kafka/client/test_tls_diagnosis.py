@@ -26,7 +26,7 @@ def server(issued: trustme.LeafCert, *, wants: trustme.CA | None = None) -> Iter
         wants.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.settimeout(5)
+    listening.settimeout(60)
 
     def serve() -> None:
         try:
@@ -39,7 +39,7 @@ def server(issued: trustme.LeafCert, *, wants: trustme.CA | None = None) -> Iter
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"127.0.0.1:{listening.getsockname()[1]}"
-    thread.join(5)
+    thread.join(60)
     listening.close()
 
 

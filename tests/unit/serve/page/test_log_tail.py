@@ -11,7 +11,7 @@ from tests.support.running.server import publish
 
 
 def until(condition):
-    for _ in range(2000):
+    for _ in range(48_000):
         if condition():
             return
         threading.Event().wait(0.005)
