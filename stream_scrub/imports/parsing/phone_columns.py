@@ -14,7 +14,7 @@ _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe
 _ELSE = re.compile(
     r"fax|t[ée]l[ée]cop|(?:\b|_)(?:date|datum|fecha|since|seit|depuis)(?:\b|_)|(?:\b|_)(?:at|on|am|le|id)$"
 )
-_DAY = re.compile(r"^(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:[T ].*)?$")
+_DAY = re.compile(r"(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:$|[T ])")
 COUNTRY = re.compile(r"countr|\bpays|\bland|\bpais|\bpaís|paese|nazione|\biso\b")
 _ROWS = 200  # of a mebibyte at most
 _CHOOSE = "choose one with --column"
@@ -54,7 +54,7 @@ def all_read(
     ]
     while some := list(islice(rows, _ROWS)):
         for place in [*others]:
-            cells = [_DAY.sub("", row.cell(place).strip()) for row in some]
+            cells = ["" if _DAY.match(row.cell(place).strip()) else row.cell(place) for row in some]
             _, valid = numbers_of(cells, region)
             if sum(any(map(str.isdecimal, cell)) for cell in cells) > _ROWS / 2 and not valid.any():
                 others.remove(place)  # of moments, or of something else that takes long to be read
