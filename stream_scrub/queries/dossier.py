@@ -161,7 +161,7 @@ def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Pro
         emitted = find_emitted.emitted_between(settings, log, asked.number, since, asked.last, progress)
     except OSError as error:
         raise Refused(f"files.index_dir: {error.strerror or error}: name another folder, or none") from error
-    beginning = datetime.combine(since, time(), UTC) - timedelta(hours=15)
+    beginning = datetime.combine(since, time(), UTC) - find_emitted.AROUND
     sides = side_topics.of_number(settings, log, asked.number, beginning, progress)
     with clients.topics(settings, log) as there:
         outputs = outputs_of(clients.routes(settings, there, clients.deadline()))

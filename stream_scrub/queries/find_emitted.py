@@ -27,7 +27,7 @@ from stream_scrub.stamp import Stamp, header_in, stamp_on
 _FEW = 10_000  # records that are read faster than halved again
 _SHOWN = 1_000  # records from one sign of progress to the next
 # A local day begins up to fourteen hours before the UTC day. Workers' clocks may differ a little.
-_AROUND = timedelta(hours=15)
+AROUND = timedelta(hours=15)
 _YEARS = (2000, 2999)
 
 
@@ -128,8 +128,8 @@ def judged_between(
 ) -> Iterator[tuple[LogRecord, Stamp]]:
     """Yield the records of a partition that were judged on these days anywhere on earth. They are in the order of their
     stamps. `naming`: records with these bytes, and a few others."""
-    low = datetime.combine(day, time(), UTC) - _AROUND
-    high = datetime.combine(last, time(), UTC) + timedelta(days=1) + _AROUND
+    low = datetime.combine(day, time(), UTC) - AROUND
+    high = datetime.combine(last, time(), UTC) + timedelta(days=1) + AROUND
     first, end = reader.bounds()
     key = topic, 0
     search = StampSearch({key: first}, {key: end}, low, _FEW)

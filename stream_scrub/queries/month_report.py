@@ -100,7 +100,7 @@ def _take_recalls(settings: Settings, log: Logger, counts: "MonthCounts", progre
     topic = settings.topics.recalled
     with clients.topics(settings, log) as there:
         found = there.describe([topic], clients.deadline()).get(topic)
-    since = datetime.combine(counts.first, time(), UTC)
+    since = datetime.combine(counts.first, time(), UTC) - find_emitted.AROUND
     partitions = 0 if found is None else found.partitions
     for _, record, _ in side_topics.records_since(settings, log, topic, partitions, since, progress):
         if (notice := side_topics.notice_in(record)) is not None:
@@ -174,7 +174,7 @@ class MonthCounts:
         """A stamp; one of another month changes nothing."""
         counted = False
         for each in stamp.each:
-            region = self._region(each)
+            region = self._region(each.number)
             if self.first <= find_emitted.day_of(self._book, region, stamp.at) <= self.last:
                 counted = True
                 self._take(each, stamp, region)
@@ -196,11 +196,12 @@ class MonthCounts:
 
     def take_notice(self, notice: RecallNotice) -> None:
         """A recall; one of another month changes nothing."""
-        if self.first <= parse_zoned(notice.at).date() <= self.last:
+        region = self._region(notice.number)
+        if self.first <= find_emitted.day_of(self._book, region, parse_zoned(notice.at)) <= self.last:
             self._recalls[notice.kind, notice.reason, notice.register] += 1
 
-    def _region(self, each: Stamp | NumberStamp) -> str:
-        return find_emitted.region_of(self._book, int(each.number[1:])) if each.number else ""
+    def _region(self, number: str | None) -> str:
+        return find_emitted.region_of(self._book, int(number[1:])) if number else ""
 
     def _rule(self, digest: str, day: date, channel: str) -> Rule | None:
         """The rule of a stamp, from the log or as installed."""

@@ -156,7 +156,7 @@ def notice_in(record: LogRecord) -> RecallNotice | None:
         parse_zoned(notice.at)
     except (ValueError, RecursionError):
         return None
-    return notice
+    return None if notice.number and not notice.number[1:].isdecimal() else notice
 
 
 def _notice(record: LogRecord, typed: str) -> RecallNotice | None:

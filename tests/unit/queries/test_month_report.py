@@ -118,6 +118,19 @@ def test_a_month_ends_with_the_day_of_the_numbers_country(dates):
     assert made.prospects_allowed == 1
 
 
+def test_a_month_of_recalls_ends_with_the_day_of_the_numbers_country(dates):
+    """A lead that was taken back at midnight would be in another month than its verdict."""
+    counts = counted(dates[0])
+    for at in (
+        "2026-10-31T22:59:00Z",
+        "2026-10-31T23:00:00Z",
+        "2026-11-30T22:59:00Z",
+        "2026-11-30T23:00:00Z",
+    ):
+        counts.take_notice(RecallNotice(kind="recalled", number="+33612345678", index=1, at=at))
+    assert counts.report().recalls[0].count == 2
+
+
 def test_recalls_are_counted_by_reason(dates):
     """Nobody could say how many leads were taken back, and why."""
     counts = counted(dates[0])

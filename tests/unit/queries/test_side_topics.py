@@ -33,10 +33,13 @@ def test_what_a_dialler_adds_to_an_attempt_is_left_out():
     assert json.loads(bytes(found.record)) == {"request": "attempt", "id": 7, "number": "0612345678"}
 
 
-@pytest.mark.parametrize("at", ["yesterday", "", "2026-11-27T09:00:01"])
-def test_a_recall_without_a_moment_is_none(at):
+@pytest.mark.parametrize(
+    "member",
+    [*({"at": at} for at in ("yesterday", "", "2026-11-27T09:00:01")), {"number": "Rose"}, {"number": "+"}],
+)
+def test_a_recall_without_a_moment_or_a_number_is_none(member):
     """A foreign record on the topic would keep every dossier and every report from being made."""
-    said = {"kind": "suspended", "register": "list", "index": 3, "at": at}
+    said = {"kind": "recalled", "register": "list", "index": 3, "at": "2026-11-27T09:00:01Z"} | member
     assert notice_in(record(json.dumps(said).encode())) is None
 
 
