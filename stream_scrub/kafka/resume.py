@@ -7,15 +7,19 @@ a topic that was deleted is used in another one of its name.
 partition's first offset would then emit everything a second time. So an offset is committed before the first record is
 read: a partition without one, whose outputs have held records, had one that Kafka forgot.
 
-(c) Where several topics share an output, the first of them to write to its partition would make the others look forgotten.
+(c) An offset beyond the partition's end is of records that the brokers lost. New ones get the same offsets, so it counts
+as forgotten. Only a client that reads from the start again shows it: then the ends are asked.
+
+(d) Where several topics share an output, the first of them to write to its partition would make the others look forgotten.
 So none writes before the partitions of that number have an offset in all of them.
 """
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, StaleIndex
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
@@ -44,6 +48,7 @@ class StartOffsets:
     begin_at: BeginAt | None
     on_chosen: Callable[[dict[PartitionKey, int]], None]
     siblings: Sequence[str] = ()
+    doubts: ClassVar = True  # offsets beyond the end
     _recreated: set[PartitionKey] = field(default_factory=set, init=False)
     _forgotten: set[PartitionKey] = field(default_factory=set, init=False)
 
@@ -70,8 +75,8 @@ class StartOffsets:
         if unknown:
             raise StaleIndex(
                 "no-offsets",
-                f"the group has no committed offset for {', '.join(unknown)}, and prospects have come out"
-                f" where theirs do: {WAYS_ON}",
+                f"the group has no committed offset for {', '.join(unknown)}, or one beyond the end, because brokers lost"
+                f" prospects, and prospects have come out where theirs do: {WAYS_ON}",
             )
         if self.begin_at != "end":
             return set()
@@ -141,7 +146,10 @@ def _has_held_records(ends: PartitionEnds, place: TopicPartition, deadline: Dead
 
 
 class AtTheEnd(StartOffsets):
-    """Partitions without a committed offset start at their end: what is before it is read in another way."""
+    """Partitions without a committed offset start at their end: what is before it is read in another way, when they are
+    assigned."""
+
+    doubts = False
 
     def __init__(self) -> None:
         super().__init__(lambda _: (), None, lambda _: None)
@@ -173,6 +181,8 @@ class Resume:
     _reported: set[tuple[PartitionKey, str]] = field(default_factory=set, init=False)
     _has_siblings: bool = field(default=False, init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
+    _lost: set[tuple[PartitionKey, int]] = field(default_factory=set, init=False)
+    must_ask_ends: bool = field(default=False, init=False)
     begun: list[TopicPartition] = field(default_factory=list, init=False)
     floor: int = field(default=-1, init=False)
 
@@ -187,6 +197,14 @@ class Resume:
         self._has_siblings = False
         self.floor = max([-1, *(self._noted(place) for place in committed)])
         recreated = self._recreated(committed, deadline) if committed else set()
+        if self.must_ask_ends and self.start_offsets is not None and self.start_offsets.doubts:
+            self._lost |= {
+                (key_of(each), each.offset) for each in committed if each.offset > ends.ask(each, deadline)[1]
+            }
+            self.must_ask_ends = False
+        for place in committed:
+            if (key_of(place), place.offset) in self._lost:
+                place.offset = OFFSET_INVALID
         lacking = [each for each in committed if each.offset < 0]
         for place in committed:
             if key_of(place) in recreated:

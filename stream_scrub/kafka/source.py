@@ -172,9 +172,9 @@ class ProspectSource:
             came = came.marked()
         fetched = _joined(rest, came)
         # For a cooperative rebalance librdkafka 2.16.1 pauses what stays, and resumes it where the application stood: what is
-        # being taken at that moment does not count yet, and comes again.
+        # being taken at that moment does not count yet, and comes again. And all comes again if the brokers lost the end.
         if fetched.goes_back(self._next):
-            self._must_rewind = True
+            self._must_rewind = self._resume_at.must_ask_ends = True
             raise Migrated("the client gave records again that are committed")
         if fetched or self._resume_at.begun:
             self.metadata = self._membership()
