@@ -182,17 +182,21 @@ class MonthCounts:
             self._prospects[stamp.allowed] += 1
 
     def _take(self, each: Stamp | NumberStamp, stamp: Stamp, region: str) -> None:
-        rule = self._rule_of(each.rules, stamp.at.date(), stamp.channel) if each.rules else None
-        country = region if rule is None else rule.country
+        rules = [
+            self._rule_of(digest, stamp.at.date(), stamp.channel) if digest else None
+            for digest in (each.rules, each.residence)
+        ]
+        country = region if rules[0] is None else rules[0].country
         self._verdicts[country, each.verdict, each.reason, tuple(each.registers), each.rules] += 1
         if not self._lists.knows(stamp.index):
             self._elsewhere += 1
             return
-        for register, most in () if rule is None else rule.max_age_days.items():
-            dated = self._lists.at(register, stamp.index)
-            if dated is not None:
-                hours = int((stamp.at - dated).total_seconds() // _HOUR_S)
-                self._ages[register, country, most][hours, each.allowed] += 1
+        for rule in filter(None, rules):
+            for register, most in rule.max_age_days.items():
+                dated = self._lists.at(register, stamp.index)
+                if dated is not None:
+                    hours = int((stamp.at - dated).total_seconds() // _HOUR_S)
+                    self._ages[register, rule.country, most][hours, each.allowed] += 1
 
     def take_notice(self, notice: RecallNotice) -> None:
         """A recall; one of another month changes nothing."""

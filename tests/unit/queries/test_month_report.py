@@ -41,12 +41,19 @@ def publisher_delta(publisher):
 
 
 def stamp(
-    at: datetime, index: int, *, verdict="allowed", reason="clear", registers="", number="+33612345678"
+    at: datetime,
+    index: int,
+    *,
+    verdict="allowed",
+    reason="clear",
+    registers="",
+    number="+33612345678",
+    rules="rules",
 ):
     named = f'"registers":["{registers}"],' if registers else ""
     return decode(
         f'{{"verdict":"{verdict}","reason":"{reason}","number":"{number}",{named}"index":{index},'
-        f'"rules":"{RULES}","at":"{at.isoformat()}"}}'.encode()
+        f'"{rules}":"{RULES}","at":"{at.isoformat()}"}}'.encode()
     )
 
 
@@ -77,6 +84,15 @@ def test_the_age_of_a_list_is_that_at_the_verdict(dates):
         ("allowed", "clear", [], 99),
         ("blocked", "opposed", ["internal"], 1),
     ]
+
+
+def test_a_list_of_the_persons_residence_counts_too(dates):
+    """The report would show no age of the list by which a person abroad may be called."""
+    log, first, _ = dates
+    moved = stamp(AT + timedelta(hours=12), first, number="+447400123456", rules="residence")
+    made = counted(log, moved).report()
+    assert [(each.register, each.country, each.verdicts) for each in made.lists] == [("list", "FR", 1)]
+    assert [each.country for each in made.verdicts] == ["GB"]
 
 
 def test_a_report_has_no_number_that_a_foreign_stamp_or_recall_names(dates):
