@@ -214,7 +214,7 @@ def test_a_wrong_question_says_what_to_write(stage, wrong, word):
 
 def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     """A monthly report would be made by hand from millions of records, or not at all."""
-    month, of_recalls = stage.day[:7], stage.told_at[:7]  # these are dated in UTC
+    month, of_recalls = stage.day[:7], day_in_france({"at": stage.told_at})[:7]
     found = run_json(["report", "--month", month], stage.env)
 
     assert found["prospects_allowed"] + found["prospects_blocked"] == 2 * LEADS + SHARED
