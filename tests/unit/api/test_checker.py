@@ -334,6 +334,7 @@ def test_a_list_of_consents_in_which_somebody_says_no_is_refused(tmp_path, head,
         ("phone,email,created_at,until", "a@example.com,2020-01-31,2025-03-04"),  # read as a CRM's
     ],
 )
+@pytest.mark.filterwarnings("ignore:1 expiry dates")
 def test_a_list_of_consents_that_says_in_an_unclear_way_until_when_is_refused(tmp_path, head, end):
     """A consent of years ago would count as one for ever."""
     listed, sign = tmp_path / "consents-2026-11-20.csv", head[5]
