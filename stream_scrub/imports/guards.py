@@ -72,8 +72,8 @@ def check_consents(reading: ParsedList, register: str) -> None:
     line, column = reading.end_at
     if line:
         raise BadList(
-            f"line {line}: column {column} says until when the person may be called, and it is not clear until when."
-            f" Write its days as in 2027-01-31 under the title expires, and choose the kind allow; or, if {register} does"
+            f"line {line}: column {column} says until when the person may be called, but its day is not read, or may be"
+            f" one of two. Write its days as in 2027-01-31 under the title expires, and choose the kind allow; or, if {register} does"
             " not depend on it, take the column out"
         )
 

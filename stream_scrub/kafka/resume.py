@@ -75,8 +75,8 @@ class StartOffsets:
         if unknown:
             raise StaleIndex(
                 "no-offsets",
-                f"the group has no committed offset for {', '.join(unknown)}, or one beyond the end, because brokers lost"
-                f" prospects, and prospects have come out where theirs do: {WAYS_ON}",
+                f"the committed offset of {', '.join(unknown)} is gone, or beyond the end because brokers lost prospects."
+                f" Prospects have come out where theirs do, so a start would be a guess: {WAYS_ON}",
             )
         if self.begin_at != "end":
             return set()

@@ -82,9 +82,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     batch = EntryBuffer(reading, options.region)
     odd: list[int] = []  # the first lines whose end could not be read
     ended = unreadable = 0
-    body, named = table.body(reading, headed=bool(titles)), options.column or "number" in options.columns
-    rows = all_read(table, body, places.phones, options.region, named=bool(named or not titles))
-    country = countries(table, headed=bool(titles))
+    headed, named = bool(titles), bool(options.column) or "number" in options.columns
+    rows = all_read(table, places.phones, options.region, reading, headed=headed, named=named)
+    country = countries(table, headed=headed)
     for row in watched(rows, titles, {*places.phones, places.expires, places.days}, reading):
         end = _end(row, places, now)
         if places.expires >= 0 and len(days(_BEHIND_DAY.sub("", row.cell(places.expires)))) > 1:

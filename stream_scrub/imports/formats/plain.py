@@ -89,9 +89,9 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     reading.unread_columns = True
     reading.described = f"column {place + 1} of CSV by {table.spoken}" + (", with header" if titles else "")
     batch = EntryBuffer(reading, options.region)
-    body = table.body(reading, headed=bool(titles))
-    rows = all_read(table, body, [place], options.region, named=bool(options.column or not titles))
-    country = countries(table, headed=bool(titles))
+    headed, named = bool(titles), bool(options.column)
+    rows = all_read(table, [place], options.region, reading, headed=headed, named=named)
+    country = countries(table, headed=headed)
     for row in watched(rows, titles, {place}, reading):
         batch.put(row.cell(place), row.line, region=country(row))
     batch.close()

@@ -41,9 +41,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         need_all_read(table, [phone], options.region)
     email = csv_table.find(titles, _EMAILS)
     batch, before = EntryBuffer(reading, options.region), reading.passed
-    body = table.body(reading, headed=bool(titles))
-    rows = all_read(table, body, [phone], options.region, named=bool(options.column or not titles))
-    country = countries(table, headed=bool(titles))
+    headed, named = bool(titles), bool(options.column)
+    rows = all_read(table, [phone], options.region, reading, headed=headed, named=named)
+    country = countries(table, headed=headed)
     for row in watched(rows, titles, {phone}, reading):
         cell = row.cell(phone)
         if not cell.strip() and email >= 0 and row.cell(email).strip():

@@ -169,10 +169,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     ended = end <= int(options.now.timestamp())
     count = dict.fromkeys((CLEAN, OPPOSED, REJECTED), 0)
     batch = EntryBuffer(reading, wash.region, removals_last=True)
-    country = countries(table, headed=bool(titles))
-    body = table.body(reading, headed=bool(titles))
-    named = options.column or "number" in options.columns or not titles
-    for row in all_read(table, body, [wash.number], wash.region, named=bool(named)):
+    headed, named = bool(titles), bool(options.column) or "number" in options.columns
+    country = countries(table, headed=headed)
+    for row in all_read(table, [wash.number], wash.region, reading, headed=headed, named=named):
         verdict = REJECTED if kind == "rejected" else wash.verdict(row)
         if verdict is not None:
             count[verdict] += 1

@@ -6,7 +6,7 @@ from itertools import islice
 
 from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
-from stream_scrub.imports.parsing.parsed_list import BadList
+from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.numbering import normalise, region_named
 
 _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
@@ -41,12 +41,13 @@ def unread_phones(titles: Sequence[str], body: Rows, taken: Collection[int], reg
 
 
 def all_read(
-    table: CsvTable, rows: Iterator[CsvRow], phones: Sequence[int], region: str, *, named: bool
+    table: CsvTable, phones: Sequence[int], region: str, reading: ParsedList, *, headed: bool, named: bool
 ) -> Iterator[CsvRow]:
-    """The same rows, `rows` of `table` whose numbers are in the columns `phones`. Raises BadList for one with a number
-    elsewhere: in a column whose title says phone, unless the user `named` the column, or in rows within a cell, where a
-    quote has put them that is not closed."""
-    titles = [clean(cell).casefold() for cell in table.head[0].cells] if table.head and not named else []
+    """The rows behind the header, whose numbers are in the columns `phones`. Raises BadList for a number elsewhere: in a
+    column whose title says phone, unless the user `named` the column, or in rows that a quote without its end has put
+    into a cell."""
+    rows = table.body(reading, headed=headed)
+    titles = [clean(cell).casefold() for cell in table.head[0].cells] if headed and not named else []
     others = [
         place
         for place, name in enumerate(titles)
