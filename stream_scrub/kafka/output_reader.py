@@ -22,7 +22,7 @@ from stream_scrub.kafka.offsets import (
     new_mark,
     partitions_of,
 )
-from stream_scrub.kafka.polled_batch import PolledBatch
+from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline, PartitionKey
 
@@ -44,6 +44,9 @@ class OutputReader:
         self._upto: dict[PartitionKey, int] = {}
         self.gone_back: set[PartitionKey] = set()
         """Partitions that lost records: the client reads them from their start again."""
+        self.stopped: set[PartitionKey] = set()
+        """Partitions with an error of their own since `assign`: their later records are left out."""
+        self._error: KafkaError | None = None
 
     def confirm(self, session: Session, deadline: Deadline) -> None:
         """Call it after a session was opened and before `noted`, whose answer may otherwise be older than what another
@@ -110,14 +113,21 @@ class OutputReader:
     def assign(self, offsets: Mapping[PartitionKey, int]) -> None:
         """Read these partitions, from these offsets on."""
         self._upto = dict(offsets)
+        self.stopped.clear()
         self._consumer.assign([TopicPartition(*key, offset) for key, offset in offsets.items()])
 
     def poll(self, records_max: int, wait_s: float) -> PolledBatch:
-        """The next records, after at most `wait_s`; often none. Raises Unavailable, Refused."""
+        """The next records, after at most `wait_s`; often none. Raises Unavailable, Refused.
+
+        An error between records is raised by the next call: the client has moved past the records of this one.
+        """
+        self._raise_error()
         records = []
         for message in self._consumer.consume(records_max, wait_s):
             key = message.topic() or "", message.partition() or 0
             error, offset = message.error(), message.offset() or 0
+            if error is None and key in self.stopped:
+                continue  # it is after records that could not be read
             if error is None:
                 records.append(message)
                 if offset < self._upto.get(key, 0):
@@ -126,10 +136,19 @@ class OutputReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._upto[key] = max(offset, self._upto.get(key, 0))
             else:
-                raise translate(error, f"reading {', '.join(self._topics)}")
-        if records:
-            self._identity.begin(self._topics)
+                self._error = error
+                if key in self._upto:
+                    self.stopped.add(key)
+        if not records:
+            self._raise_error()
+            return NOTHING
+        self._identity.begin(self._topics)
         return PolledBatch.of(records, several=True)
+
+    def _raise_error(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise translate(error, f"reading {', '.join(self._topics)}")
 
     def read_upto(self, key: PartitionKey) -> int:
         """Everything before this offset was read, markers and aborted records too."""

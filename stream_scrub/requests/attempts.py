@@ -1,7 +1,7 @@
 """Attempts to call and refusals: from a record of `call.attempts` to what it says, and how often each number was called.
 Pure.
 
-An attempt counts once, by its id, whenever it comes. schemas/attempt.schema.json lists the members.
+An attempt counts once, by its id, as of the latest moment that is reported of it. schemas/attempt.schema.json lists the members.
 """
 
 import secrets
@@ -26,7 +26,10 @@ from stream_scrub.scrub.facts import campaigns_of, professionals_of
 
 ATTEMPT, REFUSAL = "attempt", "refusal"
 _MINUTE = 60
-_CAMPAIGNS_KEPT = 10_000
+_RECORD_BYTES_MAX = (
+    4096  # the schema's members take a tenth; a list of campaigns as long as a record takes 35 ms
+)
+_CAMPAIGNS_KEPT = 1_000
 _KEPT = ATTEMPTS_MAX  # attempts for one professional to one number: no rule counts more
 
 
@@ -74,6 +77,8 @@ class AttemptReader:
     def read(self, value: bytes | None, written_ms: int) -> CallAttempt | str:
         """The attempt in a record that was written at that moment, or the member at fault. No attempt is later than its
         record, and one without a moment is as late."""
+        if len(value or b"") > _RECORD_BYTES_MAX:
+            return "the whole record"
         try:
             record = decode(value or b"")
         except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, which is no DecodeError
@@ -151,12 +156,15 @@ class AttemptCounts:
         self._salt = np.uint64(secrets.randbits(64) | 1)  # or a sender could choose numbers of one chain
 
     def add(self, numbers: Numbers, who: NDArray[np.uint16], at: Moments, ids: Numbers, needed: int) -> int:
-        """Take the attempts that are new by their ids, of which no two are the same. Returns how many rows were
-        overwritten that are as late as `needed`: these are no longer counted."""
+        """Take the attempts that are new by their ids, of which no two are the same; move one that is there to its latest
+        moment. Returns how many rows were overwritten that are as late as `needed`: these are no longer counted."""
         new = np.ones(len(numbers), np.bool_)
         known = [(np.empty(0, np.int64), np.empty(0, np.int64))]
         for places, rows in self._each(numbers, who):
-            new[places[self._ids[rows] == ids[places]]] = False
+            is_same = self._ids[rows] == ids[places]
+            same_places, same_rows = places[is_same], rows[is_same]
+            new[same_places] = False
+            self._at[same_rows] = np.maximum(self._at[same_rows], at[same_places])
             known.append((places, rows))
         self._keep_latest(new, known, numbers, who, at, ids)
         numbers = numbers[new]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stream_scrub.clock import Throttle
+from stream_scrub.clock import Throttle, elapsed
 from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, Refused, Unavailable
 from stream_scrub.index import as_bitmap
@@ -29,7 +29,8 @@ from stream_scrub.requests.attempts import NO_ID, AttemptCounts, AttemptReader, 
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.country import Attempts
 
-_RECORDS_A_STEP = 5_000  # of one step: a twentieth of a second
+_RECORDS_A_STEP = 5_000
+_STEP_S = 0.1  # opt-outs wait meanwhile
 _PUBLISH_EVERY_S = 0.5
 _BEGIN_S = 5.0
 _AGAIN_S = 15.0
@@ -66,6 +67,8 @@ class RestedNumbers:
         self._wanted: dict[str, dict[int, int]] = {}  # by register: numbers with their ends
         self._reader: OutputReader | None = None
         self._id, self._upto = "", dict[PartitionKey, int]()
+        self._waiting = NOTHING  # polled, and not taken yet
+        self._left_out: set[PartitionKey] = set()  # partitions that could not be read
         self._due = Throttle(_PUBLISH_EVERY_S)
         self._failed = Throttle(_AGAIN_S)
         self._problem = RecurringProblem(log, "attempts cannot be read", "attempts are read again")
@@ -74,9 +77,9 @@ class RestedNumbers:
 
     def step(self, now: datetime) -> bool:
         """Read attempts, and publish what rests by them. Returns whether some came."""
-        batch = self._poll(now)
+        batch = self._waiting if len(self._waiting) else self._poll(now)
         if len(batch):
-            self._take(batch, now)
+            _, self._waiting = batch.parted(self._take(batch, now))
         if self._wanted and self._due.is_due():
             self._publish(now)
         return bool(len(batch))
@@ -89,10 +92,14 @@ class RestedNumbers:
             batch = self._open(now).poll(_RECORDS_A_STEP, 0.0)
         except (Unavailable, Refused, Migrated) as error:
             self._problem.occurred(str(error))
-            self._failed.restart()
+            # One damaged partition keeps no other waiting. `look` tries it again.
+            stopped = set() if self._reader is None else self._reader.stopped
+            if not stopped:
+                self._failed.restart()
+            self._left_out |= stopped
             self.close()
             return NOTHING
-        if len(batch):
+        if len(batch) and not self._left_out:
             self._problem.end()
         return batch
 
@@ -111,7 +118,8 @@ class RestedNumbers:
         since = reader.since([*bounds], now - self._window(now), deadline)
         begin = {key: since.get(key, high) for key, (_, high) in bounds.items()}
         known = {key: at for key, at in self._upto.items() if begin[key] <= at <= bounds[key][1]}
-        reader.assign(begin | known)
+        offsets = begin | known
+        reader.assign({key: offset for key, offset in offsets.items() if key not in self._left_out})
         return reader
 
     def _window(self, now: datetime) -> timedelta:
@@ -119,13 +127,18 @@ class RestedNumbers:
         limits = [rule.attempts for rule, _ in self._rulebook.in_force(now) if rule.attempts is not None]
         return timedelta(days=max((each.days for each in limits), default=1)) + _MARGIN
 
-    def _take(self, batch: PolledBatch, now: datetime) -> None:
+    def _take(self, batch: PolledBatch, now: datetime) -> int:
+        """Count the attempts of the first records. Returns how many records were taken before the time was over."""
+        began, taken = elapsed(), 0
         of_region: dict[str, _Limit | None] = {"": None}
         limits: defaultdict[int, set[_Limit]] = defaultdict(set)
         attempts: dict[tuple[int, int, int], int] = {}
         refusals: dict[tuple[int, int], int] = {}
         refused, lost, now_ms = self._unreadable.total(), self._lost, int(now.timestamp() * 1000)
         for message, value in zip(batch.messages, batch.values, strict=True):
+            if taken and elapsed() - began > _STEP_S:
+                break
+            taken += 1
             written_ms = min(message.timestamp()[1], now_ms)  # a producer may set any
             read = self._attempts.read(value, written_ms)
             if isinstance(read, str):
@@ -140,14 +153,15 @@ class RestedNumbers:
                 who = self._who.index(read.professional)
                 # A refusal without an id is told from others by its moment.
                 id_ = read.at if read.id == NO_ID else read.id
-                # The first report counts: one without a moment may be repeated.
-                attempts.setdefault((read.number, who, id_), read.at)
+                # The latest moment counts: a forged report of an old moment may come before the call.
+                attempts[read.number, who, id_] = max(read.at, attempts.get((read.number, who, id_), 0))
                 if read.refused:
                     refusals[read.number, who] = max(read.at, refusals.get((read.number, who), 0))
         if attempts:
             self._count(attempts, refusals, limits, now)
         refused = self._unreadable.total() - refused
-        self._state.attempted(len(batch) - refused, refused, self._lost - lost)
+        self._state.attempted(taken - refused, refused, self._lost - lost)
+        return taken
 
     def _limit(self, region: str, now: datetime) -> _Limit | None:
         """The limit of today's rule for people of that region."""
@@ -212,7 +226,10 @@ class RestedNumbers:
         return PendingDelta(base, delta, base.effective_at if base.seq else now, source, known)
 
     def look(self) -> None:
-        """Open the topic again if it was created again, or has other partitions than before."""
+        """Open the topic again if it was created again, has other partitions than before, or could not be read whole."""
+        if self._left_out:
+            self._left_out.clear()
+            self.close()
         if self._reader is None:
             return
         deadline = Deadline.after(_BEGIN_S)
@@ -237,11 +254,14 @@ class RestedNumbers:
 
     def again(self) -> None:
         """Read the attempts of the last weeks again: the log lost what was published."""
-        self._upto = {}
+        self._upto, self._waiting = {}, NOTHING
 
     def close(self) -> None:
         """Release the connections. What was counted is kept."""
         if self._reader is not None:
-            self._upto = self._reader.all_upto or self._upto  # nothing, if it was never assigned
+            self._upto |= self._reader.all_upto  # without partitions that were left out
+            for message in reversed(self._waiting.messages):
+                self._upto[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            self._waiting = NOTHING
             close_in_background(self._reader.close)
             self._reader = None

@@ -123,6 +123,8 @@ def test_attempts_are_counted_once_whatever_their_order(rows):
         batch = list(batch.values())
         kept = {(n, w, i) for n, w, _, i in told[-rows:]}
         new = [each for each in batch if (each[0], each[1], each[3]) not in kept]
+        reported = {(n, w, i): at for n, w, at, i in batch}
+        told[-rows:] = [(n, w, max(at, reported.get((n, w, i), 0)), i) for n, w, at, i in told[-rows:]]
         overwritten = told[-rows:][: max(0, len(told[-rows:]) + len(new) - rows)]
         lost = counts.add(
             column(batch, 0, np.uint64),
@@ -147,6 +149,15 @@ def test_bytes_that_are_no_utf8_are_no_attempt(member):
     """One such record would end the publisher at each start, and with it every opt-out."""
     value = json.dumps(SAID | {member: "~"}).encode().replace(b"~", b"\xff")
     assert AttemptReader("FR", {}).read(value, 0) == "the whole record"
+
+
+@pytest.mark.parametrize("size", [4096, 4097, 60_000])
+def test_a_record_that_is_too_long_is_not_counted(size):
+    """A list of campaigns in signs that take long to fold would make every opt-out wait."""
+    value = json.dumps(SAID | {"campaign": []}).encode()
+    value = value[:-1] + b" " * (size - len(value)) + b"}"
+    counted = isinstance(AttemptReader("FR", {"spring": "acme"}).read(value, 0), CallAttempt)
+    assert counted == (size == 4096)
 
 
 def test_one_number_with_many_attempts_costs_no_more_than_others():

@@ -26,7 +26,8 @@ def resting(
     apart=timedelta(minutes=1),
 ):
     """The registers in which the number rests after an attempt for each of these campaigns; with the ends. `written`: of
-    the first record, as its producer says (milliseconds, or a moment)."""
+    the first record, as its producer says (milliseconds, or a moment). `apart`: between two records, or how long after
+    `written` each of them came."""
     prospect = SimpleNamespace(default_region="FR", professionals=PROFESSIONALS)
     settings = SimpleNamespace(
         prospect=prospect,
@@ -42,12 +43,13 @@ def resting(
         for id_, campaign in zip(ids, campaigns, strict=False)
     ]
     messages = [
-        SimpleNamespace(timestamp=lambda at=at: (1, at_ms + at * apart // timedelta(milliseconds=1)))
-        for at in range(len(values))
+        SimpleNamespace(timestamp=lambda offset=offset: (1, at_ms + offset // timedelta(milliseconds=1)))
+        for offset in (apart if isinstance(apart, list) else [at * apart for at in range(len(values))])
     ]
-    for begin in range(0, len(values), a_batch):
-        part = slice(begin, begin + a_batch)
-        rested._take(Batch(messages[part], values[part]), NOW)
+    taken = 0
+    while taken < len(values):
+        part = slice(taken, taken + a_batch)
+        taken += rested._take(Batch(messages[part], values[part]), NOW)
     return {name: numbers[number] for name, numbers in rested._wanted.items() if number in numbers}
 
 
@@ -92,7 +94,18 @@ def test_a_record_of_the_future_is_of_now(written, request_):
     assert end == resting(["spring"] * 4, written=NOW - timedelta(minutes=5), request=request_)["rested@acme"]
 
 
-def test_a_repeated_report_without_a_moment_is_of_its_first_try():
+def test_a_forged_report_hides_no_later_call_of_the_same_id():
+    """Someone who may write attempts would report a dialler's coming ids as calls of 2016, and no call would count."""
+    forged = resting(["spring"] * 4, ids=range(4), written=NOW - timedelta(days=40))
+    ids = [*range(4), *range(4)]
+    days = [*[timedelta(days=-3000)] * 4, *[timedelta(hours=at) for at in range(4)]]
+    for a_batch in (1, 4, 8):
+        called = resting(["spring"] * 8, ids=ids, a_batch=a_batch, apart=days)
+        assert not forged.keys() & called.keys()
+        assert called == resting(["spring"] * 4, ids=range(4), apart=days[4:])
+
+
+def test_a_repeated_report_without_a_moment_is_of_its_last_try():
     """A number would rest until another day after each start of the publisher, by which reports came in one batch."""
 
     def end(a_batch):

@@ -48,8 +48,7 @@ class Memory:
         """Read what is new, in a batch of any size, and publish what rests by it; what has ended leaves the register."""
         while self.read < len(self.records):
             batch = self.records[self.read : self.read + self.rng.randint(1, 50)]
-            self.publisher._take(Batch(batch), now)
-            self.read += len(batch)
+            self.read += self.publisher._take(Batch(batch), now)
         for name, wanted in self.publisher._wanted.items():
             known = self.rests.setdefault(name, {})
             known |= {number: max(end, known.get(number, 0)) for number, end in wanted.items()}
