@@ -105,11 +105,24 @@ def recall(
     raise typer.Exit(daemon.run(call.settings(worker__id=identity)))
 
 
-def fanout(call: Invocation) -> None:
+def fanout(
+    call: Invocation,
+    dry_run: Annotated[
+        bool, option("--dry-run", "Show each target's requests for an invented number; send nothing.")
+    ] = False,
+) -> None:
     """Deliver opt-outs and recalls to systems that do not read Kafka, until SIGTERM or Ctrl-C."""
     from stream_scrub.fanout import daemon
 
-    raise typer.Exit(daemon.run(call.settings()))
+    if not dry_run:
+        raise typer.Exit(daemon.run(call.settings()))
+    out = terminal.people()
+    for request in daemon.dry_run(call.settings()):
+        out.print(f"{request.target}, {request.event}: {request.request}")
+        for name, value in request.headers.items():
+            out.print(f"  {name}: {value}")
+        for line in request.body.splitlines():
+            out.print(f"  {line}")
 
 
 def status(call: Invocation) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "load",
     "masked",
     "read",
+    "shown_address",
 ]
 
 Check = Callable[[Settings], list[str]]
@@ -104,4 +105,15 @@ def masked(settings: Settings, harmless: Container[str]) -> dict[str, Any]:
         for name in shown["kafka"][side]:
             if name not in harmless:
                 shown["kafka"][side][name] = _MASK
+    for target in shown["fanout"]["targets"].values():
+        target["settings"] = {name: shown_address(value) for name, value in target["settings"].items()}
     return shown
+
+
+def shown_address(value: str) -> str:
+    """A setting of a target, without what may be a secret in a URL: its user, its password, and all behind the host."""
+    match = re.match(r"(https?://)(?:.*@)?([^/?#@]*)(.*)", value, re.IGNORECASE | re.DOTALL)
+    if match is None:
+        return value
+    hidden = match[3] not in {"", "/"} or "@" in value
+    return f"{match[1]}{match[2]}/{_MASK}" if hidden else value

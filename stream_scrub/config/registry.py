@@ -9,8 +9,8 @@ from stream_scrub.config.section import Section, contradiction
 
 
 def _url(value: str) -> str:
-    match = re.fullmatch(r"https?://([^/?#\s]+)(?:/[^?#\s]*)?", value)
-    if value and (match is None or "@" in match[1]):
+    match = re.fullmatch(r"https?://[^/?#\s]+(?:/[^?#\s]*)?", value)
+    if value and (match is None or "@" in value):
         raise ValueError("should be http:// or https://, a host, and no user, password or query")
     return value
 

@@ -91,6 +91,8 @@ _TABLES: frozenset[Key] = frozenset(
         ("fanout", "targets"),
     }
 )
+# Settings whose value may hold a secret, if it is wrong.
+_SECRET: frozenset[Key] = frozenset({("registry", "url"), ("fanout", "targets")})
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]
@@ -265,7 +267,7 @@ class Sources:
             self.problems.append(f"{where}: {' and '.join(map(dotted, together))} {error['msg']}")
         elif not together:
             name = loc if parts[0] == ("fanout", "targets") else parts[0]
-            self._wrong(where, name, reason(error, secret=secret))
+            self._wrong(where, name, reason(error, secret=secret or loc[:2] in _SECRET))
         return given or parts
 
     def _wrong(self, where: str, key: Key, text: str) -> None:

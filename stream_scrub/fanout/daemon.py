@@ -6,7 +6,7 @@ least once, under ids that do not change. Receipts and its place are committed i
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -14,11 +14,12 @@ from itertools import chain
 from stream_scrub import clock
 from stream_scrub.clock import Throttle, parse_zoned, utc_millis
 from stream_scrub.config import Settings
+from stream_scrub.config.settings import FanoutTarget
 from stream_scrub.errors import ConfigError, Migrated, Unavailable, Uncertain
 from stream_scrub.fanout.events import Event, LogEvents, Progress, recall_of
 from stream_scrub.fanout.queue import EventQueue, Waiting
 from stream_scrub.fanout.receipt import FanoutReceipt, Outcome, encode
-from stream_scrub.fanout.target import problems_of, target_of
+from stream_scrub.fanout.target import DryRequest, dry_delivery, problems_of, target_of
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.topics import TopicState
 from stream_scrub.kafka.client.producer_calls import id_of_fanout
@@ -38,6 +39,7 @@ OPEN_MAX = 10_000  # events in memory
 _WAIT_S = 0.2
 _RECORDS = 500
 _COMMIT_EVERY_S, _LOOK_EVERY_S = 1.0, 5.0
+_OWNER_FOR_S = 3.0  # after a commit, no other process of the target is believed to have taken over
 _RECEIPTS_MAX = 1000  # in one transaction
 _SUMMARY_EVERY_S = 60.0
 _AGAIN_S = 1.0
@@ -46,11 +48,22 @@ _KEEP_MS = 400 * 86_400_000
 
 def run(settings: Settings) -> int:
     """Deliver to every target until SIGTERM or SIGINT; returns the exit code. Raises ConfigError."""
+    targets = _checked(settings)
+    return Daemon(settings, FanoutState, _work, BEAT_LIMIT_S, names=tuple(targets)).run()
+
+
+def dry_run(settings: Settings) -> list[DryRequest]:
+    """The requests to every target for an invented number; nothing is sent. Raises ConfigError."""
+    targets = _checked(settings)
+    return [request for name, target in targets.items() for request in dry_delivery(name, target)]
+
+
+def _checked(settings: Settings) -> Mapping[str, FanoutTarget]:
     targets = settings.fanout.targets
     problems = [each for name, target in targets.items() for each in problems_of(name, target)]
     if problems or not targets:
         raise ConfigError(problems or ["fanout.targets: name at least one system (docs/fanout.md)"])
-    return Daemon(settings, FanoutState, _work, BEAT_LIMIT_S, names=tuple(targets)).run()
+    return targets
 
 
 def _work(process: Process[FanoutState]) -> None:
@@ -99,6 +112,7 @@ class FanoutLoop:
         self._coming: Iterator[Event] = iter(())
         self._progress: dict[PartitionKey, Progress] = {}
         self._receipts: list[FanoutReceipt] = []
+        self._committed_at = float("-inf")  # by `clock.elapsed`
 
     def run(self) -> None:
         """Work until `process.stopping` is set. Raises Refused, Corrupt."""
@@ -158,9 +172,11 @@ class FanoutLoop:
 
     def _step(self) -> None:
         self._read()
-        now = clock.elapsed()
-        if waiting := self._queue.take(now, self._target.batch):
-            self._deliver(waiting)
+        if self._queue.is_due(clock.elapsed()):
+            # A process that was stopped meanwhile may have a successor that delivered newer events: its commit is refused.
+            if clock.elapsed() - self._committed_at > _OWNER_FOR_S:
+                self._commit()
+            self._deliver(self._queue.take(clock.elapsed(), self._target.batch))
         if self._look.is_due():
             self._watch()
         if len(self._receipts) >= _RECEIPTS_MAX or (self._receipts and self._commit_due.is_due()):
@@ -288,6 +304,7 @@ class FanoutLoop:
         places = {key: each.commit() for key, each in self._progress.items()}
         self._session.commit(self._reader.places(places), self._reader.membership, Deadline.after(ASK_S))
         self._commit_due.restart()
+        self._committed_at = clock.elapsed()
         self._state.failures = 0
         for each in receipts:
             if each.outcome != "retrying":

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from stream_scrub.atomic_file import atomic_file
+from stream_scrub.config import shown_address
 from stream_scrub.config.settings import FanoutTarget
 from stream_scrub.fanout import connector
 from stream_scrub.fanout.connector import Connector, Step
@@ -34,7 +35,19 @@ _SHOWN_MAX = 200
 _AWAY = frozenset({401, 403, 404, 405, 407, 408, 410, 425, 429})
 FOLDER = "folder"
 _FOLDER_BATCH = 1000
+_INVENTED = 33_199_001_234  # ARCEP keeps 01 99 00 for films
+_INVENTED_MS = 1_764_000_000_000
 _COLUMNS = ("id", "event", "number", "list", "register", "reason", "at")
+
+
+class DryRequest(NamedTuple):
+    """A request as a target would get it, with an invented number and without secrets."""
+
+    target: str
+    event: str
+    request: str  # its method and address
+    headers: Mapping[str, str]
+    body: str
 
 
 class Delivery(NamedTuple):
@@ -51,9 +64,7 @@ def problems_of(name: str, settings: FanoutTarget) -> list[str]:
     """What is wrong with a target's settings."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", name) or names_a_number(name):
         return ["fanout.targets: name each in lower-case letters, digits and hyphens, as in dialler-1"]
-    wanted: set[str] = {"opted_out"} if settings.lists else set()
-    wanted |= {"lifted"} if settings.lists and settings.lifts else set()
-    wanted |= {"recalled"} if settings.recalls else set()
+    wanted = {each.replace("-", "_") for each in _events_of(settings)}
     problems = [] if wanted else ["gets nothing: set lists or recalls"]
     if settings.connector == FOLDER:
         path = settings.settings.get("path")
@@ -68,6 +79,7 @@ def problems_of(name: str, settings: FanoutTarget) -> list[str]:
         for each in sorted(wanted)
         if not getattr(found, each)
     ]
+    problems += [f"{settings.connector}: {each}" for each in connector.faults(found)]
     given = {**found.settings, **settings.settings}
     problems += [f"settings.{key} is missing" for key, value in given.items() if not value]
     problems += [
@@ -86,14 +98,45 @@ def problems_of(name: str, settings: FanoutTarget) -> list[str]:
         problems.append(
             "with lifts, each register needs its own list: a number may be lifted in one register only"
         )
+    if not problems:
+        target = HttpTarget(settings, found)
+        problems += target.unsendable()
+        target.close()
     return [f"fanout.targets.{name}: {each}" for each in problems]
 
 
 def target_of(settings: FanoutTarget) -> "HttpTarget | FolderTarget":
     """The target, whose settings have no problem."""
     if settings.connector == FOLDER:
-        return FolderTarget(Path(settings.settings["path"]))
+        return FolderTarget(settings)
     return HttpTarget(settings, connector.load(settings.connector))
+
+
+def dry_delivery(name: str, settings: FanoutTarget) -> list[DryRequest]:
+    """The requests of a target whose settings have no problem; nothing is sent."""
+    target = target_of(settings)
+    requests = [DryRequest(name, *each) for each in target.dry_requests()]
+    target.close()
+    return requests
+
+
+def _invented(type_: EventType, settings: FanoutTarget) -> Event:
+    register, list_ = next(iter(settings.lists.items()), ("internal", ""))
+    if type_ == "recalled":
+        list_ = ""
+    return Event(type_, _INVENTED, list_, register, "requests", _INVENTED_MS, ("log", 0), (0, 0), 0)
+
+
+def _events_of(settings: FanoutTarget) -> list[EventType]:
+    """The events that a target gets."""
+    types: list[EventType] = []
+    if settings.lists:
+        types.append("opted-out")
+    if settings.lists and settings.lifts:
+        types.append("lifted")
+    if settings.recalls:
+        types.append("recalled")
+    return types
 
 
 def _no_cookies() -> CookieJar:
@@ -194,24 +237,60 @@ class HttpTarget:
                 self._token = ""
             away = status in _AWAY or status // 100 in {3, 5}
             raise _Failure(Delivery(done=False, answer=shown, away=away, wait_s=wait_s))
-        return shown, connector.found(step.find, text) if step.find else []
+        return shown, connector.found(step.find, values, text) if step.find else []
+
+    def unsendable(self) -> list[str]:
+        """The problems of requests that cannot be built from these settings."""
+        problems = []
+        for type_ in _events_of(self._settings):
+            values = self._dry_values(type_)
+            for step in self._all_steps(type_):
+                try:
+                    url = self._request(step, values).url
+                except TypeError as error:  # a date of TOML, which JSON has not
+                    problems.append(f"{type_}: {error}")
+                except (ValueError, httpx.InvalidURL):  # their text may have a secret of the URL
+                    problems.append(f"{type_}: an address or header cannot be sent")
+                else:
+                    if url.scheme not in {"http", "https"} or not url.host:
+                        problems.append(f"{type_}: an address has no http:// or https:// and host")
+        return list(dict.fromkeys(problems))
+
+    def dry_requests(self) -> Iterator[tuple[str, str, Mapping[str, str], str]]:
+        """Event, method and address, headers and body of each request for an invented number. What settings add to an
+        address behind the host is not shown, nor are secrets."""
+        self._given = {key: shown_address(value) for key, value in self._given.items()}
+        for type_ in _events_of(self._settings):
+            values = self._dry_values(type_)
+            for step in self._all_steps(type_):
+                request = self._request(step, values)
+                headers = {
+                    name: request.headers[name]
+                    for name in ("content-type", *step.headers)
+                    if name in request.headers
+                }
+                if step.basic:
+                    headers["authorization"] = "Basic [secret]"
+                if step.signed:
+                    headers["webhook-signature"] = "[secret]"
+                yield type_, f"{request.method} {request.url}", headers, request.content.decode()
+
+    def _all_steps(self, type_: EventType) -> Iterator[Step]:
+        if self._how.login is not None:
+            yield self._how.login
+        yield from self._how.check
+        yield from self._steps(type_)
+
+    def _dry_values(self, type_: EventType) -> dict[str, Any]:
+        secrets = dict.fromkeys((*self._how.secrets, "token"), "[secret]")
+        event = _invented(type_, self._settings)
+        return {**self._given, **secrets, **self._values_of([event]), "found": "[found]"}
 
     def _answer(self, step: Step, values: Mapping[str, Any], deadline: Deadline) -> tuple[int, float, str]:
         """The status, the seconds that it asks to wait, and the text of the answer, of which only the start is read."""
-        body = None if step.json is None else json.dumps(connector.filled(step.json, values)).encode()
-        headers = {"accept-encoding": "identity", **connector.filled(step.headers, values)}
-        headers |= {} if body is None else {"content-type": "application/json"}
+        request = self._request(step, values, deadline)
         if step.signed:
-            headers |= self._signed(step, values, body or b"")
-        request = self._http.build_request(
-            step.method,
-            connector.filled(step.url, values, in_url=frozenset(self._given)),
-            content=body,
-            data=connector.filled(step.form, values) or None,
-            headers=headers,
-            timeout=max(0.1, deadline.left(_STEP_S)),
-            extensions={"trace": self._cut.note},
-        )
+            request.headers.update(self._signed(step, values, request.content))
         auth = (
             None
             if step.basic is None
@@ -231,6 +310,23 @@ class HttpTarget:
         wait = answer.headers.get("retry-after", "")
         text = bytes(read[:_ANSWER_MAX]).decode("utf-8", "replace")
         return answer.status_code, float(wait) if wait.isdecimal() else 0.0, text
+
+    def _request(
+        self, step: Step, values: Mapping[str, Any], deadline: Deadline | None = None
+    ) -> httpx.Request:
+        """A request without its signature."""
+        body = None if step.json is None else json.dumps(connector.filled(step.json, values)).encode()
+        headers = {"accept-encoding": "identity", **connector.filled(step.headers, values)}
+        headers |= {} if body is None else {"content-type": "application/json"}
+        return self._http.build_request(
+            step.method,
+            connector.filled(step.url, values, in_url=frozenset(self._given)),
+            content=body,
+            data=connector.filled(step.form, values) or None,
+            headers=headers,
+            timeout=_STEP_S if deadline is None else max(0.1, deadline.left(_STEP_S)),
+            extensions={"trace": self._cut.note},
+        )
 
     @staticmethod
     def _signed(step: Step, values: Mapping[str, Any], body: bytes) -> dict[str, str]:
@@ -278,24 +374,33 @@ class HttpTarget:
         self._http.close()
 
 
+def _rows(events: Sequence[Event]) -> str:
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for each in events:
+        writer.writerow(
+            (each.id, each.type, e164(each.number), each.list, each.register, each.reason, each.at)
+        )
+    return rows.getvalue()
+
+
 class FolderTarget:
     """CSV files in a folder, each whole or not there; then a file `.ok` with its rows and SHA-256."""
 
     batch = _FOLDER_BATCH
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, settings: FanoutTarget) -> None:
+        self._settings, self._folder = settings, Path(settings.settings["path"])
+
+    def dry_requests(self) -> Iterator[tuple[str, str, Mapping[str, str], str]]:
+        """As `HttpTarget.dry_requests`: a file."""
+        for type_ in _events_of(self._settings):
+            yield type_, f"a file in {self._folder}", {}, _rows([_invented(type_, self._settings)])
 
     def deliver(self, events: Sequence[Event], deadline: Deadline) -> Delivery:  # noqa: ARG002  # a disk has no deadline
         """As `HttpTarget.deliver`."""
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for each in events:
-            writer.writerow(
-                (each.id, each.type, e164(each.number), each.list, each.register, each.reason, each.at)
-            )
-        content = rows.getvalue().encode()
+        content = _rows(events).encode()
         digest = sha256(content).hexdigest()
         name = f"{events[0].type}-{events[0].at[:10]}-{digest[:16]}.csv"
         try:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import signal
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -172,3 +173,34 @@ def test_a_target_that_is_away_delays_no_other_and_shows_itself(kafka, stages, t
     text = fanout.log_file.read_text()
     assert not any(str(number)[2:] in text for number in NUMBERS), "a number is in the log"
     assert "let me in" not in text and "non_agent_api" not in text
+
+
+def test_a_paused_process_undoes_no_newer_opt_out(kafka, stages):
+    """The target's last word would be a lift, and a person who opted out again would be called."""
+    stage = stages(kafka.bootstrap, partitions=1)
+    stage.load("internal", NUMBERS[:2])
+
+    def settled(event):
+        return [each for each in receipts(stage) if each["event"] == event and each["outcome"] == "accepted"]
+
+    with Web(lambda _: (204, b"")) as web:
+        target = {"hook": webhook(stage, web.url, lifts=True)}
+        first, second = stage.fanout(target), stage.fanout(target)
+        second.log_file = stage.folder / "second.log"
+        with first:
+            wait_until(lambda: len(settled("opted-out")) == 2)
+            web.answer = lambda _: (400, b"not now")
+            stage.load("internal", NUMBERS[:1], "--removes")
+            wait_until(lambda: any(each["outcome"] == "retrying" for each in receipts(stage)))
+            first.send(signal.SIGSTOP)
+            web.answer = lambda _: (204, b"")
+            with second:
+                wait_until(lambda: len(settled("lifted")) == 1)
+                stage.load("internal", NUMBERS[:1], "--adds")
+                wait_until(lambda: len(settled("opted-out")) == 3)
+                assert second.stop()[0] == 0
+            first.send(signal.SIGCONT)
+            wait_until(lambda: first.logged("fan-out failed"))
+            wait_until(lambda: first.log_file.read_text().count('"fan-out started"') == 2)
+            assert json.loads(web.asked[-1].body)["type"] == "number.opted-out"
+            assert first.stop()[0] == 0

@@ -230,6 +230,32 @@ def test_an_address_to_listen_on_is_taken_apart(tmp_path):
     assert not loaded(tmp_path).http.is_asked_for
 
 
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@registry", "https://me:hun/ter2@registry", "registry?key=hunter2"]
+)
+def test_a_password_in_the_registry_s_url_is_in_no_problem(tmp_path, url):
+    """The password would stand in the log of each pod that does not start."""
+    wrong = problems(tmp_path, toml=f"[registry]\nurl = '{url}'\n")
+    assert "no user, password or query" in wrong[0] and "ter2" not in "".join(wrong)
+
+
+def test_the_secrets_in_a_target_s_url_are_shown_by_no_config(tmp_path):
+    """Whoever sees the configuration could write to the target, or delete people from its list."""
+    toml = """[fanout.targets.hook]
+connector = "webhook"
+lists = { internal = "all" }
+settings = { url = "https://me:hunter2@hooks.example:8443/T0/hunter3?key=hunter4#hunter5" }
+[fanout.targets.dialler]
+connector = "vicidial"
+settings = { url = "http://dialler", call_time = "24hours" }
+"""
+    shown = masked(loaded(tmp_path, toml=toml), HARMLESS)["fanout"]["targets"]
+    assert shown["hook"]["settings"] == {"url": "https://hooks.example:8443/***"}
+    assert shown["dialler"]["settings"] == {"url": "http://dialler", "call_time": "24hours"}
+    wrong = problems(tmp_path, toml="[fanout.targets.hook]\nconnector = 'x'\nsecrets = { pin = 2222 }\n")
+    assert "2222" not in "".join(wrong)
+
+
 AVRO = "[prospect]\nformat = 'avro'\nstamp = 'header'\n[registry]\nurl = 'https://registry:8081/apis'\n"
 
 

@@ -15,7 +15,7 @@ import pytest
 from stream_scrub.config.settings import FanoutTarget
 from stream_scrub.fanout import connector
 from stream_scrub.fanout.events import Event
-from stream_scrub.fanout.target import FolderTarget, HttpTarget, problems_of, target_of
+from stream_scrub.fanout.target import FolderTarget, HttpTarget, dry_delivery, problems_of, target_of
 from stream_scrub.model import Deadline
 from tests.support.fakes.dialler_apis import Convoso, GenesysCloud, Vicidial
 from tests.support.fakes.web import Web
@@ -32,6 +32,10 @@ def secrets(folder: Path, **texts: str) -> dict[str, str]:
     for name, text in texts.items():
         (folder / name).write_text(f"{text}\n")
     return {name: str(folder / name) for name in texts}
+
+
+def folder(path):
+    return FanoutTarget(connector="folder", recalls=True, settings={"path": str(path)})
 
 
 def tell(target, *events, seconds=20):
@@ -242,7 +246,7 @@ def test_a_key_that_is_none_or_another_host_s_redirect_says_so_and_sends_nothing
 
 def test_a_folder_gets_whole_files_with_their_digest_and_the_same_file_again(tmp_path):
     """Whoever collects the files would take half of one, or cannot tell whether it is whole."""
-    target = FolderTarget(tmp_path)
+    target = FolderTarget(folder(tmp_path))
     events = [event(FRENCH + at, list_="all", at=at) for at in range(3)]
     assert tell(target, *events).done and tell(target, *events).done
     data, ok = sorted(tmp_path.iterdir())
@@ -251,7 +255,7 @@ def test_a_folder_gets_whole_files_with_their_digest_and_the_same_file_again(tmp
     assert [each["number"] for each in rows] == [f"+{FRENCH + at}" for at in range(3)]
     assert rows[0]["id"] == events[0].id and rows[0]["event"] == "opted-out"
     assert ok.read_text() == f"3 {hashlib.sha256(data.read_bytes()).hexdigest()}\n"
-    assert not tell(FolderTarget(tmp_path / "gone"), *events).done
+    assert not tell(FolderTarget(folder(tmp_path / "gone")), *events).done
 
 
 def test_what_is_wrong_with_a_target_is_told_before_anything_is_sent(tmp_path):
@@ -388,5 +392,96 @@ def test_no_answer_takes_long_to_be_understood():
         for pattern in step.done:
             connector.matches(pattern, values, answer)
         if step.find:
-            connector.found(step.find, answer)
+            connector.found(step.find, values, answer)
     assert time.process_time() - began < 5
+
+
+def own(tmp_path, steps, *, head="", **settings):
+    """A target of a connector of the operator's own, with these steps."""
+    file = tmp_path / "own.toml"
+    file.write_text(f'number = "e164"\nlist = "all"\nsettings = {{ url = "" }}\n{head}\n{steps}\n')
+    given = {"lists": {"internal": "all"}, "settings": {"url": "http://127.0.0.1:9"}, **settings}
+    return FanoutTarget(connector=str(file), **given)
+
+
+def test_an_array_in_a_connector_has_the_number_and_not_its_name(web, tmp_path):
+    """The target would answer 200 to `{number}`, and the receipt would say that it has the opt-out."""
+    settings = own(
+        tmp_path,
+        '[[opted-out]]\nurl = "{url}"\njson = { phones = ["{number}", { all = "{numbers}" }], on = true }',
+        settings={"url": web.url},
+    )
+    assert problems_of("own", settings) == []
+    web.answer = lambda _: (200, b"")
+    assert tell(target_of(settings), event(FRENCH)).done
+    assert json.loads(web.asked[0].body) == {
+        "phones": [f"+{FRENCH}", {"all": [f"+{FRENCH}"]}],
+        "on": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ('[[opted-out]]\nurl = "{url}/{nubmer}"', "{nubmer} is unknown"),
+        ('[[opted-out]]\nurl = "{url}"\njson = [["{Number}"]]', "{Number} is unknown"),
+        ('[[opted-out]]\nurl = "{url}"\njson = { a = "{ number }" }', "{number } is unknown"),
+        ('[[opted-out]]\nurl = "{url}"\njson = { "{number}" = 1 }', "cannot be filled"),
+        ('[[opted-out]]\nurl = "{url}/{list}"', "no step sends {number}"),
+        ('[[opted-out]]\nurl = "{url}/{numbers}"', "{numbers} is a list"),
+        ('[[opted-out]]\nurl = "{url}"\njson = { a = "+{numbers}" }', "other text around it"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\ndone = ["ok)"]', "not a regular expression"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\ndone = ["{lsit} ok"]', "{lsit} is unknown"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\nfind = "id"', "needs one group"),
+        ('[[opted-out]]\nurl = "{url}/{number}/{found}"', "{found} is unknown"),
+        ('[[opted-out]]\nurl = "{url}/{number}/{token}"', "{token} is unknown"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\nmethod = "PSOT"', "Invalid enum value 'PSOT'"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\nhaeders = {}', "haeders"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\njson = { day = 2026-01-01 }', "not JSON serializable"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\njson = 1\nform = { a = "b" }', "cannot both be sent"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\nheaders = { "a b" = "c" }', "is not a name"),
+        ('[[opted-out]]\nurl = "{number}.example"', "no http:// or https://"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\n[login]\nurl = "{url}"', "find is missing"),
+        ('[[opted-out]]\nurl = "{url}/{number}"\n[login]\nurl = "{url}/{token}"', "{token} is unknown"),
+        ("[[opted-out]]\nurl = ", "Invalid value"),
+    ],
+)
+def test_a_typo_in_a_connector_is_told_at_the_start(tmp_path, steps, problem):
+    """The process would end at the first opt-out, or the target would get a text in place of the number."""
+    assert problem in "\n".join(problems_of("own", own(tmp_path, steps)))
+
+
+def test_a_connector_of_several_numbers_a_request_sends_all_of_them(tmp_path):
+    """The first of a thousand opt-outs would be sent, and all of them would have a receipt."""
+    one = '[[opted-out]]\nurl = "{url}/{number}"'
+    assert "send {numbers}" in "\n".join(problems_of("own", own(tmp_path, one, head="batch = 1000")))
+    assert problems_of("own", own(tmp_path, one, head="batch = 0")) != []
+    every = '[[opted-out]]\nurl = "{url}"\njson = "{numbers}"'
+    assert problems_of("own", own(tmp_path, every, head="batch = 1000")) == []
+
+
+def test_every_shipped_connector_has_no_fault():
+    """A release would refuse to start with a connector of its own."""
+    for name in ("convoso", "genesys-cloud", "vicidial", "webhook"):
+        assert connector.faults(connector.load(name)) == []
+
+
+def test_a_dry_delivery_shows_each_request_and_no_secret(tmp_path):
+    """A misplaced number is seen only in a request; whoever looks over the shoulder could write to the target."""
+    settings = FanoutTarget(
+        connector="webhook",
+        lists={"internal": "acme"},
+        recalls=True,
+        settings={"url": "https://me:hunter2@hooks.example/T000/hunter3?key=hunter4"},
+        secrets=secrets(tmp_path, signing_key="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    )
+    assert problems_of("hook", settings) == []
+    opted_out, recalled = dry_delivery("hook", settings)
+    assert opted_out.request.startswith("POST https://hooks.example/")
+    body = json.loads(opted_out.body)
+    assert (body["data"]["number"], body["data"]["list"]) == ("+33199001234", "acme")
+    assert json.loads(recalled.body)["type"] == "number.recalled"
+    shown = repr([opted_out, recalled])
+    assert not any(secret in shown for secret in ("hunter", "MfKQ9r8"))
+    (file,) = dry_delivery("folder", folder(tmp_path))
+    assert "+33199001234" in file.body and not list(tmp_path.glob("*.csv"))

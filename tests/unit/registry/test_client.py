@@ -1,8 +1,10 @@
 """What a registry answers, and what its absence looks like."""
 
+import gzip
 import json
 import ssl
 import time
+import tracemalloc
 import uuid
 
 import pytest
@@ -107,6 +109,20 @@ def test_a_latest_schema_that_cannot_be_read_is_not_taken_for_none(web, registry
     registry.add(LEAD, refers=["nothing"])
     with pytest.raises(Refused, match="latest schema of prospects-value"):
         client(web).latest("prospects-value")
+
+
+def test_an_answer_that_is_packed_twice_is_not_unpacked(web, registry):
+    """2.6 KB from a registry, or from somebody in front of it, would take the memory of each worker."""
+    packed = gzip.compress(gzip.compress(b" " * 500_000_000, 1))
+    web.answer, web.headers = lambda _: (200, packed), {"content-encoding": "gzip, gzip"}
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unavailable, match="packs its answers"):
+            client(web).schema(number(1))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert web.asked[0].headers["accept-encoding"] == "identity"
 
 
 def test_references_that_are_too_large_together_are_none(web, registry):
