@@ -87,7 +87,6 @@ class Allowed:
     def _follow(self, problem: RecurringProblem, uncommitted: RecurringProblem) -> None:
         try:
             while not self._closing.is_set():
-                self._reader.commit_if_due()
                 uncommitted.report(self._reader.commit_failure)
                 try:
                     records = self._recalls.read(_WAIT_S)
@@ -127,7 +126,8 @@ class Allowed:
         return clock.elapsed() - self._seen_at <= SEEN_S
 
     def _poll(self) -> None:
-        """Stay in the group, and read on if there is room."""
+        """Stay in the group, commit what is done, and read on if there is room."""
+        self._reader.commit_if_due()
         if len(self._leads.out) >= OUT_MAX:
             raise RuntimeError(f"{OUT_MAX} leads are handed out: call `ack` for each that is done")
         waiting, has_seen = len(self._leads), clock.elapsed() - self._seen_at <= SEEN_S
@@ -167,7 +167,7 @@ class Allowed:
 
     def ack(self, lead: Lead) -> None:
         """The lead is done, called or not: it is not handed out again. Until then it comes again after a crash, or from
-        another member of the group. It is committed within moments."""
+        another member of the group. It is committed within moments, while leads are asked for."""
         if self._closing.is_set():
             raise RuntimeError("acknowledged after `close`: this lead will come again")
         with self._changed:
@@ -203,8 +203,8 @@ class Allowed:
 
     @property
     def uncommitted_s(self) -> float:
-        """For how many seconds no acknowledgement could be committed; 0 if the last one was. After a crash their leads come
-        again: stop calling if it grows."""
+        """The age of the oldest acknowledgement that is not committed; 0 without one. After a crash its lead comes again: stop
+        calling if it grows."""
         return self._reader.uncommitted_s
 
     def close(self) -> None:

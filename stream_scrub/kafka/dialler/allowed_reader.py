@@ -8,11 +8,10 @@ import base64
 import re
 import threading
 import zlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -26,6 +25,8 @@ from stream_scrub.model import PartitionKey
 
 _COMMIT_EVERY_S = 0.1
 _ASK_S = 5.0
+_SLOW_S = 10.0  # a commit that takes longer is a problem to be told
+_OUTCOME_S = 60.0  # a commit whose outcome the client has not told by then never ends
 _NOTE_MAX = 4_000  # a broker takes 4096 bytes (its offset.metadata.max.bytes)
 _NOTE = re.compile(r"upto=(\d+) first=(-?\d+) begun=(\d+) open=(\S*)")
 _WINDOW = 1 << 18  # offsets that a note is about
@@ -96,23 +97,38 @@ class _PartitionProgress:
             upto = first + (upto - first) // 2
 
 
+class _Commit(NamedTuple):
+    """A commit under way: when it was sent, and when its oldest record was done."""
+
+    at: float
+    acked_at: float
+
+
 class AllowedReader:
-    """One thread polls; any thread may call the rest. `options`: those of `Role.MEMBER` with the dialler's group."""
+    """One thread polls, commits and closes; any thread may call the rest. `options`: those of `Role.MEMBER` with the
+    dialler's group.
+
+    The client's calls wait for its callbacks, so no lock is held during a call: a callback that waited for the caller's lock
+    would stop both for ever.
+    """
 
     def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
         self._options, self._topics = options, list(topics)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._progress: dict[PartitionKey, _PartitionProgress] = {}
         self._gone: set[PartitionKey] = set()
         self._commit_due = Throttle(_COMMIT_EVERY_S)
-        self._failing_since: float | None = None
-        self.commit_failure = ""
-        """Why the last commit failed; empty if it did not."""
+        # The outcomes of commits, as the client called back.
+        self._outcomes: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()
+        self._acked_at: float | None = None
+        """When the oldest record was done whose commit has not been sent; None without one."""
+        self._sent: _Commit | None = None
+        self._failure = ""
         self._consumer = self._join()
 
     def _join(self) -> Consumer:
         self._is_paused: bool | None = None
-        consumer = Consumer({**self._options, "on_commit": self._on_commit})
+        consumer = Consumer({**self._options, "on_commit": lambda *outcome: self._outcomes.append(outcome)})
         consumer.subscribe(
             self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -130,30 +146,9 @@ class AllowedReader:
         # The client keeps one paused that went away while it was, also when it comes back.
         self._is_paused = None
 
-    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        with self._lock:
-            self._note(next(filter(None, (error, *(each.error for each in places))), None))
-            for each in places:
-                if (error or each.error) and (progress := self._progress.get(key_of(each))) is not None:
-                    progress.is_changed = True
-
-    def _note(self, failure: KafkaError | None) -> None:
-        """How a commit ended."""
-        self.commit_failure = "" if failure is None else str(translate(failure, "committing what is done"))
-        if failure is None:
-            self._failing_since = None
-        elif self._failing_since is None:
-            self._failing_since = clock.elapsed()
-
-    @property
-    def uncommitted_s(self) -> float:
-        """For how many seconds every commit has failed; 0 if the last one did not."""
-        since = self._failing_since
-        return 0.0 if since is None else clock.elapsed() - since
-
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if consumer is self._consumer:
-            self._commit(wait=True)
+            self._commit_now()
             self._on_lost(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -192,8 +187,10 @@ class AllowedReader:
         with self._lock:
             self._gone.update(self._progress)
             self._progress.clear()
-            failed, self._consumer = self._consumer, self._join()
-        leave_group(failed)  # without the lock: it may take seconds
+            self._acked_at = self._sent = None
+        failed, self._consumer = self._consumer, self._join()
+        self._outcomes.clear()
+        leave_group(failed)  # it may take seconds
 
     def gone(self) -> set[PartitionKey]:
         """The partitions that were given to others since the last call."""
@@ -212,31 +209,81 @@ class AllowedReader:
             if (progress := self._progress.get(key)) is not None:
                 progress.open.pop(offset, None)
                 progress.is_changed = True
-        self.commit_if_due()
+                if self._acked_at is None:
+                    self._acked_at = clock.elapsed()
 
     def commit_if_due(self) -> None:
-        """Commit what is done, at most ten times a second. Call it often."""
-        if self._commit_due.is_due():
-            self._commit()
+        """Commit what is done, at most ten times a second. Call it before each poll."""
+        while self._outcomes:
+            error, places = self._outcomes.popleft()
+            self._took(places, next(filter(None, (error, *(each.error for each in places))), None))
+        # One commit at a time: two that overtake each other would have records come again.
+        is_lost = self._sent is not None and clock.elapsed() - self._sent.at > _OUTCOME_S
+        if (self._sent is None or is_lost) and self._commit_due.is_due():
+            self._send()
 
-    def _commit(self, *, wait: bool = False) -> None:
-        """Where that fails, what was done comes again."""
-        # Within the lock: a partition that another member has meanwhile is not committed.
+    def _send(self) -> None:
+        places = self._changed(all_=False)
+        if not places:
+            return
+        try:
+            self._consumer.commit(offsets=places)
+        except KafkaException as error:
+            self._took(places, error.args[0])
+
+    def _commit_now(self) -> None:
+        places = self._changed(all_=True)
+        if not places:
+            return
+        failure = None
+        try:
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            failure = error.args[0]
+        self._took(places, failure)
+
+    def _changed(self, *, all_: bool) -> list[TopicPartition]:
+        """The offsets to commit; they count as sent. `all_`: also of partitions in which nothing is done."""
         with self._lock:
-            changed = {key: each for key, each in self._progress.items() if each.is_changed or wait}
+            changed = {key: each for key, each in self._progress.items() if each.is_changed or all_}
             places = [each.place(key) for key, each in changed.items() if each.upto >= 0]
-            try:
-                if places and wait:
-                    self._consumer.commit(offsets=places, asynchronous=False)
-                elif places:
-                    self._consumer.commit(offsets=places)
-            except KafkaException as error:
-                self._note(error.args[0])
-            else:
-                for each in changed.values():
-                    each.is_changed = False
+            for each in changed.values():
+                each.is_changed = False
+            oldest = self._acked_at
+            if self._sent is not None:
+                oldest = self._sent.acked_at
+            now = clock.elapsed()
+            self._sent = _Commit(now, now if oldest is None else oldest) if places else None
+            self._acked_at = None
+        return places
+
+    def _took(self, places: Sequence[TopicPartition], failure: KafkaError | None) -> None:
+        """How a commit ended. What was not committed is sent again."""
+        with self._lock:
+            if failure is not None:
+                for each in places:
+                    if (progress := self._progress.get(key_of(each))) is not None:
+                        progress.is_changed = True
+                if self._sent is not None:
+                    self._acked_at = self._sent.acked_at
+            self._sent = None
+        self._failure = "" if failure is None else str(translate(failure, "committing what is done"))
+
+    @property
+    def uncommitted_s(self) -> float:
+        """The age of the oldest record that is done and not committed; 0 without one."""
+        with self._lock:
+            since = self._acked_at if self._sent is None else self._sent.acked_at
+        return 0.0 if since is None else clock.elapsed() - since
+
+    @property
+    def commit_failure(self) -> str:
+        """Why what is done is not committed; empty if it is, or will be at once."""
+        if self._failure or self.uncommitted_s < _SLOW_S:
+            return self._failure
+        return "no lead was asked for since, or the broker does not answer the commit"
 
     def close(self) -> None:
         """Commit what is done, and leave the group. Blocks as `leave_group`: without a broker, a commit waits for the
         session's time."""
-        leave_group(self._consumer, partial(self._commit, wait=True))
+        leave_group(self._consumer, self._commit_now)
