@@ -2,7 +2,9 @@
 its parent. A hostile file then harms its reader alone."""
 
 import ctypes
+import re
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +13,12 @@ with suppress(ImportError):  # Windows
 
 _GRACE_S = 5  # after which a process whose parent did not end it ends by itself
 _SELF = Path("/proc/self")
+_GROUPS = Path("/sys/fs/cgroup")
+# By the version of control groups: the files of a group's limit and of what it uses.
+_GROUP_FILES = {
+    2: ("memory.max", "memory.current"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -42,6 +50,37 @@ def bound(max_bytes: int, max_s: float) -> None:
         hard = resource.getrlimit(what)[1]
         resource.setrlimit(what, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
     end_first()
+
+
+def affordable(max_bytes: int) -> int:
+    """At most `max_bytes`, and at most half of what this process's control groups have left (Linux): a container that
+    exceeds its limit may be killed with all its processes (`memory.oom.group`)."""
+    return min([max_bytes, *(left // 2 for left in _bytes_left())])
+
+
+def _bytes_left() -> Iterator[int]:
+    """What is left in each control group with a limit on memory, from this process's to the outermost."""
+    with suppress(OSError):
+        for line in (_SELF / "cgroup").read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number != "0" and controllers != "memory":
+                continue
+            mounted = _GROUPS if number == "0" else _GROUPS / "memory"
+            limit_file, used_file = _GROUP_FILES[2 if number == "0" else 1]
+            group = mounted / path.lstrip("/")
+            # Within a container the path may be that of the host, and the mount is the container's own group.
+            for folder in (group, *group.parents, mounted):
+                with suppress(OSError, ValueError):
+                    limit = int((folder / limit_file).read_text())  # "max" is no number
+                    cache = re.search(
+                        r"^(?:total_)?inactive_file (\d+)$",
+                        (folder / "memory.stat").read_text(),
+                        re.MULTILINE,
+                    )
+                    used = int((folder / used_file).read_text()) - int(cache[1] if cache else 0)
+                    yield max(0, limit - used)
+                if folder == mounted:
+                    break
 
 
 def end_first() -> None:

@@ -10,10 +10,11 @@ from typing import IO, Any
 
 import msgspec
 
+from stream_scrub import bounded_process
 from stream_scrub.config import library_environment
 from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.files.columns import shown
-from stream_scrub.files.workbook_process import SheetHeader, unpacked
+from stream_scrub.files.workbook_process import SheetHeader, TooManyEmptyRowsError, unpacked
 
 WORKBOOK_MEMORY_MAX = 3 << 30  # bytes; a million rows of ten short texts take about half
 _READ_S = 600
@@ -40,7 +41,8 @@ def read_sheet(
     if find_spec(library) is None:  # the other process needs it
         raise BadFile(f"{files} need another library: pip install 'stream-scrub[{extra}]'")
     document.seek(0)
-    bounds = (str(WORKBOOK_MEMORY_MAX), str(_READ_S))
+    max_bytes = bounded_process.affordable(WORKBOOK_MEMORY_MAX)
+    bounds = (str(max_bytes), str(_READ_S))
     process = subprocess.Popen(  # noqa: S603  # of nothing that comes from a file
         [sys.executable, "-P", "-m", "stream_scrub.files.workbook_process", table, wanted, *bounds],
         stdin=document.fileno(),
@@ -53,7 +55,7 @@ def read_sheet(
         assert process.stdout is not None, "it has a pipe"
         header, rows = _taken(process.stdout)
     if process.returncode or header.error:
-        raise BadFile(f"{name}: {_why(process.returncode, header.error, table)}")
+        raise BadFile(f"{name}: {_why(process.returncode, header.error, table, max_bytes)}")
     return _chosen(name, header, wanted), rows
 
 
@@ -73,7 +75,7 @@ def _payload(pipe: IO[bytes]) -> bytes:
     return payload if len(payload) == size else b""
 
 
-def _why(code: int, error: str, table: str) -> str:
+def _why(code: int, error: str, table: str, max_bytes: int) -> str:
     what, cure = (
         (f"this {table} file", "convert it to CSV") if table else ("this workbook", "save the sheet as CSV")
     )
@@ -81,9 +83,11 @@ def _why(code: int, error: str, table: str) -> str:
         return f"{what} takes more than {_READ_S} s to read: {cure}"
     if code or error == "MemoryError":
         return (
-            f"{what} takes more than {WORKBOOK_MEMORY_MAX >> 30} GiB of memory (a cell stands far out, or"
+            f"{what} takes more than {max_bytes >> 20:,} MiB of memory (a cell stands far out, or"
             f" many cells share a long text): {cure}"
         )
+    if error == TooManyEmptyRowsError.__name__:
+        return f"{what} holds more than a million empty rows: {cure}"
     return _DAMAGED if error == "PanicException" else f"{what} cannot be opened ({error})"
 
 

@@ -23,6 +23,7 @@ from stream_scrub import bounded_process
 
 BLOCK_ROWS = 8192
 _PLAIN = {str, int, float, bool}
+_EMPTY_ROWS_MAX = 1 << 20  # one after another; a sheet has no more rows
 _SHORT_EXACT = 1 << 24  # below, a float of 32 bits has all digits of a whole number
 # Each kind of date and time, as it is read from its text.
 _READERS: dict[type, Callable[[str], Any]] = {
@@ -31,6 +32,10 @@ _READERS: dict[type, Callable[[str], Any]] = {
     datetime: datetime.fromisoformat,
     timedelta: lambda seconds: timedelta(seconds=float(seconds)),
 }
+
+
+class TooManyEmptyRowsError(Exception):
+    """The table has more empty rows than a file of leads."""
 
 
 class SheetHeader(msgspec.Struct, frozen=True):
@@ -75,8 +80,14 @@ def _avro(document: IO[bytes], fastavro: Any) -> Iterator[list[Any]]:
     names = [each["name"] for each in fields]
     short = [each["type"] == "float" or "float" in each["type"] for each in fields]
     yield names
+    empty = 0
     for record in records:
-        yield [_cell(record[name], short=is_short) for name, is_short in zip(names, short, strict=True)]
+        row = [_cell(record[name], short=is_short) for name, is_short in zip(names, short, strict=True)]
+        # A record of nulls takes no byte: a file of 153 bytes may claim 2**40 of them.
+        empty = 0 if any(cell != "" for cell in row) else empty + 1
+        if empty > _EMPTY_ROWS_MAX:
+            raise TooManyEmptyRowsError
+        yield row
 
 
 def _parquet(document: IO[bytes], parquet: Any) -> Iterator[list[Any]]:

@@ -58,6 +58,7 @@ NO_LIMITS = {
     "scrub/backend.py: _REGIONS_MAX": "spellings that are remembered: time for memory",
     "scrub/backend.py: _REGION_TEXT_MAX": "spellings that are remembered: time for memory",
     "scrub/backend.py: _TEXT_MAX": "longer texts are read one by one",
+    "files/workbook_process.py: _EMPTY_ROWS_MAX": "a sheet has no more rows",
     "requests/attempts.py: _RECORD_BYTES_MAX": "docs/dialler.md says it next to the members",
 }
 

@@ -118,9 +118,10 @@ def _child(settings: Settings, options: FileOptions, parent: Connection, alive: 
     logs.configure(settings.log.level, settings.log.format)
     index = index_transfer.receive(parent)
     tempfile.tempdir = str(options.output.parent)  # what libraries keep on disk stays in the private folder
-    bounded_process.bound(MEMORY_BYTES_MAX, SCRUB_S_MAX)
+    max_bytes = bounded_process.affordable(MEMORY_BYTES_MAX)
+    bounded_process.bound(max_bytes, SCRUB_S_MAX)
 
-    send_outcome(parent, lambda: _outcome(settings, index, options, SentProgress(parent)))
+    send_outcome(parent, lambda: _outcome(settings, index, options, SentProgress(parent), max_bytes))
 
 
 def send_outcome(parent: Connection, work: Callable[[], msgspec.Struct]) -> NoReturn:
@@ -150,7 +151,11 @@ class SentProgress:
 
 
 def _outcome(
-    settings: Settings, index: Index, options: FileOptions, progress: Callable[[str, int, int | None], None]
+    settings: Settings,
+    index: Index,
+    options: FileOptions,
+    progress: Callable[[str, int, int | None], None],
+    max_bytes: int,
 ) -> State:
     try:
         summary = scrub_file(options, settings, IndexUsed(index, "log"), progress)
@@ -166,9 +171,7 @@ def _outcome(
         return State("failed", why=_without_paths(str(error), options))
     except MemoryError:
         bounded_process.unbound_memory()
-        return State(
-            "failed", why=f"the file takes more than {MEMORY_BYTES_MAX >> 30} GiB of memory: split it"
-        )
+        return State("failed", why=f"the file takes more than {max_bytes >> 20:,} MiB of memory: split it")
 
 
 def _without_paths(why: str, options: FileOptions) -> str:

@@ -1,11 +1,15 @@
 """Small workbooks whose cells would take all memory: the process that reads them is refused it, and no other one."""
 
 import io
+import os
+import re
 import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
+import fastavro
 import pytest
 
 from stream_scrub import BadFile, ConfigError
@@ -16,6 +20,8 @@ from tests.unit.files.test_other_kinds import book, ods, ods_rows, raw_book, row
 pytestmark = pytest.mark.process
 
 LONG = 400_000
+CONTAINER_BYTES = 512 << 20
+EMPTY_RECORDS = 1 << 40
 OWN = 200 << 20  # bytes that a process takes which has a workbook read
 OPENS = """
 import re, sys
@@ -90,8 +96,52 @@ def test_a_small_workbook_that_takes_all_memory_is_refused(tmp_path, name):
         [sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, timeout=240, check=True
     )
     says, most = done.stdout.splitlines()
-    assert "takes more than 1 GiB of memory" in says and "save the sheet as CSV" in says
+    assert "takes more than 1,024 MiB of memory" in says and "save the sheet as CSV" in says
     assert int(most) << 10 < OWN
+
+
+@pytest.fixture
+def container():
+    """A control group with a limit on memory, as a container has one: the prefix of a command that runs in it."""
+    groups = Path("/sys/fs/cgroup/memory")
+    group = (groups if groups.is_dir() else groups.parent) / f"stream-scrub-{os.getpid()}"
+    try:
+        group.mkdir()
+        limit = group / ("memory.limit_in_bytes" if groups.is_dir() else "memory.max")
+        limit.write_text(str(CONTAINER_BYTES))
+    except OSError as error:
+        pytest.skip(f"no control group can be made: {error}")
+    yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    group.rmdir()
+
+
+@pytest.mark.parametrize("name", ["one", "rows"])
+def test_a_workbook_in_a_container_takes_a_part_of_its_memory(tmp_path, container, name):
+    """A workbook of a kilobyte would end a server in a pod, with every check that it answers."""
+    path = tmp_path / "leads.xlsx"
+    path.write_bytes(BOOKS[name])
+    done = subprocess.run(
+        [*container, sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    taken = re.search(r"takes more than ([0-9]+) MiB of memory", done.stdout)
+    assert taken and int(taken[1]) << 20 < CONTAINER_BYTES // 2
+
+
+def test_an_avro_file_of_empty_records_ends_at_once(bureau):
+    """A file of 153 bytes would take the place of others for ten minutes."""
+    schema = {"type": "record", "name": "Lead", "fields": [{"name": "phone", "type": "null"}]}
+    made = io.BytesIO()
+    fastavro.writer(made, schema, [])
+    header = made.getvalue()
+    count = bytearray()
+    left = EMPTY_RECORDS << 1  # zigzag
+    while left >= 1 << 7:
+        count.append(left & 0x7F | 0x80)
+        left >>= 7
+    count.append(left)
+    with pytest.raises(BadFile, match="a million empty rows: convert it"):
+        bureau.scrub(header + bytes(count) + b"\x00" + header[-16:], "leads.avro")
 
 
 def test_long_texts_that_few_cells_share_are_read(bureau, monkeypatch):

@@ -44,7 +44,8 @@ def own(serve, tmp_path, monkeypatch):
 
     def here(settings, usable, options, seen, _why_end):
         """As `process.run`, without the seconds that a process costs."""
-        return process._outcome(settings, usable(), options, lambda *_: seen(State("working")))
+        progress = lambda *_: seen(State("working"))
+        return process._outcome(settings, usable(), options, progress, process.MEMORY_BYTES_MAX)
 
     def start(*, in_process=False, **settings):
         if not in_process:
