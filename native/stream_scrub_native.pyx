@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-VERSION = 7
+VERSION = 8
 _ASKING = bytes([1])
 _NO_LINES = (None, None)
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
@@ -322,7 +322,7 @@ cdef class Reader:
     `names` are those of the number, the region, and the facts: purpose, contract, campaign and what else there is. All
     differ, are ASCII and not `scrub`, and hold no quotes or backslashes; with `any_case`, in whatever case, and then a
     prospect with one of `lookalikes` in a name is not plain. `region_of(token)` gives the region for the JSON of a
-    region member, `facts_of(tokens)` the facts for the JSON of theirs (empty where absent). The tokens after the last
+    region member, empty for an unknown one, `facts_of(tokens)` the facts for the JSON of theirs (empty where absent). The tokens after the last
     fact that is there are left out, but never those of the first three. `normalise`, `rows` and `pair_digits` are those of
     `numbering`.
     """
@@ -607,19 +607,23 @@ cdef class Reader:
             at = space(at + 1)
         return False
 
-    cdef int _region(self, Span* span) except -1:
-        """The slot of the region that a prospect names."""
+    cdef int _slot_of(self, Span* span) except -2:
+        region = self._region_of(span.start[:span.size])
+        return self._slot(region) if region else -1
+
+    cdef int _region(self, Span* span) except -2:
+        """The slot of the region that a prospect names; -1 for an unknown one."""
         cdef uint64_t key = 0
         cdef int entry
         if span.start == NULL:
             return 0
         if span.size > 7:
-            return self._slot(self._region_of(span.start[:span.size]))
+            return self._slot_of(span)
         memcpy(&key, span.start, span.size)
         key |= <uint64_t>span.size << 56
         entry = <int>((key * <uint64_t>0x9E3779B97F4A7C15) >> 58)
         if self._region_keys[entry] != key:
-            self._region_slots[entry] = self._slot(self._region_of(span.start[:span.size]))
+            self._region_slots[entry] = self._slot_of(span)
             self._region_keys[entry] = key
         return self._region_slots[entry]
 
@@ -654,6 +658,8 @@ cdef class Reader:
         if spans[NUMBER].start == NULL or not spans[NUMBER].text or spans[NUMBER].size - 2 > TEXT_MAX:
             return -1
         slot = self._region(&spans[REGION])
+        if slot < 0:
+            return -1
         found = self._number(spans[NUMBER].start + 1, spans[NUMBER].size - 2, slot, number, &line)
         if found < 0:
             asked = self._normalise(

@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-VERSION = 7  # of its calls: an extension of another version is not used
+VERSION = 8  # of its calls: an extension of another version is not used
 
 
 def extension() -> ModuleType | None:

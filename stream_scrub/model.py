@@ -46,6 +46,7 @@ class Reason(StrEnum):
     UNKNOWN_PURPOSE = "unknown-purpose"
     NOT_CALLABLE = "not-callable"
     INVALID_NUMBER = "invalid-number"
+    UNKNOWN_COUNTRY = "unknown-country"
     UNREADABLE = "unreadable"
     NO_RULE = "no-rule"
     STALE_REGISTER = "stale-register"

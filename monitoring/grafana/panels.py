@@ -64,7 +64,7 @@ def own(expression: str) -> dict[str, str]:
     }
 
 
-UNUSABLE = OURS + ',reason=~"invalid-number|no-rule|stale-register|unreadable"'
+UNUSABLE = OURS + ',reason=~"invalid-number|no-rule|stale-register|unknown-country|unreadable"'
 PROSPECTS = rate("stream_scrub_prospects_total")
 EFFECTIVE = f"stream_scrub_register_effective_timestamp_seconds{{{ALL}}}"
 MAX_AGE = f"stream_scrub_register_max_age_seconds{{{ALL}}}"

@@ -24,7 +24,7 @@ from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import LineRecord, send_all
 from stream_scrub.model import Logger, Progress
-from stream_scrub.numbering import parted_in, region_named
+from stream_scrub.numbering import is_blank, parted_in, region_named
 from stream_scrub.producer.leads import deliveries, topic_of
 from stream_scrub.registry.client import RegistryClient
 from stream_scrub.registry.writer import Encode, encoder
@@ -138,11 +138,12 @@ def records_of(
         if more:
             joined = [cells[place] for place in (columns.numbers[0], *more) if place < len(cells)]
             made[prospect.numbers[0]] = [cell for cell in joined if cell.strip()]
-        if region is not None and not region_named(made.get(prospect.region)):
+        if region is not None and is_blank(made.get(prospect.region)):
             made[prospect.region] = region
-        here = region_named(made.get(prospect.region)) or prospect.default_region
+        named = made.get(prospect.region)
+        here = prospect.default_region if is_blank(named) else region_named(named)
         for name in prospect.numbers:
-            if name in made:
+            if here and name in made:
                 made[name] = _parted(made[name], here)
         cell = row[key] if key is not None and key < len(row) else ""
         yield LineRecord(line, cell.encode("utf-8", "replace") or None, encode(made | shared, line))

@@ -31,7 +31,7 @@ from stream_scrub.files.outputs import Sink
 from stream_scrub.files.summary import LineCount, StaleCount, Windows
 from stream_scrub.index import Index
 from stream_scrub.model import Reason, Verdict
-from stream_scrub.numbering import Line, region_named
+from stream_scrub.numbering import Line, is_blank, region_named
 from stream_scrub.rules import earliest
 from stream_scrub.scrub.backend import Plain
 from stream_scrub.scrub.batch import Scrubber
@@ -115,7 +115,9 @@ class RowJudge:
         self._outcomes: list[Outcome | None] = [None, no_number]
         self.rows: list[RowOutcome] = []
         self._combined: dict[tuple[int, ...], int] = {}
-        self._unreadable: int | None = None  # its place in `rows`
+        self._by_reason: dict[
+            Reason, int
+        ] = {}  # of rows blocked without a look at their numbers: places in `rows`
 
     def judge(
         self,
@@ -131,12 +133,12 @@ class RowJudge:
         places = [self._row(tuple(int(column[row]) for column in ids)) for row in first.tolist()]
         return JudgedRows(np.array(places, np.int64)[back], self.rows)
 
-    def without(self, judged: JudgedRows, unreadable: Mask, columns: int) -> JudgedRows:
-        """The same with these rows, of so many number columns, blocked as unreadable."""
-        if self._unreadable is None:
-            self._unreadable = len(self.rows)
-            self.rows.append(RowOutcome(Reason.UNREADABLE, None, (), (None,) * columns))
-        return JudgedRows(np.where(unreadable, self._unreadable, judged.ids), self.rows)
+    def without(self, judged: JudgedRows, blocked: Mask, reason: Reason, columns: int) -> JudgedRows:
+        """The same with these rows, of so many number columns, blocked for this reason."""
+        if reason not in self._by_reason:
+            self._by_reason[reason] = len(self.rows)
+            self.rows.append(RowOutcome(reason, None, (), (None,) * columns))
+        return JudgedRows(np.where(blocked, self._by_reason[reason], judged.ids), self.rows)
 
     def _forget(self, facts: Sequence[Facts]) -> None:
         """Forget the cases that were met, before they take much memory: each row may say something else."""
@@ -440,28 +442,34 @@ class Run:
         column, None without one; `facts` are those of facts; `unreadable` rows are blocked, whatever they hold. The columns
         are those of `cells`, each with those of further numbers in its cells behind it, as a prospect has them."""
         of_region = None
+        refused: dict[Reason, Mask] = {}
         if regions is not None:
             of_region = np.array(list(map(self._region, regions.texts)), np.int32)[regions.ids]
+            refused[Reason.UNKNOWN_COUNTRY] = of_region < 0
+            of_region = np.maximum(of_region, 0)
+        if unreadable is not None:
+            refused[Reason.UNREADABLE] = unreadable
         read = [self._reader.read(block, *each, self._regions, of_region) for each in cells]
         columns = [each for column in read for each in (column, *column.others)]
         judged = self._judge.judge(columns, self._reader.lines, *self._facts.read(facts))
-        if unreadable is not None and unreadable.any():
-            judged = self._judge.without(judged, unreadable, len(columns))
-            for column in columns:
-                column.numbers[unreadable], column.places[unreadable] = 0, -1
+        for reason, rows in refused.items():
+            if rows.any():
+                judged = self._judge.without(judged, rows, reason, len(columns))
+                for column in columns:
+                    column.numbers[rows], column.places[rows] = 0, -1
         self.tally.take(judged, columns, self._reader.lines)
         if self._watch is not None:
             self._watch.rows(judged, columns)
         return judged, columns
 
     def _region(self, text: str) -> int:
-        """The place of the region that a text names; of the default one where it names none."""
+        """The place of the region that a text names, of the default one for a blank text; -1 for an unknown country."""
         place = self._region_of.get(text)
         if place is None:
-            name = region_named(text) or self.region
-            if name not in self._regions:
+            name = self.region if is_blank(text) else region_named(text)
+            if name and name not in self._regions:
                 self._regions.append(name)
-            place = self._regions.index(name)
+            place = self._regions.index(name) if name else -1
             if len(self._region_of) < _REMEMBERED and len(text) <= _REGION_SIGNS:
                 self._region_of[text] = place
         return place

@@ -38,6 +38,7 @@ REASONS = {
     Reason.UNKNOWN_PURPOSE: "the purpose of the call is missing or unknown",
     Reason.NOT_CALLABLE: "not a consumer's line",
     Reason.INVALID_NUMBER: "no readable number",
+    Reason.UNKNOWN_COUNTRY: "the row names a country that is not known here",
     Reason.UNREADABLE: "the row cannot be read",
     Reason.NO_RULE: "no rule for this country or channel",
     Reason.STALE_REGISTER: "a list that the law requires is missing or too old",

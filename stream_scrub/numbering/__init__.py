@@ -7,7 +7,14 @@ else. A text that may be two numbers is none (`two_numbers`). Tables of another 
 
 from stream_scrub.numbering.arrays import DIGITS_MAX, Column, Many, Typed, validator
 from stream_scrub.numbering.library import TEXT_MAX, Line, calling_code, national_digits, split
-from stream_scrub.numbering.regions import UNKNOWN, region_named, region_of_user, residence_named
+from stream_scrub.numbering.regions import (
+    NOWHERE,
+    UNKNOWN,
+    is_blank,
+    region_named,
+    region_of_user,
+    residence_named,
+)
 from stream_scrub.numbering.row_cache import Learnt, LineOf, Normalise, liner, normaliser
 from stream_scrub.numbering.tables import REGIONS, Tables
 from stream_scrub.numbering.two_numbers import all_in, least_digits, may_be_two, pair_digits, parted
@@ -15,12 +22,14 @@ from stream_scrub.numbering.two_numbers import all_in, least_digits, may_be_two,
 __all__ = [
     "DATA_VERSION",
     "DIGITS_MAX",
+    "NOWHERE",
     "REGIONS",
     "UNKNOWN",
     "Column",
     "Line",
     "calling_code",
     "e164",
+    "is_blank",
     "line_of",
     "lines_many",
     "may_be_several",

@@ -55,6 +55,8 @@ class Leads:
     def _key(self, value: bytes) -> bytes | None:
         read = read_strictly(value, self._terms.members)
         region = self._regions.of(read.region)
+        if not region:
+            return None
         found = (normalise(text_of(each), region) for each in number_members(read.numbers))
         return next((e164(each[0]).encode() for each in found if each is not None), None)
 

@@ -34,6 +34,7 @@ _BLOCKED: Mapping[Reason, str] = {
     Reason.UNKNOWN_PURPOSE: "the purpose of the call is missing or unknown",
     Reason.NOT_CALLABLE: "numbers of this type are never called",
     Reason.INVALID_NUMBER: "this is not a valid number",
+    Reason.UNKNOWN_COUNTRY: "the prospect names a country that is not known here",
     Reason.UNREADABLE: "the prospect cannot be read",
     Reason.NO_RULE: "no rule covers the country of this number",
     Reason.STALE_REGISTER: "a list that the rule needs is missing or too old",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from stream_scrub.extension import extension
 from stream_scrub.index import Numbers
-from stream_scrub.numbering import Line, normalise, pair_digits, region_named, rows
+from stream_scrub.numbering import Line, is_blank, normalise, pair_digits, region_named, rows
 from stream_scrub.scrub import avro_walk, protobuf_walk
 from stream_scrub.scrub.avro_walk import Program
 from stream_scrub.scrub.decode import (
@@ -113,7 +113,7 @@ class PlainReader:
             ):
                 if where != place:
                     place, region = where, region_of(where)
-                valid = normalise(text, region)
+                valid = normalise(text, region) if region else None
                 if valid is not None:
                     number, line = valid
                     if bare or (facts := facts_in(quick)) == silent:
@@ -173,18 +173,18 @@ class Regions:
         self._known: dict[Any, str] = {ABSENT: default}
 
     def of(self, member: Any) -> str:
-        """The region that the member names, or the default if it names none."""
+        """The region that the member names, or the default for a blank member. Empty if it names an unknown country."""
         try:
             return self._known[member]
         except KeyError:
-            region = region_named(member) or self._default
+            region = self._default if is_blank(member) else region_named(member)
             if len(self._known) < _REGIONS_MAX and (
                 not isinstance(member, str) or len(member) <= _REGION_TEXT_MAX
             ):
                 self._known[member] = region
             return region
         except TypeError:  # a list or an object
-            return self._default
+            return ""
 
 
 def splice(

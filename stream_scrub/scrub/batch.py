@@ -374,6 +374,9 @@ class Scrubber:
         is_silent = prospect.facts == self._silent
         facts = self._no_facts if is_silent else self.facts_of(*prospect.facts)
         region = self._regions.of(prospect.region)
+        if not region:
+            unknown = context.outcome(Finding(Reason.UNKNOWN_COUNTRY), facts.channel)
+            return unknown.reason, unknown.bare % (), frozenset()
         members = number_members(prospect.numbers)
         if len(members) > NUMBERS_MAX:
             members = []

@@ -8,10 +8,8 @@ from itertools import starmap
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from msgspec import UNSET
-
 from stream_scrub.call import RELATIONS, VOICE, day_in
-from stream_scrub.numbering import residence_named
+from stream_scrub.numbering import NOWHERE, is_blank, residence_named
 from stream_scrub.rules.country import COMPANY
 from stream_scrub.texts import plain
 
@@ -26,7 +24,6 @@ _SIGNS = {"#": "[0-9]", "?": "[0-9a-z]"}
 _UNTIL = "until"
 _RELATION = ["kind", "since"]
 LIVE = "live"
-NOWHERE = "ZZ"  # a region that ISO 3166-1 gives to no country
 UNKNOWN_CHANNEL = "unknown"  # of a prospect whose channel cannot be understood; no rule may name it
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 UNNAMED = ""  # among campaigns: one that is not in words
@@ -94,7 +91,7 @@ def facts_of(
         isinstance(who, str) and _word(who) == COMPANY,
         relation_of(relation),
         # Anything but LIVE may be a machine.
-        not (_is_blank(voice_kind) or (isinstance(voice_kind, str) and _word(voice_kind) == LIVE)),
+        not (is_blank(voice_kind) or (isinstance(voice_kind, str) and _word(voice_kind) == LIVE)),
         _residence(residence),
         default_campaign if default_campaign in campaigns else "",
         professionals_of(campaigns, professionals),
@@ -107,19 +104,15 @@ def professionals_of(campaigns: Collection[str], by_campaign: Mapping[str, str])
     return tuple(sorted({by_campaign[each] for each in (campaigns if known else by_campaign)}))
 
 
-def _is_blank(member: Any) -> bool:
-    return member is None or member is UNSET or (isinstance(member, str) and not member.strip())
-
-
 def _residence(member: Any) -> str:
     """The region or state that the member names; empty for a blank member. An unknown one has no rule, so no call is
     allowed."""
-    return "" if _is_blank(member) else residence_named(member) or NOWHERE
+    return "" if is_blank(member) else residence_named(member) or NOWHERE
 
 
 def _channel(member: Any) -> str:
     """One word, as rules name channels; VOICE for a blank member. Anything else is a channel that no rule knows."""
-    if _is_blank(member):
+    if is_blank(member):
         return VOICE
     word = _word(member) if isinstance(member, str) else ""
     return word if _CHANNEL.fullmatch(word) else UNKNOWN_CHANNEL
@@ -147,7 +140,7 @@ def campaigns_of(member: Any) -> Iterable[str]:
     many."""
     for part in _parts(member):
         words = () if _is_too_long(part) else words_of(part)
-        if not _is_blank(part):
+        if not is_blank(part):
             yield _word(words[0]) if len(words) == 1 else UNNAMED
 
 
@@ -156,7 +149,7 @@ def purposes_of(member: Any) -> Iterable[str]:
     many."""
     for part in _parts(member):
         words = () if isinstance(part, list) or _is_too_long(part) else words_of(part)
-        if not (words or _is_blank(part)):
+        if not (words or is_blank(part)):
             yield UNCLEAR
         yield from words
 

@@ -21,6 +21,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.model import Reason
+from stream_scrub.numbering import UNKNOWN, is_blank, region_named
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import FEW, Batch, Scrubber
 from stream_scrub.scrub.decide_batch import BatchContext
@@ -107,7 +108,9 @@ class CheckEndpoint:
         if len(body) <= PROSPECT_BYTES_MAX:
             question = bodies.decoded(_QUESTION, body)
             if isinstance(question.prospects, msgspec.UnsetType):
-                numbers = _numbers(bodies.decoded(_PROSPECT, body).number)
+                prospect = bodies.decoded(_PROSPECT, body)
+                _need_region(prospect, "region")
+                numbers = _numbers(prospect.number)
                 caller.spend(len(numbers))
                 stamp = await self._batcher.stamp(body)
                 caller.asked(numbers)
@@ -228,16 +231,25 @@ async def _values(prospects: list[msgspec.Raw]) -> tuple[list[bytes], list[str]]
         some = values[first : first + _VALIDATED]
         fit = max(map(len, some)) <= PROSPECT_BYTES_MAX
         try:
-            spelt = [each.number for each in map(_PROSPECT.decode, some if fit else ())]
+            read = [*map(_PROSPECT.decode, some if fit else ())]
         except (ValueError, RecursionError):
-            spelt = []
-        if len(spelt) < len(some):  # `_prospect` says which one is wrong, and why
-            spelt = [_prospect(value, first + at).number for at, value in enumerate(some)]
+            read = []
+        if len(read) < len(some):  # `_prospect` says which one is wrong, and why
+            read = [_prospect(value, first + at) for at, value in enumerate(some)]
+        for at, prospect in enumerate(read, first):
+            _need_region(prospect, f"prospects[{at}].region")
+        spelt = [each.number for each in read]
         if {*map(type, spelt)} == {str}:  # the quick way for nearly all
             numbers += spelt
         else:
             numbers += [number for each in spelt for number in _numbers(each)]
     return values, numbers
+
+
+def _need_region(prospect: Any, path: str) -> None:
+    """Raises Problem (422) for an unknown region."""
+    if prospect.region is not None and not (is_blank(prospect.region) or region_named(prospect.region)):
+        raise invalid([(path, UNKNOWN)])
 
 
 def _prospect(value: bytes, place: int) -> Any:

@@ -7,7 +7,7 @@ from itertools import islice
 from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.numbering import normalise, region_named
+from stream_scrub.numbering import NOWHERE, is_blank, normalise, region_named
 
 _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
 # Of a telephone too, but not its number. A day may pass for a number: 20261101 is one of Wuppertal.
@@ -78,13 +78,18 @@ def _holds_row(cell: str, separator: str, phones: Sequence[int], region: str) ->
 
 
 def countries(table: CsvTable, *, headed: bool) -> Callable[[CsvRow], str]:
-    """What gives the country that a row names in a column for it, as a region; "" for none."""
+    """What gives the country that a row names in a column for it, as a region: "" for a blank cell, and NOWHERE for an unknown
+    country, in which only numbers with a plus are valid."""
     rows = [row.cells for row in table.head]
     titles = [clean(cell).casefold() for cell in rows[0]] if headed else []
     for place, name in enumerate(titles):
         if COUNTRY.search(name) and are_regions(_filled(rows[1:], place)):
-            return lambda row: region_named(row.cell(place))
+            return lambda row: _country_in(row.cell(place))
     return lambda _: ""
+
+
+def _country_in(cell: str) -> str:
+    return "" if is_blank(cell) else region_named(cell) or NOWHERE
 
 
 def are_regions(cells: Sequence[str]) -> bool:

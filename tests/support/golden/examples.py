@@ -55,6 +55,7 @@ STAMPS: dict[str, tuple[datetime, bytes, str]] = {
     "stale-register": (OPT_OUT_DAY, b'{"phone":"0611111111","stale":1}', "block"),
     "too-often": (RESTED_DAY, b'{"phone":"0644444444"}', "block"),
     "invalid-number": (OPT_IN_DAY, b'{"phone":"06123"}', "block"),
+    "unknown-country": (OPT_IN_DAY, b'{"phone":"0622222222","country":"31"}', "block"),
     "unreadable": (OPT_IN_DAY, b'{"phone":"0611111111","phone":"0622222222"}', "block"),
     "unreadable-headers": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),
     "unreadable-refused": (OPT_IN_DAY, b'{"phone":"0622222222"}', "block"),

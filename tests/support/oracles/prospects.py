@@ -127,11 +127,13 @@ def told(pairs: Pairs | None, names=NAMES, case: str = "any") -> dict | None:
     return {name: value for name, value in found.items() if value is not ABSENT} | {"phone": phones}
 
 
-def region_of(members: dict) -> str:
-    """The region that national numbers are read in."""
+def region_of(members: dict) -> str | None:
+    """The region that national numbers are read in; None for an unknown country."""
     asked = members.get("country")
+    if asked is None or (isinstance(asked, str) and not asked.strip()):
+        return "FR"
     region = asked.strip().upper() if isinstance(asked, str) else ""
-    return region if region in phonenumbers.SUPPORTED_REGIONS else "FR"
+    return region if region in phonenumbers.SUPPORTED_REGIONS else None
 
 
 @cache
@@ -188,6 +190,8 @@ def reasons(members: dict | None, law: Law) -> list[tuple[str, int | None]] | st
     if members is None:
         return "unreadable"
     region = region_of(members)
+    if region is None:
+        return "unknown-country"
     offered = []
     for phone in members["phone"]:
         offered += phone if isinstance(phone, list) and not isinstance(phone, Pairs) else [phone]

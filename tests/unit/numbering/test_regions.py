@@ -41,7 +41,13 @@ def test_made_from_the_libraries(region_names):
         ("RE", ["REU", "La Réunion", "reunion"]),
         ("CH", ["CHE", "Schweiz", "Suisse", "Svizzera", "Switzerland"]),
         ("JP", ["JPN", "日本"]),
-        ("", ["", " ", "ZZ", "XX", "Narnia", "en", "fr-FR", "fr-CA", "US-QQ", "US-FR", "33", "Europe", "+", "+999", "x" * 1000, None, 44, ["UK"]]),
+        ("NL", ["nl-NL", "nl_NL", "NL-NL", "Nederland (NL)", "(NL)", " Pays-Bas (nl) ", "Limburg (NLD)"]),
+        ("CA", ["fr-CA", "en-ca", "EN-CA"]),
+        ("TW", ["zh-Hant-TW", "zh_TW"]),
+        ("BE", ["de-BE", "Vlaanderen (BE)"]),
+        ("GB", ["en-UK", "Northern Ireland (UK)"]),
+        ("", ["DE-BE", "de-be", "CA-NL", "es-419", "nl-", "Schweiz (DE)", "Georgia (US)", "(XX)", "NL (", "(31)"]),
+        ("", ["", " ", "ZZ", "XX", "Narnia", "en", "US-QQ", "US-FR", "33", "Europe", "+", "+999", "x" * 1000, None, 44, ["UK"]]),
     ],
 )  # fmt: skip
 def test_a_word_names_a_region(region, words):

@@ -56,7 +56,7 @@ NUMBERS = st.sampled_from(
 PROSPECTS = st.fixed_dictionaries(
     {"number": NUMBERS},
     optional={
-        "region": st.sampled_from(["FR", "GB", "RE", "XX", None, ""]),
+        "region": st.sampled_from(["FR", "GB", "RE", "fr-FR", "Royaume-Uni (GB)", None, ""]),
         "purpose": st.sampled_from(["press", "Energy renovation", ["press", "x"], None, ""]),
         "contract": st.sampled_from([True, False, "C-1", {"until": "2099-01-01"}, {"until": "x"}, None, 7]),
         "campaign": st.sampled_from(["acme", ["a", "b"], 7, None]),
@@ -103,6 +103,17 @@ def test_a_prospect_gets_the_stamp_that_the_stream_gives_it(server):
         assert single | {"at": ""} == expected[0] | {"at": ""}
 
     same()
+
+
+def test_an_unknown_region_is_refused(server):
+    """A national number of another country would be checked as one of the default region, and called."""
+    unknown = {"number": "0660869198", "region": "XX"}
+
+    single, listed = server.check(unknown), server.check({"prospects": [{"number": "1"}, unknown]})
+
+    assert [single.status_code, listed.status_code] == [422, 422]
+    assert single.json()["errors"][0]["path"] == "region"
+    assert listed.json()["errors"][0]["path"] == "prospects[1].region"
 
 
 def test_many_are_answered_in_their_order(server):
