@@ -5,10 +5,10 @@ import json
 import msgspec
 import pytest
 
+from stream_scrub.numbering import NOWHERE
 from stream_scrub.rules import Archive
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decide_batch import BatchContext, judge_column
-from stream_scrub.numbering import NOWHERE
 from stream_scrub.scrub.facts import facts_of
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
