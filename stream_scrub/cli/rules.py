@@ -174,8 +174,11 @@ def show_rule(call: Invocation, settings: "Settings", what: str, on: str, channe
 def show_country(day: "CountryDay") -> None:
     """Print one country's rule of a day."""
     console = terminal.people()
-    begin = f"that begin with {', '.join(day.prefixes)}, and people who live there"
-    whose = begin if day.prefixes else f"of {', '.join(day.regions)}"
+    whose = f"of {', '.join(day.regions)}"
+    if "-" in day.country:
+        whose = f"that begin with {', '.join(day.prefixes)}, and people who live there"
+    elif day.prefixes:
+        whose += "; no rule for those of areas that no file lists"
     console.print(f"{day.country}{_by(day)} on {day.on}: numbers {whose}")
     console.print(f"  {day.where}, days of {day.timezone}")
     _print_day(console, day)

@@ -71,7 +71,7 @@ class CountryDay(msgspec.Struct, frozen=True, kw_only=True):
     on: str
     where: str
     regions: list[str]
-    prefixes: list[str]  # of a state: how its numbers begin
+    prefixes: list[str]  # how its numbers begin; empty for all of a country
     timezone: str
     rule: RuleInForce | None
     next: NextRule | None
@@ -180,6 +180,10 @@ def warnings(
         theirs = of_code.get(country.code) or of_code.get(country.parent, country)
         if theirs.text != country.text:
             result += _behind(country, theirs, country.day(now))
+        if theirs.code == country.code and theirs.prefixes and not country.prefixes:
+            result.append(
+                f"{country.where}: the shipped file lists how its numbers begin, and holds all others: take `prefixes` over"
+            )
     return result
 
 

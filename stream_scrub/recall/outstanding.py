@@ -176,10 +176,10 @@ class OutstandingWatch:
     def _sign(self, kind: Kind, context: BatchContext) -> Any:
         """What the plans for a kind say, apart from which numbers the registers hold."""
         line, facts = kind
-        states = sorted({*context.states(line.region).values()})
+        regions = sorted({*context.regions_of(line.region).values()})
         return [
             _said(case.plan)
-            for each in (line, *(Line.of(state, line.type) for state in states))
+            for each in (line, *(Line.of(region, line.type) for region in regions))
             for barred in (False, True)
             for case in _with_home(context.case(each, facts, barred=barred))
         ]

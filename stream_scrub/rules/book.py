@@ -1,6 +1,6 @@
 """All rule files, joined (`Rulebook`), and the rules of old stamps (`Archive`). Files are read in `load` only."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from functools import lru_cache
@@ -21,6 +21,7 @@ from stream_scrub.rules.shipped import shipped as shipped_rules
 from stream_scrub.toml_lines import TomlLines
 
 _FILES_KEPT = 64
+NO_REGION = "ZZ"  # Unicode's code for an unknown region: it has no rule
 
 
 class RuleFile(NamedTuple):
@@ -52,8 +53,9 @@ class Rulebook:
         # The canonical text of every rule by its digest: the log keeps them, so that old stamps can be replayed.
         self.texts: Mapping[str, bytes] = {rule.digest: rule.text for rule in rules}
         self._of_region = {region: each for each in by_code.values() for region in each.regions}
-        # By country whose states have rules of their own: the state of numbers by their first digits.
-        self.states: Mapping[str, Mapping[str, str]] = _states(by_code.values())
+        # By country of which some file lists prefixes: the region of its numbers by their first digits, a state's or the
+        # country's own. NO_REGION for digits that no file lists, if the country's own file lists any.
+        self.regions_of: Mapping[str, Mapping[str, str]] = _regions_of(by_code.values())
 
     @classmethod
     def load(cls, folder: Path | None = None) -> "Rulebook":
@@ -80,12 +82,13 @@ class Rulebook:
         return self._of_region.get(region) or self._of_region.get(parent_of(region))
 
     def region_of(self, number: int, region: str) -> str:
-        """The region of a number whose plan says `region`: that of its state, if the state has rules of its own."""
-        states = self.states.get(region)
-        if states is None:
+        """The region of a number whose plan says `region`: that of its state, if the state has rules of its own; NO_REGION if
+        its area is not known."""
+        regions = self.regions_of.get(region)
+        if regions is None:
             return region
         text = str(number)
-        return next((states[text[:end]] for end in range(1, len(text)) if text[:end] in states), region)
+        return next((regions[text[:end]] for end in range(1, len(text)) if text[:end] in regions), region)
 
     def day(self, region: str, at: datetime) -> date | None:
         """The day of that instant in the zone of the country that governs the region; None without one. Raises
@@ -128,12 +131,24 @@ class Rulebook:
         return country
 
 
-def _states(countries: Iterable[Country]) -> dict[str, dict[str, str]]:
-    states: dict[str, dict[str, str]] = {}
-    for each in countries:
-        if each.parent:
-            states.setdefault(each.parent, {}).update(dict.fromkeys(each.prefixes, each.code))
-    return states
+def _regions_of(countries: Iterable[Country]) -> dict[str, dict[str, str]]:
+    regions: dict[str, dict[str, str]] = {}
+    with_prefixes = [each for each in countries if each.prefixes]
+    # Countries first: the file of a state may take over prefixes of its country.
+    for country in sorted(with_prefixes, key=lambda each: each.parent):
+        of_country = regions.setdefault(country.parent or country.code, {})
+        of_country.update(dict.fromkeys(country.prefixes, country.code))
+    for country in with_prefixes:
+        if not country.parent:
+            regions[country.code].update(dict.fromkeys(_unlisted(regions[country.code]), NO_REGION))
+    return regions
+
+
+def _unlisted(prefixes: Collection[str]) -> list[str]:
+    """The shortest prefixes of all numbers that begin with none of these."""
+    begun = {prefix[:end] for prefix in prefixes for end in range(len(prefix))}
+    tried = (f"{start}{digit}" for start in begun for digit in range(10))
+    return [prefix for prefix in tried if prefix not in begun and prefix not in prefixes]
 
 
 def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
@@ -266,9 +281,11 @@ def _claimed_twice(countries: Iterable[Country]) -> list[str]:
                     f"{country.where}:{TomlLines(country.text).of('regions')}: region {region} is claimed by "
                     f"{first.where} as well: leave it in one of them"
                 )
-    begins = sorted((prefix, each.where, each) for each in countries for prefix in each.prefixes)
-    for (prefix, _, first), (longer, where, each) in pairwise(begins):
-        if longer.startswith(prefix):
+    # The country's own prefixes first: its states may take them over.
+    begins = sorted((prefix, each.parent, each.where, each) for each in countries for prefix in each.prefixes)
+    for (prefix, _, _, first), (longer, _, where, each) in pairwise(begins):
+        taken_over = prefix == longer and each.parent == first.code
+        if longer.startswith(prefix) and not taken_over:
             problems.append(
                 f"{where}:{TomlLines(each.text).of('prefixes')}: numbers with +{longer} are those of {first.where} as "
                 "well: leave them in one of them"

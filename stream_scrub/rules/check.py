@@ -95,17 +95,12 @@ def _country(
 
 
 def _prefixes(sheet: ProblemSheet, code: str, *, state: bool) -> tuple[str, ...]:
-    """The first digits of a state's numbers."""
+    """The first digits of a state's numbers; of a country's, if only these have its rules."""
     named = sheet.names("prefixes", prefix_problem)
     if state and not named:
         sheet.wrong(
             "prefixes",
             f'`prefixes` is missing: list how the numbers of {code} begin, as in ["+1203", "+1475"]',
-        )
-    elif named and not state:
-        sheet.wrong(
-            "prefixes",
-            "`prefixes` is for the file of a state: remove it, all numbers of a country have its rules",
         )
     return tuple(prefix[1:] for prefix in named)
 

@@ -196,7 +196,9 @@ class Country:
     rules: tuple[Rule, ...]  # by date
     text: str  # the file as it was read, with Unix line ends
     where: str  # the path to show to people
-    prefixes: tuple[str, ...] = ()  # of a state: the first digits of its numbers in E.164, without the plus
+    prefixes: tuple[
+        str, ...
+    ] = ()  # the first digits of its numbers in E.164, without the plus; empty for all of a country
 
     @property
     def parent(self) -> str:

@@ -84,9 +84,9 @@ class BatchContext:
             self._moments[region] = self.rulebook.local(region, self.now) or self.now
         return self._moments[region]
 
-    def states(self, region: str) -> Mapping[str, str]:
-        """The states of that country that have rules of their own, by the first digits of their numbers."""
-        return self.rulebook.states.get(region, {})
+    def regions_of(self, region: str) -> Mapping[str, str]:
+        """The regions of that country's numbers by their first digits; empty if all have its own rules."""
+        return self.rulebook.regions_of.get(region, {})
 
     def areas(self, line: Line, channel: str) -> Mapping[str, Zones]:
         """The zones of the line's areas by first digits, if the rule asks for hours and digits name an area."""
@@ -308,14 +308,14 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
 
 
 def _by_area(plain: Plain, context: BatchContext) -> tuple[Kinds, Sequence[tuple[Line, Facts]]]:
-    """The kinds, with more of them (a) for numbers of states that have rules of their own, (b) for numbers of areas
+    """The kinds, with more of them (a) for numbers whose first digits tell another region, as a state, (b) for numbers of areas
     whose zones are told; and the pairs of all kinds."""
     kinds, pairs = plain.kinds, list(plain.pairs)
     for region in {line.region for line, _ in pairs}:
-        if states := context.states(region):
+        if regions := context.regions_of(region):
             chosen = [line.region == region for line, _ in pairs]
             kinds = _parted(
-                plain.numbers, kinds, pairs, chosen, states, lambda line, state: Line.of(state, line.type)
+                plain.numbers, kinds, pairs, chosen, regions, lambda line, part: Line.of(part, line.type)
             )
     areas = [context.areas(line, facts.channel) for line, facts in pairs]
     for each in {id(zones_of_area): zones_of_area for zones_of_area in areas if zones_of_area}.values():

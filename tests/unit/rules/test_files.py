@@ -236,12 +236,6 @@ def test_a_mistake_in_the_file_of_a_state(old, new, sentence):
     assert any(sentence in problem for problem in problems(STATE.replace(old, new), "xx-y.toml"))
 
 
-def test_prefixes_are_for_states():
-    """A country with prefixes would judge no number by them."""
-    (problem,) = problems(GOOD.replace('["XX"]', '["XX"]\nprefixes = ["+33"]'))
-    assert "`prefixes` is for the file of a state" in problem
-
-
 def test_two_countries_may_not_claim_one_region(tmp_path):
     """Which of two laws judges a number would depend on the order of the files."""
     (tmp_path / "mc.toml").write_text(GOOD.replace('["XX"]', '["MC", "FR"]').replace("XX", "MC"))

@@ -1,16 +1,26 @@
 """The shipped rules, read against the law: the golden table has one row a legal sentence."""
 
+import json
+import re
 import tomllib
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from phonenumbers.geodata import GEOCODE_DATA
 
+from stream_scrub.numbering import line_of
 from stream_scrub.rules import Rulebook
+from stream_scrub.rules.book import NO_REGION
 from stream_scrub.rules.country import until
+from stream_scrub.rules.shipped import shipped
+from stream_scrub.scrub.batch import Scrubber, Terms
+from tests.support.fakes import law
+from tests.support.fakes.scrubbers import MEMBERS
 
 LAW = Path(__file__).parents[2] / "golden" / "rules" / "law.toml"
+FOLDER = shipped().folder
 ROWS = tomllib.loads(LAW.read_text("utf-8"))["row"]
 # Those with lists of their own; and those with other rules or hours.
 LISTS = {"CO", "FL", "IN", "LA", "MA", "MO", "MS", "OK", "PA", "TN", "TX", "WY"}
@@ -88,43 +98,75 @@ def test_every_edge_of_every_rule_is_in_the_table(book):
                 assert rule.end is None or (country.code, channel, rule.end) in seen
 
 
-def test_a_state_has_all_its_area_codes(book):
-    """People with an area code that was added later would be called by the federal rules alone."""
-    names = {
-        "AL": "Alabama",
-        "CO": "Colorado",
-        "CT": "Connecticut",
-        "FL": "Florida",
-        "IN": "Indiana",
-        "KY": "Kentucky",
-        "LA": "Louisiana",
-        "MA": "Massachusetts",
-        "MD": "Maryland",
-        "MI": "Michigan",
-        "MN": "Minnesota",
-        "MO": "Missouri",
-        "MS": "Mississippi",
-        "NM": "New Mexico",
-        "NV": "Nevada",
-        "OK": "Oklahoma",
-        "PA": "Pennsylvania",
-        "RI": "Rhode Island",
-        "SD": "South Dakota",
-        "TN": "Tennessee",
-        "TX": "Texas",
-        "UT": "Utah",
-        "WA": "Washington State",
-        "WY": "Wyoming",
+# In service, and not yet valid to phonenumbers: NANPA.
+NEW_CODES = {"AL": "483", "LA": "457", "MI": "679", "MN": "924", "MS": "471", "TN": "729", "TX": "621"}
+NAMES = {
+    "AK": "Alaska", "AL": "Alabama", "AR": "Arkansas", "AZ": "Arizona", "CA": "California", "CO": "Colorado",
+    "CT": "Connecticut", "DC": "Washington D.C.", "DE": "Delaware", "FL": "Florida", "GA": "Georgia", "HI": "Hawaii",
+    "IA": "Iowa", "ID": "Idaho", "IL": "Illinois", "IN": "Indiana", "KS": "Kansas", "KY": "Kentucky", "LA": "Louisiana",
+    "MA": "Massachusetts", "MD": "Maryland", "ME": "Maine", "MI": "Michigan", "MN": "Minnesota", "MO": "Missouri",
+    "MS": "Mississippi", "MT": "Montana", "NC": "North Carolina", "ND": "North Dakota", "NE": "Nebraska",
+    "NH": "New Hampshire", "NJ": "New Jersey", "NM": "New Mexico", "NV": "Nevada", "NY": "New York", "OH": "Ohio",
+    "OK": "Oklahoma", "OR": "Oregon", "PA": "Pennsylvania", "RI": "Rhode Island", "SC": "South Carolina",
+    "SD": "South Dakota", "TN": "Tennessee", "TX": "Texas", "UT": "Utah", "VA": "Virginia", "VT": "Vermont",
+    "WA": "Washington State", "WI": "Wisconsin", "WV": "West Virginia", "WY": "Wyoming",
+}  # fmt: skip
+
+
+def codes_of(state: str) -> set[str]:
+    """The first digits of a state's numbers: those of the places there that phonenumbers names, and its new code."""
+    codes = {
+        prefix[:4]
+        for prefix, place in GEOCODE_DATA.items()
+        if prefix[0] == "1"
+        and len(prefix) >= 4
+        and (place["en"] == NAMES[state] or place["en"].endswith(f", {state}"))
     }
-    for state, name in names.items():
-        found = {
-            prefix[:4]
-            for prefix, place in GEOCODE_DATA.items()
-            if prefix[0] == "1"
-            and len(prefix) >= 4
-            and (place["en"] == name or place["en"].endswith(f", {state}"))
-        }
-        assert found == {*book.countries[f"US-{state}"].prefixes}, state
+    return codes | ({f"1{NEW_CODES[state]}"} if state in NEW_CODES else set())
+
+
+@pytest.mark.parametrize("state", sorted(STATES))
+def test_a_state_has_all_its_area_codes(book, state):
+    """People with an area code that was added later would be called by the federal rules alone."""
+    assert codes_of(state) == {*book.countries[f"US-{state}"].prefixes}
+
+
+@pytest.mark.parametrize("state", sorted(NAMES.keys() - STATES))
+def test_the_federal_file_has_the_area_codes_of_the_other_states(book, state):
+    """Leads of a state without a file would be blocked as no-rule."""
+    assert codes_of(state) <= {*book.countries["US"].prefixes}
+
+
+def test_every_american_area_code_is_in_a_file(book):
+    """Leads of a new area code would be blocked as no-rule after an update of phonenumbers, and nobody would know why."""
+    numbers = [int(f"1{code}{exchange}5678") for code in range(200, 1000) for exchange in (224, 234, 534)]
+    lines = {number: line_of(number) for number in numbers}
+    american = [number for number, line in lines.items() if line is not None and line.region == "US"]
+    assert len(american) > 1000
+    assert [number for number in american if book.region_of(number, "US") == NO_REGION] == []
+
+
+def test_a_number_of_an_area_that_no_file_lists_has_no_rule(tmp_path):
+    """People of a new area code, perhaps in a state with stricter law, would be called by the federal rules alone."""
+    text = (FOLDER / "us.toml").read_text("utf-8")
+    (tmp_path / "us.toml").write_text(text.replace('"+1404", ', ""), encoding="utf-8")
+    index = law.index(replace(law.register("us-dnc"), areas=("1404", "1470")), law.register("internal"))
+    terms = Terms(MEMBERS, stamp="header", default_purpose="other")
+    calls = [f'{{"phone":"+1{code}2345678"}}'.encode() for code in (404, 470)]
+    for folder, reasons in ((None, ["clear", "clear"]), (tmp_path, ["no-rule", "clear"])):
+        scrubber = Scrubber(terms, Rulebook.load(folder))
+        stamps = [json.loads(stamp) for stamp in scrubber.scrub(calls, index, law.NOW).stamps]
+        assert [stamp["reason"] for stamp in stamps] == reasons
+
+
+def test_a_state_of_ones_own_takes_its_area_codes(tmp_path):
+    """Who adds the law of a state would have to copy the federal file, and take its area codes out."""
+    text = (FOLDER / "us-al.toml").read_text("utf-8").replace("US-AL", "US-GA", 2)
+    text = re.sub(r"prefixes = .*", 'prefixes = ["+1404", "+1470"]', text)
+    (tmp_path / "us-ga.toml").write_text(text, encoding="utf-8")
+    book = Rulebook.load(tmp_path)
+    found = [book.region_of(int(f"1{code}2345678"), "US") for code in (404, 470, 478, 205, 499)]
+    assert found == ["US-GA", "US-GA", "US", "US-AL", NO_REGION]
 
 
 def test_every_rule_names_its_source(book):
