@@ -122,7 +122,7 @@ def test_what_is_forgotten_is_lifted_by_nothing_from_before():
 
 
 def test_remembered_oppositions_share_their_register_and_partition():
-    """A publisher under steady opt-outs would grow by half as much again as limits.md says, up to 100,000 numbers."""
+    """A publisher under steady opt-outs would grow without bound: it remembers oppositions of 100,000 numbers by request."""
     numbers = range(33612000000, 33612010000)
     asked_for = [
         Request(number % 6, at, T + 20 * at, b"", b'{"request":"opt-out","number":"+%d"}' % number)
