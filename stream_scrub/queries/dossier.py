@@ -6,7 +6,7 @@ One pass over the log gives the history of the number, the replay of every verdi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 
 from stream_scrub import __version__
 from stream_scrub.call import VOICE, Call
-from stream_scrub.clock import utc_seconds
+from stream_scrub.clock import from_millis, parse_zoned, utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
@@ -22,21 +22,23 @@ from stream_scrub.fanout.receipt import FanoutReceipt
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
-from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress
+from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress, RegisterKind
 from stream_scrub.numbering import e164, line_of
 from stream_scrub.queries import answer as answers
-from stream_scrub.queries import check, find_emitted, history, lawful_days, side_topics
+from stream_scrub.queries import check, find_emitted, history, lawful_days, rests, side_topics
 from stream_scrub.queries import explain as explaining
 from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
 from stream_scrub.queries.history import LoggedChange, Membership
-from stream_scrub.queries.lawful_days import DayAnswer, JudgedCall, PlainJudgement
+from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, Gaps, JudgedCall, PlainJudgement
+from stream_scrub.queries.rests import Rest
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.registry.records import JSON, RecordReader, read_all, records
 from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
+from stream_scrub.scrub.facts import Facts
 from stream_scrub.stamp import CallHours, NumberStamp, Stamp
 from stream_scrub.texts import masked, plain
 
@@ -83,6 +85,13 @@ class DossierVerdict(msgspec.Struct, frozen=True, kw_only=True):
     not_replayed: str = ""
 
 
+class GoneRecords(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of a topic that Kafka has deleted: what was written before that moment may be gone."""
+
+    topic: str
+    before: str
+
+
 class DossierAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt to call, as its dialler reported it, without members that no schema knows. `covered`: the last verdict before
     it allowed it at that moment."""
@@ -127,7 +136,8 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dossier(msgspec.Struct, frozen=True, kw_only=True):
-    """The dossier. `times_of`: the zone of the days. `answer`: two sentences."""
+    """The dossier. `times_of`: the zone of the days. `made_by`: who made it, as the system knows it. `answer`: two
+    sentences."""
 
     number: str
     region: str
@@ -137,7 +147,9 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str
     times_of: str
     made_at: str
+    made_by: str
     answer: list[str]
+    gone: list[GoneRecords]
     days: list[DayAnswer]
     verdicts: list[DossierVerdict]
     changes: list[LoggedChange]
@@ -188,7 +200,18 @@ def _look_back_days(book: Rulebook, number: int) -> int:
     country = book.country(find_emitted.region_of(book, number))
     rules = () if country is None else country.rules
     ages = [days for rule in rules for days in rule.max_age_days.values()]
-    return max([_LOOK_BACK_DAYS, *ages, *(rule.valid_days or 0 for rule in rules)])
+    valid = [rule.valid_days or 0 for rule in rules]
+    return max(_LOOK_BACK_DAYS, *ages, *valid, _attempts_days(book, number))
+
+
+def _attempts_days(book: Rulebook, number: int) -> int:
+    """For how many days a call or a refusal may forbid the next one; 0: no rule of the number's country limits them."""
+    country = book.country(find_emitted.region_of(book, number))
+    limits = [
+        each.attempts for each in (() if country is None else country.rules) if each.attempts is not None
+    ]
+    # The days are counted from the next midnight on, and an overseas region has one more.
+    return max((max(each.days, each.hours // 24 + 1, each.refusal_days) + 2 for each in limits), default=0)
 
 
 def _holds(settings: Settings, topic: str) -> str:
@@ -216,15 +239,21 @@ def of(
     replays = explaining.Replays(
         reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
     )
-    watch = _Watch(asked, settings, book, terms, now)
+    resting = rests.rests(sides.attempts, book)
+    watch = _Watch(asked, settings, book, terms, now, found, replays)
     explained = replays.each(watch.take)
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)
     verdicts = [
         _verdict(each, explanation, asked) for each, explanation in zip(found, explained, strict=True)
     ]
-    calls = lawful_days.without_overtaken(_calls(found, verdicts, replays.read, terms))
-    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, watch.plain)
+    calls = lawful_days.without_overtaken(
+        _calls(found, verdicts, replays.read, terms, watch.endings, resting)
+    )
+    gone = _gone(emitted, sides, reader, settings.topics.log, now)
+    gaps = _gaps(gone, settings, book, asked.number)
+    plain = _rested(watch.plain, resting, watch.zone)
+    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, gaps)
     archive = rules_on_log.kept(replays.past.rules)
     law, rules = _law(watch.days, verdicts, book, watch.region, archive)
     return Dossier(
@@ -236,19 +265,21 @@ def of(
         campaign=asked.campaign,
         times_of=str(watch.zone),
         made_at=utc_seconds(now),
+        made_by="",
         answer=lawful_days.sentences(e164(asked.number), days),
+        gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
         days=days,
         verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
         changes=watch.changes,
         registers=[history.membership(each) for each in replays.past.standing(asked.number)],
-        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch),
+        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, gaps.endings),
         recalls=_recalls(sides.notices, calls),
         deliveries=sides.deliveries,
         law=law,
         rules=rules,
         log=_log_state(settings.topics.log, reader, replays.past),
         kept=list(sides.kept.values()),
-        not_proven=_not_proven(asked, emitted, sides, law),
+        not_proven=_not_proven(emitted, gone, law),
         read_with={
             "stream-scrub": __version__,
             "phonenumbers": version("phonenumbers"),
@@ -258,10 +289,18 @@ def of(
 
 
 class _Watch:
-    """Follows the log: the changes of the number, and what a plain call would have got at the end of each day."""
+    """Follows the log: the changes of the number, what a plain call would have got at the end of each day, and when the log
+    forbade what a verdict allowed."""
 
     def __init__(
-        self, asked: DossierRequest, settings: Settings, book: Rulebook, terms: Terms, now: datetime
+        self,
+        asked: DossierRequest,
+        settings: Settings,
+        book: Rulebook,
+        terms: Terms,
+        now: datetime,
+        found: Sequence[FoundProspect],
+        replays: explaining.Replays,
     ) -> None:
         line = line_of(asked.number)
         self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
@@ -271,6 +310,11 @@ class _Watch:
         self.days = [asked.first + timedelta(days=each) for each in range(count)]
         self.changes: list[LoggedChange] = []
         self.plain: dict[date, PlainJudgement] = {}
+        self.endings: dict[int, Ending] = {}  # by the place of the verdict
+        self._blocked_before: dict[date, str] = {}
+        self._ends: dict[str, datetime] = {}  # of the number's consents, by register
+        self._found, self._replays = found, replays
+        self._open = {place for place, each in enumerate(found) if each.stamp.allowed}
         self._asked, self._book, self._terms, self._now = asked, book, terms, now
         call = Call(campaign=asked.campaign or None)
         self._value = check.prospect_of(e164(asked.number), call, None, settings)
@@ -279,14 +323,71 @@ class _Watch:
 
     def take(self, record: LogRecord, before: Index, changes: Mapping[int, LoggedChange]) -> None:
         """The next record, the index before it, and what it did. Days that were over by then have that index."""
+        moment = from_millis(record.timestamp_ms)
         while self._waiting and (record.timestamp_ms or 0) >= self._next_ms:
             self._judge(before)
-        self.changes += [each for number, each in changes.items() if number == self._asked.number]
+        change = changes.get(self._asked.number)
+        if moment is not None:
+            self._end(before, moment)
+        if change is None:
+            return
+        if moment is not None:
+            self._judge_before(before, moment)
+        self.changes.append(change)
+        self._ends.pop(change.register, None)
+        if change.end is not None and change.kind == RegisterKind.ALLOW:
+            self._ends[change.register] = parse_zoned(change.end)
+        self._judge_open(
+            self._replays.past.index, record.offset, moment, by_calls=change.reason == "attempts"
+        )
 
     def finish(self, index: Index) -> None:
         """The log's end: the index of all days since."""
         while self._waiting:
             self._judge(index)
+        self._end(index, self._now)
+
+    def _end(self, index: Index, upto: datetime) -> None:
+        """Consents that ended by that moment, whether or not the publisher has taken them off the register."""
+        for register, end in sorted(self._ends.items(), key=lambda each: each[1]):
+            if end <= upto:
+                del self._ends[register]
+                self._judge_open(index, index.position + 1, end)
+
+    def _judge_open(
+        self, index: Index, offset: int, moment: datetime | None, *, by_calls: bool = False
+    ) -> None:
+        """Judge the verdicts again that still allow, and are of an index before that offset."""
+        for place in sorted(self._open):
+            stamp = self._found[place].stamp
+            if stamp.index >= offset:
+                continue
+            # Without a moment, and by a clock that is behind, the change counts from the verdict on.
+            at = max(stamp.at, moment or stamp.at)
+            again = self._replays.again(place, index, at) or {}
+            typed = e164(self._asked.number)
+            entry = next((each for each in explaining.entries(again) if each.get("number") == typed), None)
+            if entry is not None and entry.get("verdict") == "blocked":
+                reasons = self._reasons(entry)
+                self.endings[place] = Ending(at, reasons[0], "; ".join(reasons), by_calls)
+                self._open.remove(place)
+
+    def _reasons(self, entry: Mapping[str, Any]) -> list[str]:
+        """Why the number got that verdict, in words, the shortest first."""
+        said = msgspec.convert(
+            {name: entry[name] for name in NumberStamp.__struct_fields__ if name in entry}, NumberStamp
+        )
+        plain = answers.answer(said, None, self.changes)
+        return _parts(plain.headline, plain.because, allowed=said.allowed)
+
+    def _judge_before(self, before: Index, moment: datetime) -> None:
+        """Whether a plain call was blocked on that day until the number's change."""
+        day = moment.astimezone(self.zone).date()
+        if day in self._blocked_before or not before.present() or not self.days[0] <= day <= self.days[-1]:
+            return
+        stamp = explaining.judged(self._value, self._book, before, moment, self._terms) or {}
+        if stamp.get("verdict") == "blocked":
+            self._blocked_before[day] = self._reasons(stamp)[0]
 
     def _end_ms(self) -> float:
         return lawful_days.bounds(self._waiting[-1], self.zone)[1].timestamp() * 1000 if self._waiting else 0
@@ -299,13 +400,10 @@ class _Watch:
             return
         at = min(self._now, datetime.combine(day, time(23, 59), self.zone).astimezone(UTC))
         stamp = explaining.judged(self._value, self._book, index, at, self._terms) or {}
-        entry = msgspec.convert(
-            {name: stamp[name] for name in NumberStamp.__struct_fields__ if name in stamp}, NumberStamp
-        )
-        plain = answers.answer(entry, None, self.changes)
-        parts = _parts(plain.headline, plain.because, allowed=entry.allowed)
-        self.plain[day] = PlainJudgement(entry.allowed, parts[0], "; ".join(parts))
-        if entry.allowed and (hours := self._closed_on(day, index)):
+        parts, allowed = self._reasons(stamp), stamp.get("verdict") == "allowed"
+        blocked_before = self._blocked_before.get(day, "")
+        self.plain[day] = PlainJudgement(allowed, parts[0], "; ".join(parts), blocked_before=blocked_before)
+        if allowed and (hours := self._closed_on(day, index)):
             closed = f"the law allows no call on that day ({hours})"
             self.plain[day] = PlainJudgement(True, closed, "; ".join((*parts, closed)), has_hours=False)
 
@@ -410,16 +508,28 @@ def _calls(
     verdicts: Sequence[DossierVerdict],
     read: Sequence[bytes | None],
     terms: Terms,
+    endings: Mapping[int, Ending],
+    resting: Sequence[Rest],
 ) -> list[JudgedCall]:
     """The verdicts on calls as the days need them: without prospects that were blocked for another of their numbers."""
-    return [
-        _call(each, verdict, explaining.facts_in(value, terms).campaigns)
-        for each, verdict, value in zip(found, verdicts, read, strict=True)
-        if each.stamp.channel == VOICE and not verdict.blocked_for_another
-    ]
+    calls = []
+    for place, (each, verdict, value) in enumerate(zip(found, verdicts, read, strict=True)):
+        if each.stamp.channel != VOICE or verdict.blocked_for_another:
+            continue
+        facts = explaining.facts_in(value, terms)
+        ends = [endings[place]] if place in endings else []
+        ends += [
+            Ending(max(rest.since, each.stamp.at), rest.why, rest.why, True, rest.nth)
+            for rest in resting
+            if rest.until > each.stamp.at and rest.concerns(facts.professionals)
+        ]
+        calls.append(_call(each, verdict, facts, tuple(sorted(ends, key=lambda end: end.at))))
+    return calls
 
 
-def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, ...]) -> JudgedCall:
+def _call(
+    found: FoundProspect, verdict: DossierVerdict, facts: Facts, endings: tuple[Ending, ...]
+) -> JudgedCall:
     explanation, allowed, hours = verdict.explanation, verdict.verdict == "allowed", found.stamp.call
     entry = next(iter(explanation.numbers), None) if explanation is not None else None
     if entry is None:
@@ -436,7 +546,7 @@ def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, .
     return JudgedCall(
         at=found.stamp.at,
         day=found.day,
-        campaigns=campaigns,
+        campaigns=facts.campaigns,
         allowed=allowed,
         reason=parts[0],
         why="; ".join(parts),
@@ -445,10 +555,68 @@ def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, .
         registers=frozenset(each.register for each in entry.registers) if entry else frozenset(),
         hours=hours,
         proven=explanation is not None and explanation.same,
+        professionals=facts.professionals,
+        endings=endings,
     )
 
 
 # -- What else was found.
+
+
+def _rested(
+    plain: Mapping[date, PlainJudgement], resting: Sequence[Rest], zone: tzinfo
+) -> dict[date, PlainJudgement]:
+    """What plain calls would have got, with the rests by the calls that were reported."""
+    judged = dict(plain)
+    for day, each in plain.items():
+        begins, ends = lawful_days.bounds(day, zone)
+        for rest in resting if each.allowed else ():
+            if rest.since <= begins and rest.until >= ends:
+                judged[day] = PlainJudgement(False, rest.why, rest.why)
+                break
+            if rest.since < ends and rest.until > begins:
+                judged[day] = each._replace(blocked_before=each.blocked_before or rest.why)
+    return judged
+
+
+def _gone(
+    emitted: EmittedBetween, sides: SideRecords, reader: LogReader, log_topic: str, now: datetime
+) -> dict[str, datetime]:
+    """The topics that have lost records, and the moment before which what was on them may be gone."""
+    # A register whose records were all deleted looks like one that never was.
+    gaps = [(log_topic, now)] if reader.bounds()[0] else []
+    gaps += [(each.topic, each.judged_at) for each in emitted.deleted]
+    gaps += [(each.topic, each.oldest) for each in sides.kept.values() if each.oldest is not None]
+    latest: dict[str, datetime] = {}
+    for topic, oldest in gaps:
+        latest[topic] = max(oldest, latest.get(topic, oldest))
+    return latest
+
+
+def _gaps(gone: Mapping[str, datetime], settings: Settings, book: Rulebook, number: int) -> Gaps:
+    """What the deleted records leave open. What a blocked prospect says follows from the log, and deliveries to other systems
+    end no verdict."""
+    topics = settings.topics
+    counted = timedelta(days=_attempts_days(book, number))
+    look_back = timedelta(days=_look_back_days(book, number))
+    releases, endings = dict[str, datetime](), dict[str, datetime]()
+    for topic, before in gone.items():
+        if topic == topics.log:
+            releases[topic] = before + look_back
+            endings[topic] = before
+        elif topic == topics.recalled:
+            endings[topic] = before
+        elif topic == topics.attempts and counted:
+            endings[topic] = before + counted
+        elif topics.inputs.verdict_of(topic) == "allowed":
+            releases[topic] = before + look_back
+    return Gaps(_gap(releases), _gap(endings))
+
+
+def _gap(befores: Mapping[str, datetime]) -> Gap | None:
+    if not befores:
+        return None
+    return Gap(max(befores.values()), f"Kafka has deleted records of {' and '.join(sorted(befores))}")
 
 
 def _attempts(
@@ -457,17 +625,18 @@ def _attempts(
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
     watch: _Watch,
+    gap: Gap | None,
 ) -> list[DossierAttempt]:
     made = []
-    for each in attempts:
+    for each, nth in zip(attempts, rests.places(attempts), strict=True):
         day = each.at.astimezone(watch.zone).date()
         of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
         if asked.first <= day <= asked.last and not of_another:
-            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices)
+            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices, nth, gap)
             made.append(
                 DossierAttempt(
                     at=utc_seconds(each.at),
-                    refused=each.refused,
+                    refused=each.attempt.refused,
                     covered=judged.covered,
                     says=judged.says,
                     partition=each.partition,
@@ -567,20 +736,12 @@ _NEVER_PROVEN = (
 _BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
 
 
-def _not_proven(
-    asked: DossierRequest, emitted: EmittedBetween, sides: SideRecords, law: Sequence[LawSpan]
-) -> list[str]:
+def _not_proven(emitted: EmittedBetween, gone: Mapping[str, datetime], law: Sequence[LawSpan]) -> list[str]:
     """What a reader might take for proven."""
     said = list(_NEVER_PROVEN)
-    gaps = [(each.topic, each.judged_at) for each in emitted.deleted]
-    gaps += [(each.topic, each.oldest) for each in sides.kept.values() if each.oldest is not None]
-    latest: dict[str, datetime] = {}
-    for topic, oldest in gaps:
-        latest[topic] = max(oldest, latest.get(topic, oldest))
     said += [
-        f"What was on {topic} before {utc_seconds(since)}: Kafka has deleted it, at least in part."
-        for topic, since in latest.items()
-        if since.date() >= asked.first - timedelta(days=1)
+        f"What was on {topic} before {utc_seconds(before)}: Kafka has deleted it, at least in part."
+        for topic, before in gone.items()
     ]
     if emitted.by_index:
         said.append(_BY_INDEX)
