@@ -130,7 +130,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert len(found["recalls"]) == NOTICES and len(found["deliveries"]) == RECEIPTS
     assert not any(each["covered"] for each in found["attempts"]), "the number had been recalled"
     assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
-    assert "recalled" in found["days"][-1]["reason"]
+    assert "opposed" in found["days"][-1]["reason"]
     assert len(found["answer"]) == 2 and found["log"]["position"] > 0
     by_index = run_json([*asked[:-2], "--index", str(tmp_path / "index")], stage.env)
     assert by_index["verdicts"] == found["verdicts"]
