@@ -13,24 +13,24 @@ from typing import Any
 import msgspec
 
 from stream_scrub import __version__
-from stream_scrub.call import VOICE, Call
-from stream_scrub.clock import from_millis, parse_zoned, utc_seconds
+from stream_scrub.call import VOICE
+from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.fanout.receipt import FanoutReceipt
-from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
-from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress, RegisterKind
-from stream_scrub.numbering import e164, line_of
+from stream_scrub.model import Deadline, Logger, LogReader, Progress
+from stream_scrub.numbering import e164
 from stream_scrub.queries import answer as answers
-from stream_scrub.queries import check, find_emitted, history, lawful_days, rests, side_topics
 from stream_scrub.queries import explain as explaining
+from stream_scrub.queries import find_emitted, gaps, history, lawful_days, rests, side_topics
 from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
 from stream_scrub.queries.history import LoggedChange, Membership
-from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, Gaps, JudgedCall, PlainJudgement
+from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, JudgedCall, PlainJudgement
+from stream_scrub.queries.log_watch import LogWatch, parts_of
 from stream_scrub.queries.rests import Rest
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
@@ -39,12 +39,11 @@ from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.stamp import CallHours, NumberStamp, Stamp
+from stream_scrub.stamp import Stamp
 from stream_scrub.texts import masked, plain
 
 DAYS_MAX = 3_660  # of one dossier: ten years
 _STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
-_LOOK_BACK_DAYS = 31  # for verdicts that still count on the first day, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
 def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Progress) -> Dossier:
     """Read the topics and the log. Raises Corrupt, Unavailable, Refused, StaleIndex."""
     book = scrubbing.rulebook(settings)
-    since = asked.first - timedelta(days=_look_back_days(book, asked.number))
+    since = asked.first - timedelta(days=gaps.look_back_days(book, asked.number))
     try:
         emitted = find_emitted.emitted_between(settings, log, asked.number, since, asked.last, progress)
     except OSError as error:
@@ -193,25 +192,6 @@ def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Pro
             clients.deadline(),
             reads=records(settings, scrubbing.terms(settings).members, log),
         )
-
-
-def _look_back_days(book: Rulebook, number: int) -> int:
-    """For how many days a verdict may count: a list's verdicts end with its lawful age."""
-    country = book.country(find_emitted.region_of(book, number))
-    rules = () if country is None else country.rules
-    ages = [days for rule in rules for days in rule.max_age_days.values()]
-    valid = [rule.valid_days or 0 for rule in rules]
-    return max(_LOOK_BACK_DAYS, *ages, *valid, _attempts_days(book, number))
-
-
-def _attempts_days(book: Rulebook, number: int) -> int:
-    """For how many days a call or a refusal may forbid the next one; 0: no rule of the number's country limits them."""
-    country = book.country(find_emitted.region_of(book, number))
-    limits = [
-        each.attempts for each in (() if country is None else country.rules) if each.attempts is not None
-    ]
-    # The days are counted from the next midnight on, and an overseas region has one more.
-    return max((max(each.days, each.hours // 24 + 1, each.refusal_days) + 2 for each in limits), default=0)
 
 
 def _holds(settings: Settings, topic: str) -> str:
@@ -240,7 +220,7 @@ def of(
         reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
     )
     resting = rests.rests(sides.attempts, book)
-    watch = _Watch(asked, settings, book, terms, now, found, replays)
+    watch = LogWatch(asked, settings, terms, now, found, replays)
     explained = replays.each(watch.take)
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)
@@ -250,10 +230,10 @@ def of(
     calls = lawful_days.without_overtaken(
         _calls(found, verdicts, replays.read, terms, watch.endings, resting)
     )
-    gone = _gone(emitted, sides, reader, settings.topics.log, now)
-    gaps = _gaps(gone, settings, book, asked.number)
+    gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
+    open_left = gaps.gaps_of(gone, settings, book, asked.number)
     plain = _rested(watch.plain, resting, watch.zone)
-    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, gaps)
+    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
     archive = rules_on_log.kept(replays.past.rules)
     law, rules = _law(watch.days, verdicts, book, watch.region, archive)
     return Dossier(
@@ -272,7 +252,7 @@ def of(
         verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
         changes=watch.changes,
         registers=[history.membership(each) for each in replays.past.standing(asked.number)],
-        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, gaps.endings),
+        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
         recalls=_recalls(sides.notices, calls),
         deliveries=sides.deliveries,
         law=law,
@@ -286,143 +266,6 @@ def of(
             "tzdata": version("tzdata"),
         },
     )
-
-
-class _Watch:
-    """Follows the log: the changes of the number, what a plain call would have got at the end of each day, and when the log
-    forbade what a verdict allowed."""
-
-    def __init__(
-        self,
-        asked: DossierRequest,
-        settings: Settings,
-        book: Rulebook,
-        terms: Terms,
-        now: datetime,
-        found: Sequence[FoundProspect],
-        replays: explaining.Replays,
-    ) -> None:
-        line = line_of(asked.number)
-        self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
-        country = book.country(self.region)
-        self.zone = UTC if country is None else country.zone
-        count = (asked.last - asked.first).days + 1
-        self.days = [asked.first + timedelta(days=each) for each in range(count)]
-        self.changes: list[LoggedChange] = []
-        self.plain: dict[date, PlainJudgement] = {}
-        self.endings: dict[int, Ending] = {}  # by the place of the verdict
-        self._blocked_before: dict[date, str] = {}
-        self._ends: dict[str, datetime] = {}  # of the number's consents, by register
-        self._found, self._replays = found, replays
-        self._open = {place for place, each in enumerate(found) if each.stamp.allowed}
-        self._asked, self._book, self._terms, self._now = asked, book, terms, now
-        call = Call(campaign=asked.campaign or None)
-        self._value = check.prospect_of(e164(asked.number), call, None, settings)
-        self._waiting = [day for day in reversed(self.days) if lawful_days.bounds(day, self.zone)[0] <= now]
-        self._next_ms = self._end_ms()
-
-    def take(self, record: LogRecord, before: Index, changes: Mapping[int, LoggedChange]) -> None:
-        """The next record, the index before it, and what it did. Days that were over by then have that index."""
-        moment = from_millis(record.timestamp_ms)
-        while self._waiting and (record.timestamp_ms or 0) >= self._next_ms:
-            self._judge(before)
-        change = changes.get(self._asked.number)
-        if moment is not None:
-            self._end(before, moment)
-        if change is None:
-            return
-        if moment is not None:
-            self._judge_before(before, moment)
-        self.changes.append(change)
-        self._ends.pop(change.register, None)
-        if change.end is not None and change.kind == RegisterKind.ALLOW:
-            self._ends[change.register] = parse_zoned(change.end)
-        self._judge_open(
-            self._replays.past.index, record.offset, moment, by_calls=change.reason == "attempts"
-        )
-
-    def finish(self, index: Index) -> None:
-        """The log's end: the index of all days since."""
-        while self._waiting:
-            self._judge(index)
-        self._end(index, self._now)
-
-    def _end(self, index: Index, upto: datetime) -> None:
-        """Consents that ended by that moment, whether or not the publisher has taken them off the register."""
-        for register, end in sorted(self._ends.items(), key=lambda each: each[1]):
-            if end <= upto:
-                del self._ends[register]
-                self._judge_open(index, index.position + 1, end)
-
-    def _judge_open(
-        self, index: Index, offset: int, moment: datetime | None, *, by_calls: bool = False
-    ) -> None:
-        """Judge the verdicts again that still allow, and are of an index before that offset."""
-        for place in sorted(self._open):
-            stamp = self._found[place].stamp
-            if stamp.index >= offset:
-                continue
-            # Without a moment, and by a clock that is behind, the change counts from the verdict on.
-            at = max(stamp.at, moment or stamp.at)
-            again = self._replays.again(place, index, at) or {}
-            typed = e164(self._asked.number)
-            entry = next((each for each in explaining.entries(again) if each.get("number") == typed), None)
-            if entry is not None and entry.get("verdict") == "blocked":
-                reasons = self._reasons(entry)
-                self.endings[place] = Ending(at, reasons[0], "; ".join(reasons), by_calls)
-                self._open.remove(place)
-
-    def _reasons(self, entry: Mapping[str, Any]) -> list[str]:
-        """Why the number got that verdict, in words, the shortest first."""
-        said = msgspec.convert(
-            {name: entry[name] for name in NumberStamp.__struct_fields__ if name in entry}, NumberStamp
-        )
-        plain = answers.answer(said, None, self.changes)
-        return _parts(plain.headline, plain.because, allowed=said.allowed)
-
-    def _judge_before(self, before: Index, moment: datetime) -> None:
-        """Whether a plain call was blocked on that day until the number's change."""
-        day = moment.astimezone(self.zone).date()
-        if day in self._blocked_before or not before.present() or not self.days[0] <= day <= self.days[-1]:
-            return
-        stamp = explaining.judged(self._value, self._book, before, moment, self._terms) or {}
-        if stamp.get("verdict") == "blocked":
-            self._blocked_before[day] = self._reasons(stamp)[0]
-
-    def _end_ms(self) -> float:
-        return lawful_days.bounds(self._waiting[-1], self.zone)[1].timestamp() * 1000 if self._waiting else 0
-
-    def _judge(self, index: Index) -> None:
-        day = self._waiting.pop()
-        self._next_ms = self._end_ms()
-        if not index.present():
-            self.plain[day] = PlainJudgement(False, "", "", before_log=True)
-            return
-        at = min(self._now, datetime.combine(day, time(23, 59), self.zone).astimezone(UTC))
-        stamp = explaining.judged(self._value, self._book, index, at, self._terms) or {}
-        parts, allowed = self._reasons(stamp), stamp.get("verdict") == "allowed"
-        blocked_before = self._blocked_before.get(day, "")
-        self.plain[day] = PlainJudgement(allowed, parts[0], "; ".join(parts), blocked_before=blocked_before)
-        if allowed and (hours := self._closed_on(day, index)):
-            closed = f"the law allows no call on that day ({hours})"
-            self.plain[day] = PlainJudgement(True, closed, "; ".join((*parts, closed)), has_hours=False)
-
-    def _closed_on(self, day: date, index: Index) -> str:
-        """The hours in words, if none of them is on that day."""
-        begins, ends = lawful_days.bounds(day, self.zone)
-        # Windows begin with the day of the verdict in UTC, which may end before that of the country.
-        stamp = explaining.judged(self._value, self._book, index, begins, self._terms) or {}
-        hours = msgspec.convert(stamp["call"], CallHours) if "call" in stamp else None
-        return "" if hours is None or lawful_days.has_hours(hours, begins, ends) else hours.local
-
-
-def _parts(headline: str, because: Sequence[str], *, allowed: bool) -> list[str]:
-    """The reasons of an answer, each as a part of a sentence, the shortest first."""
-    said = [*([] if allowed else [headline.removeprefix("Blocked: ")]), *because]
-    if said:
-        said[0] = said[0].replace("It is in no register", "the number was in no register")
-        said[0] = said[0].replace("opposed on", "the number was opposed on")
-    return [each[:1].lower() + each[1:].rstrip(".") for each in said]
 
 
 def _is_of_campaign(found: FoundProspect, campaign: str, terms: Terms, reads: RecordReader) -> bool:
@@ -538,7 +381,7 @@ def _call(
         parts = [f"its stamp says {verdict.reason}, and the log gives {entry.reason}"]
     else:
         headline, *because = entry.says.rstrip(".").split(". ")
-        parts = _parts(headline, because, allowed=allowed)
+        parts = parts_of(headline, because, allowed=allowed)
     if allowed and hours is not None:
         parts[0] += f", within the hours ({hours.local})"
     if allowed and verdict.until is not None:
@@ -579,52 +422,12 @@ def _rested(
     return judged
 
 
-def _gone(
-    emitted: EmittedBetween, sides: SideRecords, reader: LogReader, log_topic: str, now: datetime
-) -> dict[str, datetime]:
-    """The topics that have lost records, and the moment before which what was on them may be gone."""
-    # A register whose records were all deleted looks like one that never was.
-    gaps = [(log_topic, now)] if reader.bounds()[0] else []
-    gaps += [(each.topic, each.judged_at) for each in emitted.deleted]
-    gaps += [(each.topic, each.oldest) for each in sides.kept.values() if each.oldest is not None]
-    latest: dict[str, datetime] = {}
-    for topic, oldest in gaps:
-        latest[topic] = max(oldest, latest.get(topic, oldest))
-    return latest
-
-
-def _gaps(gone: Mapping[str, datetime], settings: Settings, book: Rulebook, number: int) -> Gaps:
-    """What the deleted records leave open. What a blocked prospect says follows from the log, and deliveries to other systems
-    end no verdict."""
-    topics = settings.topics
-    counted = timedelta(days=_attempts_days(book, number))
-    look_back = timedelta(days=_look_back_days(book, number))
-    releases, endings = dict[str, datetime](), dict[str, datetime]()
-    for topic, before in gone.items():
-        if topic == topics.log:
-            releases[topic] = before + look_back
-            endings[topic] = before
-        elif topic == topics.recalled:
-            endings[topic] = before
-        elif topic == topics.attempts and counted:
-            endings[topic] = before + counted
-        elif topics.inputs.verdict_of(topic) == "allowed":
-            releases[topic] = before + look_back
-    return Gaps(_gap(releases), _gap(endings))
-
-
-def _gap(befores: Mapping[str, datetime]) -> Gap | None:
-    if not befores:
-        return None
-    return Gap(max(befores.values()), f"Kafka has deleted records of {' and '.join(sorted(befores))}")
-
-
 def _attempts(
     attempts: Sequence[ReportedAttempt],
     asked: DossierRequest,
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
-    watch: _Watch,
+    watch: LogWatch,
     gap: Gap | None,
 ) -> list[DossierAttempt]:
     made = []
