@@ -15,7 +15,7 @@ from stream_scrub.rules import purposes
 from stream_scrub.rules.country import Country, Rule, digest_of, parent_of, text_of
 from stream_scrub.rules.problem_sheet import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
-from stream_scrub.rules.rule import prefix_problem, read_rule
+from stream_scrub.rules.rule import emergencies, prefix_problem, read_rule
 from stream_scrub.toml_lines import syntax_error
 
 _KEYS = ("country", "regions", "prefixes", "timezone", "rule")
@@ -154,7 +154,7 @@ def _rules(
                     "rules of its own, or the same channels to all of them",
                 )
                 break
-        rules.append(rule)
+        rules += [replace(part, table=at) for part in emergencies(here, rule)]
     return tuple(rules)
 
 
@@ -185,14 +185,14 @@ def _named(
 ) -> tuple[Rule, ...]:
     """The rules with their texts and digests. Notes a problem if two rules have one digest."""
     by_digest: dict[str, Rule] = {}
-    for at, rule in enumerate(rules):
+    for rule in rules:
         if rule.hours is not None:
             rule = replace(rule, hours=rule.hours.within(rule.start, rule.end))  # noqa: PLW2901
         text = text_of(rule, regions, timezone, prefixes)
         digest = digest_of(text)
         first = by_digest.setdefault(digest, replace(rule, text=text, digest=digest))
         if first.text != text:
-            sheet.of_rule(at, {}).wrong(
+            sheet.of_rule(rule.table, {}).wrong(
                 "source",
                 f"its digest {digest} is that of the rule from {first.start} as well: change a word of the source",
             )

@@ -120,6 +120,7 @@ class Rule:
     hours: Hours | None = None  # when calls may be made; None for any time
     # The words that prospects may use; empty unless the rule names a purpose, or a register of consents.
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
+    table: int = field(default=0, compare=False)  # the place of its table in the file
     text: bytes = field(default=b"", repr=False)  # the whole rule in its canonical form (`text_of`)
     digest: str = ""  # its name on a stamp
 

@@ -4,7 +4,7 @@ as pure."""
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from stream_scrub.call import RELATIONS, VOICE
@@ -28,8 +28,9 @@ _KEYS = (
     "lifted_by",
     *("named_consents", "max_age_days", "consent_days", "areas", "valid_days", "banned_purposes"),
     *("banned_despite_contract", "banned_without_consent", "exempt", "artificial_voice", "attempts"),
-    *("not_callable", "uncertain", "channels", "reading", "purposes", "hours"),
+    *("not_callable", "uncertain", "channels", "reading", "purposes", "hours", "emergencies"),
 )
+_EMERGENCY_KEYS = ("from", "to", "source")
 _ASKING = ("deny", "require", "require_named", "require_named_for", "wash", "wash_named")
 _EXEMPTION_KEYS = (
     *("contract", "purposes", "other_than", "who", "relation", "months", "lifts", "bans", "source"),
@@ -165,6 +166,57 @@ def _check_reading(sheet: ProblemSheet) -> None:
             f"`reading` must be {READING}, the only one that this release knows: remove it from a file of your own;"
             " for a text from the log install the release that wrote it",
         )
+
+
+def emergencies(sheet: ProblemSheet, rule: Rule) -> tuple[Rule, ...]:
+    """The rule, cut at the emergencies of its table: on the days of one, no number is called without a consent that names
+    the caller, unless an exemption lifts that."""
+    tables = sheet.table.get("emergencies", [])
+    example = 'emergencies = [{ from = 2020-03-07, to = 2021-06-24, source = "Executive Order 202" }]'
+    if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+        sheet.wrong("emergencies", f"`emergencies` must be a list of tables, as in {example}")
+        return (rule,)
+    if tables and not rule.named_consents:
+        sheet.wrong("emergencies", "no consent counts in an emergency: name a register in `named_consents`")
+    parts: list[Rule] = []
+    for table in tables:
+        first, last, source = (table.get(key) for key in _EMERGENCY_KEYS)
+        if (
+            type(first) is not date
+            or (last is not None and type(last) is not date)
+            or not isinstance(source, str)
+            or not table.keys() <= {*_EMERGENCY_KEYS}
+        ):
+            sheet.wrong(
+                "emergencies", f"`emergencies` needs `from`, `source` and perhaps `to`, as in {example}"
+            )
+            return (rule,)
+        ends = last if last is not None else rule.end
+        if (
+            first < rule.start
+            or (rule.end is not None and (ends or first) > rule.end)
+            or first > (ends or first)
+        ):
+            sheet.wrong(
+                "emergencies",
+                f"the emergency from {first} is not within the rule or not after the one above it: put the oldest first,"
+                " and none into another",
+            )
+            return (rule,)
+        if first > rule.start:
+            parts.append(replace(rule, end=first - timedelta(days=1)))
+        named = tuple(dict.fromkeys((*rule.require_named, *rule.named_consents)))
+        parts.append(
+            replace(rule, start=first, end=ends, source=f"{rule.source}; {source}", require_named=named)
+        )
+        if ends is None or ends == rule.end:
+            if table is not tables[-1]:
+                sheet.wrong(
+                    "emergencies", f"the emergency from {first} has no end: add `to`, or remove those below"
+                )
+            return tuple(parts)
+        rule = replace(rule, start=ends + timedelta(days=1))
+    return (*parts, rule)
 
 
 def _exemptions(sheet: ProblemSheet, banned: Collection[str]) -> tuple[Exemption, ...]:

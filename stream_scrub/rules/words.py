@@ -264,15 +264,12 @@ _NEVER_OLD = frozenset(OWN)  # the operator's own registers: what is in them doe
 def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:
     """Every warning, with its line. `purposes` are those of known rules: a word close to one is probably misspelt."""
     lines = TomlLines(country.text)
-    at = {rule.digest: place for place, rule in enumerate(country.rules)}
     warnings = [*_gaps(country), *_today(country, today)]
     for rule in country.rules:
         warnings += [(rule, key, text) for key, text in _words(rule, purposes)]
         if rule.end is None or rule.end >= today:
             warnings += [(rule, key, text) for key, text in _in_force(rule)]
-    return [
-        f"{country.where}:{lines.of('rule', at[rule.digest], key)}: {text}" for rule, key, text in warnings
-    ]
+    return [f"{country.where}:{lines.of('rule', rule.table, key)}: {text}" for rule, key, text in warnings]
 
 
 def purposes_of(country: Country) -> frozenset[str]:

@@ -444,19 +444,19 @@ def test_a_purpose_in_a_name_may_be_any_known_word(settings, tmp_path):
 def test_a_list_says_which_areas_were_bought(tmp_path):
     """One stray number of an area code would let everybody there be called."""
     path = tmp_path / "us-dnc-2026-11-24.txt"
-    path.write_text("+12125550123\n+19075550123\n")
+    path.write_text("+14045550123\n+19075550123\n")
     on = datetime(2026, 11, 25, 12, tzinfo=UTC)
     stale, clear = Reason.STALE_REGISTER, Reason.CLEAR
-    for areas, of_212, of_907 in (
+    for areas, of_404, of_907 in (
         ((), stale, stale),
-        (("212",), clear, stale),
-        (("212", "907"), clear, clear),
+        (("404",), clear, stale),
+        (("404", "907"), clear, clear),
         (("all",), clear, clear),
     ):
         lists = {"us-dnc": ListFile(path, region="US", areas=areas, effective_at=on)}
         checker = Checker.from_lists(lists, settings={"prospect.default_purpose": "insurance"})
         assert checker.check("+19075550199", on=on).reason is of_907
-        assert checker.check("+12125550199", on=on).reason is of_212
+        assert checker.check("+14045550199", on=on).reason is of_404
     with pytest.raises(stream_scrub.BadList, match="no number of the declared area 1718"):
         Checker.from_lists({"us-dnc": ListFile(path, region="US", areas=("718",))})
 
