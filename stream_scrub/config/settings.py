@@ -465,6 +465,7 @@ class Rules(Section):
         Field(default_factory=dict)
     )
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
+    request_lag_max_s: Annotated[float, Field(ge=0)] = 60
     clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
 
 

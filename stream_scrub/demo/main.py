@@ -138,6 +138,7 @@ def _embedded_flags(broker: EmbeddedKafka) -> dict[str, Any]:
     return {
         "kafka.bootstrap_servers": broker.bootstrap,
         "kafka.group_protocol": "consumer",  # joins within a heartbeat on the embedded broker
+        "rules.request_lag_max_s": 0,  # the embedded broker forgets every offset that a transaction commits
         "kafka.consumer": {
             "check.crcs": "false",  # the embedded broker's transaction markers bear none
             "fetch.wait.max.ms": FETCH_WAIT_MS,

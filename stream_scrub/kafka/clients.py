@@ -24,6 +24,7 @@ from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.waiting_requests import WaitingRequests
 from stream_scrub.model import Deadline, Logger, LogReader, LogRecord
 
 ASK_S = 15.0
@@ -238,6 +239,21 @@ def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> Request
     topic = settings.topics.lifts if lifts else settings.topics.requests
     chosen = _reader_options(settings, Role.REQUESTS_READER, logs, settings.lists.requests_group)
     return RequestsReader(chosen, client_options(settings.kafka, Role.ADMIN, logs), topic, lifts=lifts)
+
+
+def waiting_requests(settings: Settings, *, reads_log: bool = True) -> WaitingRequests | None:
+    """Tells whether requests wait for the publisher; None if `rules.request_lag_max_s` is 0. It needs Describe on both topics of
+    requests and on the publisher's group. `reads_log`: for a process that may describe the log, and asks whether the publisher
+    publishes to that one."""
+    if not settings.rules.request_lag_max_s:
+        return None
+    return WaitingRequests(
+        _reader_options(settings, Role.REQUESTS_READER, None, settings.lists.requests_group),
+        (settings.topics.requests, settings.topics.lifts),
+        settings.topics.log,
+        settings.rules.request_lag_max_s,
+        topic_identity(settings) if reads_log else None,
+    )
 
 
 def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:

@@ -21,6 +21,8 @@ which every reader has. docs/decisions/0018-a-quorum-confirms-an-end.md has what
 """
 
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -31,8 +33,8 @@ from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.client.asking import AdminClient, poll_all
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate
-from stream_scrub.kafka.offsets import LATEST, ask_leader
-from stream_scrub.model import Deadline
+from stream_scrub.kafka.offsets import LATEST, ask_leader, key_of
+from stream_scrub.model import Deadline, PartitionKey
 
 _IN_SYNC = 2  # the `min.insync.replicas` that the promises rest on
 _VOTE_S = 2.0
@@ -40,6 +42,7 @@ UNNAMED = -1  # a broker by its address, before an answer has named it
 _TRIES = 6  # new clients for one question: each chooses its broker at random, and those that help are kept
 _LATE = 2  # clients that are waited for longer than for one question
 _READY_S = 0.2  # until a leader that was just elected may know it itself: that of a new topic, say
+_ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 4.0  # without a quorum, until there are new clients again: doubled each time
 
 # A client that pushes telemetry, or that looks for new leaders by itself, changes its broker or its leader unseen.
@@ -51,13 +54,21 @@ def described_by(
 ) -> ClusterMetadata:
     """A topic, as the broker describes it that this client asks; `orig_broker_id` names that one. Raises Unavailable,
     Refused, KafkaException."""
+    found = _metadata(client, topic, deadline, patience_s)
+    if (error := found.topics[topic].error) is not None:
+        raise translate(error, f"asking for {topic}")
+    return found
+
+
+def _metadata(
+    client: AdminClient, topic: str, deadline: Deadline, patience_s: float = _VOTE_S
+) -> ClusterMetadata:
+    """As `described_by`, with the broker's error for the topic."""
     poll_all()
     for _ in range(2):
         found = client.list_topics(topic, timeout=max(0.1, deadline.left(patience_s)))
         if found.orig_broker_id != UNNAMED:
             break  # else it came from an address, and the next one has the name
-    if (error := found.topics[topic].error) is not None:
-        raise translate(error, f"asking for {topic}")
     return found
 
 
@@ -179,3 +190,119 @@ class QuorumEnds:
             self._asking = asking
             return answer.offset
         raise Unavailable(f"{self._doing}: its leader is changing now")
+
+
+class TopicEnds:
+    """Asks for the written ends of every partition of some topics: as `QuorumEnds`, with a few clients for all of them. One
+    thread."""
+
+    def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
+        """`options`: the properties of any client."""
+        self._options = {**asking_options(options), **QUIET}
+        self._topics = topics
+        self._voters: dict[str, AdminClient] = {}  # by the address of the broker that each asks
+        self._asking: AdminClient | None = None  # asks the leaders; it does not vote
+
+    def ask(self, deadline: Deadline) -> dict[PartitionKey, int]:
+        """The ends, which are behind everything that was acknowledged before this call. A topic that does not exist has none.
+        Raises Unavailable without a quorum, Refused."""
+        try:
+            leaders = self._elected(deadline)
+            return self._ends(leaders, deadline) if leaders else {}
+        except KafkaException as error:
+            raise translate(error, self._doing) from error
+
+    @property
+    def _doing(self) -> str:
+        return f"asking for the ends of {' and '.join(self._topics)}"
+
+    def _elected(self, deadline: Deadline) -> dict[PartitionKey, int]:
+        """The leaders that enough replicas name. Raises Unavailable, Refused, KafkaException."""
+        votes: dict[PartitionKey, dict[int, int]] = {}
+        replicas: dict[PartitionKey, Sequence[int]] = {}
+        addresses: dict[int, str] = {}
+        heard: set[int] = set()
+        asked: set[str] = set()
+        failure: KafkaError | None = None
+        address = str(self._options["bootstrap.servers"])
+        while True:
+            asked.add(address)
+            try:
+                found = self._described(address, deadline)
+            except KafkaException as error:
+                failure = error.args[0]
+                self._voters.pop(address)
+                found = []
+            for each in found:
+                heard.add(each.orig_broker_id)
+                addresses |= {broker: _address(str(at.host), at.port) for broker, at in each.brokers.items()}
+                for topic in each.topics.values():
+                    for number, partition in topic.partitions.items():
+                        key = str(topic.topic), number
+                        replicas[key] = partition.replicas
+                        votes.setdefault(key, {})[each.orig_broker_id] = partition.leader
+            leaders = {key: _agreed(votes[key], replicas[key]) for key in votes}
+            missing = [key for key, leader in leaders.items() if leader == UNNAMED]
+            if found and not missing:
+                return leaders
+            others = Counter(broker for key in missing for broker in replicas[key] if broker not in heard)
+            next_ones = [addresses[broker] for broker, _ in others.most_common() if broker in addresses]
+            next_ones = [each for each in next_ones if each not in asked]
+            if not next_ones or deadline.passed:
+                break
+            address = next_ones[0]
+        if failure is not None and not votes:
+            raise KafkaException(failure)
+        raise Unavailable(
+            f"{self._doing}: too few replicas answer, or they do not agree on their leader now ({len(heard)} brokers answered)"
+        )
+
+    def _described(self, address: str, deadline: Deadline) -> list[ClusterMetadata]:
+        """The topics that exist, as the broker there describes them. Raises Refused, KafkaException."""
+        voter = self._voters.get(address)
+        if voter is None:
+            voter = self._voters[address] = AdminClient({**self._options, "bootstrap.servers": address})
+        found = []
+        for topic in self._topics:
+            metadata = _metadata(voter, topic, deadline)
+            error = metadata.topics[topic].error
+            if error is not None and error.code() not in _ABSENT:
+                raise translate(error, f"asking for {topic}")
+            found.append(metadata)
+        return found
+
+    def _ends(self, leaders: Mapping[PartitionKey, int], deadline: Deadline) -> dict[PartitionKey, int]:
+        """The leaders' answers. Raises Unavailable, Refused, KafkaException."""
+        # Not `or`: a client without anything queued is falsy. It is kept if all goes well.
+        asking = AdminClient(self._options) if self._asking is None else self._asking
+        self._asking = None
+        for topic in sorted({topic for topic, _ in leaders}):
+            for number, partition in described_by(asking, topic, deadline).topics[topic].partitions.items():
+                if leaders.get((topic, number)) != partition.leader:
+                    raise Unavailable(f"{self._doing}: the leader of {topic}/{number} is changing now")
+        answers = asking.list_offsets(
+            {TopicPartition(*key): LATEST for key in leaders},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=max(0.1, deadline.left()),
+        )
+        ends = {key_of(place): int(answer.result().offset) for place, answer in answers.items()}
+        if min(ends.values()) < 0:  # librdkafka 2.16.0 calls it a success if no answer came in time
+            raise Unavailable(f"{self._doing}: a leader does not answer")
+        self._asking = asking
+        return ends
+
+    def close(self) -> None:
+        """Close the clients."""
+        self._voters, self._asking = {}, None
+
+
+def _address(host: str, port: int) -> str:
+    """The address of a broker, as `bootstrap.servers` takes it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _agreed(votes: Mapping[int, int], replicas: Sequence[int]) -> int:
+    """The leader that enough replicas name; -1 if there is none."""
+    named = Counter(leader for broker, leader in votes.items() if broker in replicas)
+    leader, count = named.most_common(1)[0] if named else (UNNAMED, 0)
+    return leader if count > len(replicas) - _IN_SYNC else UNNAMED

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream_scrub.errors import Corrupt, Migrated, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import asking_options
-from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.client.translate import Attempt, translate, translating
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.kafka.offsets import bounds_of, committed_soon, need_read_back, new_mark, partitions_of
@@ -25,7 +25,7 @@ from stream_scrub.model import Deadline, Request
 _ASK_S = 5.0
 _READ_S = 15.0
 _AT_ONCE_S = 0.002
-_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*) topic=(\S*) seal=(\S*)")
+_NOTE = re.compile(r"owner=(\S*) beat=(\d+) registers=(\S*) topic=(\S*) seal=(\S*) log=(\S*)")
 
 
 class OwnerNote(NamedTuple):
@@ -36,11 +36,13 @@ class OwnerNote(NamedTuple):
     registers: frozenset[str]  # without scopes
     topic: str = ""  # the id of the topic that the offsets belong to; empty if the brokers give none
     seal: str = ""  # of the last delta that these offsets rest on (`publisher/delta_publisher.py: SealName`); empty before the first
+    log: str = ""  # the log that has the requests before these offsets: its name and its topic's id
 
     def __str__(self) -> str:
         registers = ",".join(sorted(self.registers))
         return (
             f"owner={self.owner} beat={self.beat} registers={registers} topic={self.topic} seal={self.seal}"
+            f" log={self.log}"
         )
 
     @classmethod
@@ -49,7 +51,8 @@ class OwnerNote(NamedTuple):
         match = _NOTE.fullmatch(text or "")
         if match is None:
             return cls("", 0, frozenset())
-        return cls(match[1], int(match[2]), frozenset(filter(None, match[3].split(","))), match[4], match[5])
+        registers = frozenset(filter(None, match[3].split(",")))
+        return cls(match[1], int(match[2]), registers, *match.groups()[3:])
 
 
 class RequestsReader:
@@ -84,7 +87,11 @@ class RequestsReader:
 
     def topic_id(self) -> str:
         """Kafka's id of the topic; empty from brokers before 2.8."""
-        return self._identity.ask([self.topic], Deadline.after(_ASK_S))[self.topic]
+        return self.id_of(self.topic)
+
+    def id_of(self, topic: str) -> str:
+        """As `topic_id`, of another topic."""
+        return self._identity.ask([topic], Deadline.after(_ASK_S))[topic]
 
     def look(self) -> None:
         """Check that the topic is still the same one. Raises Migrated if it was re-created."""
@@ -110,6 +117,17 @@ class RequestsReader:
         # Not by AdminClient.list_consumer_group_offsets: librdkafka 2.16.0 crashes (SIGSEGV) while the group's coordinator
         # is not available, as on a new cluster or after a broker's restart.
         return self._committed(Deadline.after(_ASK_S), self._asking)
+
+    def goes_on(self, log_topic: str) -> None:
+        """Note that the offsets of the group are for this log, which states all that was published by them. Call it when every
+        publisher has been fenced, and none began since."""
+        place = self._committed(Deadline.after(_ASK_S), self._consumer)[0]
+        if place.offset < 0:
+            return
+        note = OwnerNote.of(place.metadata)._replace(log=f"{log_topic}/{self.id_of(log_topic)}")
+        place.metadata = str(note)
+        with translating(Attempt.ASKING):
+            self._consumer.commit(offsets=[place], asynchronous=False)
 
     def mark(self, log_topic: str, deadline: Deadline) -> TransactionExtras:
         """What a publisher commits once it has fenced every older one, and before `confirm`: see `kafka/offsets.py: new_mark`."""
@@ -303,11 +321,22 @@ class RequestsReader:
         refused_topic: str = "",
         refused: Sequence[Request] = (),
     ) -> TransactionExtras:
-        """What a writer commits with a delta: the refused requests, by partition the offset after the last consumed request,
-        and the note in the metadata of partition 0."""
-        upto, note = {0: self._next[0], **consumed}, note._replace(topic=self.id)
+        """What a writer commits with a delta: the refused requests, the offset of every partition, and the note in the metadata
+        of partition 0. The offset is that after the last consumed request, and after the markers of transactions behind it."""
+        upto, note = {**self._next, **self._after_markers(), **consumed}, note._replace(topic=self.id)
         offsets = [self._place(p, offset, str(note) if p == 0 else "") for p, offset in upto.items()]
         return TransactionExtras(refused_topic, refused, offsets, self._membership)
+
+    def _after_markers(self) -> dict[int, int]:
+        """The ends of the partitions of which every request was taken."""
+        # So whoever asks whether requests wait (`waiting_requests.py`) compares two offsets, and need not read.
+        if self.is_damaged:
+            return {}  # an end may lie behind requests that were not read
+        return {
+            partition: self._empty[partition]
+            for partition, offset in self._next.items()
+            if self._given.get(partition, offset) <= offset < self._empty.get(partition, -1)
+        }
 
     def _place(self, partition: int, offset: int, note: str = "") -> TopicPartition:
         return TopicPartition(self.topic, partition, offset, note, self._epochs.get(partition, -1))

@@ -61,6 +61,7 @@ DO = {
     "log-behind": "wait; if it lasts, check the brokers",
     "log-unreachable": "repair the brokers, or the rights; it continues by itself",
     "log-open": "find the owner of the transaction and end it (docs/operator.md, An open transaction)",
+    "requests-waiting": "start the publisher, or find out why it does not publish (docs/runbook.md, Requests wait)",
     "log-unsealed": "wait; if it lasts, run `stream-scrub lists verify` (docs/runbook.md)",
     "log-moved": "set topics.log to the new log's name (docs/privacy.md)",
     "log-unfinished": "wait for `lists renew`; if it was interrupted, see docs/privacy.md",

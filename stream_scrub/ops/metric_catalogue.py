@@ -83,7 +83,7 @@ _RECORDS = (1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 100_000)
 # Causes of a hold (`StaleIndex.cause`), and of failures (`loop_state.cause_of`).
 HOLDS = (
     *("no-seal", "log-behind", "log-unreachable", "log-open", "log-unsealed", "log-corrupt"),
-    *("log-moved", "log-unfinished"),
+    *("log-moved", "log-unfinished", "requests-waiting"),
     *("too-many-numbers", "clock", "register", "hash-key", "registry", "no-offsets", "leads-deleted"),
 )
 ABORTS = ("migrated", "uncertain", "unavailable", "too_large", "unwritable", "refused", "corrupt")

@@ -90,6 +90,10 @@ class RequestTopics:
         """What to commit before `begin`."""
         return self._requests.mark(self._log_topic, deadline)
 
+    def log_name(self) -> str:
+        """The log's name and its topic's id, for the note."""
+        return f"{self._log_topic}/{self._requests.id_of(self._log_topic)}"
+
     def again(self, deadline: Deadline) -> None:
         """Seek to the oldest requests. Those that the seals contain are left out as after a crash."""
         for each in self._topics:
@@ -247,6 +251,7 @@ class PublisherDaemon:
         self._takeovers = self._unlawful = self._unread = self._beat = 0
         self._slim = False
         self._seal = ""  # of the last delta that the committed offsets rest on
+        self._log_name = ""  # of the log that the committed offsets are for
         self._problem = RecurringProblem(log, "trying again", "publishing goes on")
 
     def run(self) -> None:
@@ -307,16 +312,26 @@ class PublisherDaemon:
         self._delta_publisher.publish([], lambda _: mark)
         topics.begin(deadline, mark, self._state)
         before = topics.note()
-        self._beat, self._seal = before.beat, before.seal
+        self._beat, self._seal, self._log_name = before.beat, before.seal, before.log
         self._commit(topics.skipped())
         self._state.beat()
         self._delta_publisher.read_on()
-        if not self._delta_publisher.holds(self._seal):
-            self._log.error("the log lost deltas of requests, taking all requests again", seal=self._seal)
+        log_name = topics.log_name()
+        is_another = self._log_name not in ("", log_name)
+        if is_another or not self._delta_publisher.holds(self._seal):
+            if is_another:
+                self._log.error(
+                    "requests were published to another log, taking all requests again",
+                    before=self._log_name,
+                    log=log_name,
+                )
+            else:
+                self._log.error("the log lost deltas of requests, taking all requests again", seal=self._seal)
             topics.again(Deadline.after(_BEGIN_S))
             self._rested.again()
             self._seal = ""
-            self._commit(topics.skipped())
+        self._log_name = log_name
+        self._commit(topics.skipped())
         self._state.open = unread.open_places(self._settings, self._log)
         self._state.attach(self._delta_publisher.replay, self._rulebook)
         self._recalled(datetime.now(UTC))
@@ -468,7 +483,7 @@ class PublisherDaemon:
         """Commit deltas of one name with the offsets, the refused requests and our note."""
         topics = self._request_topics()
         self._beat += 1
-        note = OwnerNote(self._identity, self._beat, frozenset(self._own))
+        note = OwnerNote(self._identity, self._beat, frozenset(self._own), log=self._log_name)
 
         def extras_of(seal: str) -> TransactionExtras:
             self._seal = seal or self._seal

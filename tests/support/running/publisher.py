@@ -37,9 +37,8 @@ class PublisherProcess(WorkerProcess):
         client: Address | None = None,
         **settings: object,
     ) -> None:
-        group = {"lists__requests_group": f"publisher-{stage.topics['log']}", **settings}
         env = stage.env if client is None else stage.env_of(client)
-        env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in group.items()}
+        env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
         super().__init__(env, name, stage.folder / f"{name}.log")
         self._command = [SCRIPT, "lists", "publish", *(["--folder", str(folder)] if folder else [])]
         self.env = env

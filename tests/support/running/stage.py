@@ -60,6 +60,8 @@ class Stage:
         group = Worker().group_id if product_names else f"group-{unique}"
         # Tests write prospects of any year, which a retention would delete.
         self._settings = {"worker__group_id": group, "recall__keep_days": 10_000} | settings
+        if not product_names:
+            self._settings.setdefault("lists__requests_group", f"publisher-{self.topics['log']}")
         self.env = self.env_of(address)
         made = run(["topics", "--partitions", str(partitions)], self.env)
         assert made.returncode == 0, made.stdout + made.stderr

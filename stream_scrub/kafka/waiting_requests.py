@@ -1,0 +1,175 @@
+"""Whether an accepted request waits for the publisher: what it has committed, compared with the ends of its two topics.
+
+An opt-out that a sender's broker has acknowledged is accepted, but counts only once the publisher has written it to the
+log. So no verdict is safe while requests have waited for too long. A look is: 1. the ends of the topics, as a quorum of their
+replicas confirms them (`quorum.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
+earlier look, everything that was accepted before that look is on the log. This takes nobody's clock but this process's own, and
+no right to read a request.
+
+The ends are those of what is written: an open transaction hides accepted requests behind it. A publisher commits the offset
+after the transaction markers too, so its offset is the end if nothing waits.
+"""
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from stream_scrub import clock
+from stream_scrub.errors import ScrubError, StaleIndex, Unavailable
+from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.client.options import asking_options
+from stream_scrub.kafka.offsets import committed_soon, key_of
+from stream_scrub.kafka.quorum import TopicEnds
+from stream_scrub.kafka.requests_reader import OwnerNote
+from stream_scrub.model import Deadline, PartitionKey
+
+_ASK_S = 5.0
+_LOOK_EVERY_S, _LOOKS = (
+    3.0,
+    20,
+)  # often enough that the pause between two looks is a small part of what a request may wait
+_SOON_S = 0.25  # until the first look that finds no request waiting
+_CLOSE_S = 2 * _ASK_S
+
+
+class _Look(NamedTuple):
+    asked_at: float  # by `clock.elapsed`
+    ends: Mapping[PartitionKey, int]
+
+
+class _Applied(NamedTuple):
+    """Every request that was accepted before `accepted` was on the log at `known_at`."""
+
+    accepted: float
+    known_at: float
+
+
+class WaitingRequests:
+    """Looks every few seconds in a thread of its own while it is entered. Any thread may call `need_none`, which never
+    blocks."""
+
+    def __init__(
+        self,
+        options: dict[str, Any],
+        topics: tuple[str, str],
+        log_topic: str,
+        lag_max_s: float,
+        identity: TopicIdentity | None = None,
+    ) -> None:
+        """`options`: those of a consumer of the publisher's group. `topics`: of requests and of lifts. Without `identity` the
+        publisher's offsets count for whatever log they are."""
+        self._asking = Consumer(asking_options(options))
+        self._topic_ends = TopicEnds(options, topics)
+        self._topics, self._lag_max_s = topics, lag_max_s
+        self._log_topic, self._identity, self._log = log_topic, identity, ""
+        self._looks: list[_Look] = []  # whose requests may wait, the oldest first
+        self._applied: tuple[_Applied, ...] = ()  # the newest last
+        self._reached: dict[PartitionKey, int] = {}  # what the publisher had committed at the last look
+        self._topics_seen: set[str] = set()
+        self._waiting, self._trouble = "", "the publisher's offsets are being asked for the first time"
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join(_CLOSE_S)
+
+    @property
+    def lag_s(self) -> float | None:
+        """Seconds since the latest moment before which every accepted request is known to be on the log; None before the first
+        such moment."""
+        applied = self._applied
+        return clock.elapsed() - applied[-1].accepted if applied else None
+
+    def need_none(self, index_at: float | None = None) -> None:
+        """Raises StaleIndex if a request may have waited longer than the limit. `index_at`: a moment by `clock.elapsed`, of which
+        the index holds the whole log; without it only the log counts."""
+        accepted = None
+        for each in reversed(self._applied):
+            if index_at is None or each.known_at <= index_at:
+                accepted = each.accepted
+                break
+        if accepted is None or clock.elapsed() - accepted > self._lag_max_s:
+            raise StaleIndex("requests-waiting", self._why(accepted))
+
+    def _why(self, accepted: float | None) -> str:
+        since = "" if accepted is None else f" for more than {clock.elapsed() - accepted:.0f} s"
+        if self._trouble:
+            return f"it is not known{since} whether a request waits for the publisher: {self._trouble}"
+        if self._waiting:
+            return f"accepted requests wait{since} for the publisher, at {self._waiting}: is `stream-scrub lists publish` running?"
+        return "requests that waited have just come to the log, and the index is about to follow"
+
+    def look(self, deadline: Deadline) -> bool:
+        """Look once; whether nothing waits that was accepted before an earlier look. For the thread, or without it for a command
+        that looks once. Raises Unavailable, Refused."""
+        asked_at = clock.elapsed()
+        ends = self._topic_ends.ask(deadline)
+        there = {topic for topic, _ in ends}
+        if gone := sorted(self._topics_seen - there):
+            raise Unavailable(f"{gone[0]} was deleted, with requests that may not be on the log")
+        self._topics_seen |= there
+        oldest = asked_at - self._lag_max_s
+        self._looks = [each for each in self._looks if each.asked_at > oldest] + [_Look(asked_at, ends)]
+        reached = self._committed(ends, deadline)
+        known_at = clock.elapsed()
+        done = [each for each in self._looks if not _behind(reached, each.ends)]
+        if done:
+            self._looks = self._looks[self._looks.index(done[-1]) + 1 :]
+            recent = [each for each in self._applied if each.accepted > oldest]
+            self._applied = (*recent, _Applied(done[-1].asked_at, known_at))
+        self._waiting = _named(_behind(reached, ends))
+        self._trouble = ""
+        return bool(done)
+
+    def _committed(self, ends: Mapping[PartitionKey, int], deadline: Deadline) -> dict[PartitionKey, int]:
+        """By partition, the offset up to which its requests are on this log. Raises Unavailable, Refused."""
+        places = [TopicPartition(*key) for key in sorted(ends)]
+        if not places:
+            return {}
+        found = committed_soon(self._asking, places, "asking for the publisher's offsets", deadline)
+        notes = {
+            each.partition: OwnerNote.of(each.metadata) for each in found if each.topic == self._topics[0]
+        }
+        log = notes[0].log if 0 in notes else ""
+        if log and self._identity is not None and log != self._log:
+            ours = self._identity.ask([self._log_topic], deadline)[self._log_topic]
+            self._log = f"{self._log_topic}/{ours}"
+            if log != self._log:
+                return {}
+        before, self._reached = self._reached, {key_of(each): each.offset for each in found}
+        # Brokers lost requests that the publisher had taken. Others may be at their offsets now.
+        lost = [key for key, end in ends.items() if min(before.get(key, 0), self._reached[key]) > end]
+        return self._reached | dict.fromkeys(lost, 0)
+
+    def _run(self) -> None:
+        every_s = min(_LOOK_EVERY_S, self._lag_max_s / _LOOKS)
+        while not self._stopping.is_set():
+            try:
+                self.look(Deadline.after(_ASK_S))
+            except ScrubError as error:
+                self._trouble = str(error)
+            self._stopping.wait(every_s if self._applied else min(every_s, _SOON_S))
+        self.close()
+
+    def close(self) -> None:
+        """Close the clients, where no thread does."""
+        self._topic_ends.close()
+        with suppress(RuntimeError):  # it is closed already
+            self._asking.close()
+
+
+def _behind(reached: Mapping[PartitionKey, int], ends: Mapping[PartitionKey, int]) -> list[PartitionKey]:
+    """The partitions with requests that are not on the log. One without a committed offset has some if it ever had one."""
+    return sorted(key for key, end in ends.items() if max(0, reached.get(key, 0)) < end)
+
+
+def _named(partitions: list[PartitionKey]) -> str:
+    return ", ".join(f"{topic}/{partition}" for topic, partition in partitions)
