@@ -157,8 +157,7 @@ def run(
     position = replay.index.position
     _move(old, DeltaSource(new.topics.log, digest), cut, proof.end, replay, log)
     # The new log states what the requests made of the old one: its publisher must not take them again.
-    with closing(clients.requests(old, log)) as requests:
-        requests.goes_on(new.topics.log)
+    clients.goes_on(old, new.topics.log, log)
     there, _ = _mark(new, RENEWED, source, there, log)
     publish_rules.keep_rules(new, log, there)
     return LogRenewed(old.topics.log, position, str(cut), digest, new.topics.log, written)

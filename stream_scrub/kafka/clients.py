@@ -241,6 +241,12 @@ def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> Request
     return RequestsReader(chosen, client_options(settings.kafka, Role.ADMIN, logs), topic, lifts=lifts)
 
 
+def goes_on(settings: Settings, log_topic: str, log: Logger) -> None:
+    """As `RequestsReader.goes_on`."""
+    with closing(requests(settings, log)) as reader:
+        reader.goes_on(log_topic)
+
+
 def waiting_requests(settings: Settings, *, reads_log: bool = True) -> WaitingRequests | None:
     """Tells whether requests wait for the publisher; None if `rules.request_lag_max_s` is 0. It needs Describe on both topics of
     requests and on the publisher's group. `reads_log`: for a process that may describe the log, and asks whether the publisher
