@@ -6,6 +6,7 @@ company. A person who opposed and consents again agrees to this request alone: t
 so the request that lifts it must end these. Only the registers say which there are.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.texts import plain
 
+_HOUR = re.compile(r"T\d{2}:\d{2}", re.ASCII | re.IGNORECASE)  # in a moment; a day has none
 _LONGEST = 15  # digits of a number (ITU-T E.164)
 
 
@@ -61,8 +63,11 @@ class ConsentLaw:
     ) -> bool:
         """Whether a consent that goes to that register lacks what proves it, and the law of one of its numbers asks for
         one: the text that was shown, its moment (read by the caller), who passes it on, to whom it was given, and what
-        for."""
-        if not self.proof_required or not any(self._asks(register, number, now) for number in numbers):
+        for; and what that law asks besides (`Rule.consent_proof`)."""
+        if not self.proof_required:
+            return False
+        asking = [rule for number in numbers for rule in self._asking(register, number, now)]
+        if not asking:
             return False
         proof = members.get("proof")
         stated = proof if isinstance(proof, Mapping) else {}
@@ -72,26 +77,32 @@ class ConsentLaw:
             members.get("controller", stated.get("controller")),
             members.get("scope", members.get("register")),
         )
-        return not all(isinstance(text, str) and plain(text) for text in texts)
+        found = {
+            "hour": _HOUR.search(str(members.get("at"))),
+            "until": members.get("until"),
+            "withdrawal": _is_text(stated.get("withdrawal")),
+            "access": _is_text(stated.get("access")),
+        }
+        lacking = (name for rule in asking for name in rule.consent_proof if not found[name])
+        return not all(map(_is_text, texts)) or any(lacking)
 
-    def _asks(self, register: str, number: int, now: datetime) -> bool:
-        """Whether by some rule of the number's country, for any channel, no one is called without such a consent."""
+    def lacks_day(self, register: str, numbers: Iterable[int], now: datetime) -> bool:
+        """Whether by the law of one of these numbers a consent in that register counts only with the day on which it was
+        given."""
+        rules = (self._rule(number, now) for number in numbers)
+        return any(rule is not None and family(register) in rule.dated_consents for rule in rules)
+
+    def _asking(self, register: str, number: int, now: datetime) -> Iterator[Rule]:
+        """The rules of the number's country, for any channel, by which no one is called without such a consent."""
         found = normalise(e164(number), "ZZ")
         country = None if found is None else self.book.country(self.book.region_of(number, found[1].region))
         if found is None or country is None:
-            return False
-        rules = country.all_on(country.day(now))
-        asked = {
-            name
-            for rule in rules
-            for name in (
-                *rule.require,
-                *rule.require_named,
-                *rule.require_named_for.get(found[1].type, ()),
-                *rule.artificial_voice,
-            )
-        }
-        return not asked.isdisjoint({CONSENT, family(register)})
+            return
+        for rule in country.all_on(country.day(now)):
+            for_type = rule.require_named_for.get(found[1].type, ())
+            asked = {*rule.require, *rule.require_named, *for_type, *rule.artificial_voice}
+            if not asked.isdisjoint({CONSENT, family(register)}):
+                yield rule
 
     def end(self, register: str, number: int, end: int, said_ms: int | None, now: datetime) -> int | None:
         """The end of a consent (epoch seconds, 0: none) that was given at `said_ms` (None: unknown, now), by the law
@@ -107,6 +118,10 @@ class ConsentLaw:
     def _rule(self, number: int, now: datetime) -> Rule | None:
         found = normalise(e164(number), "ZZ")
         return None if found is None else self.book.rule(self.book.region_of(number, found[1].region), now)
+
+
+def _is_text(member: Any) -> bool:
+    return isinstance(member, str) and bool(plain(member))
 
 
 # The first digits of numbers, and after how many days a consent of such a number is over by law.

@@ -222,6 +222,7 @@ def _lacking(ours: Rule, theirs: Rule) -> Iterator[tuple[str, list[str]]]:
                 if name in asked and mine.get(name, days + 1) > days
             ],
         )
+    yield "dated_consents", [name for name in theirs.dated_consents if name not in ours.dated_consents]
     yield "areas", sorted({*theirs.areas} & {*ours.deny} - {*ours.areas})
     yield "not_callable", sorted(theirs.not_callable_types - ours.not_callable_types)
 

@@ -87,6 +87,7 @@ class RequestRefusal(StrEnum):
     INVALID_UNTIL = "invalid-until"
     ENDED = "ended"
     INVALID_PURPOSE = "invalid-purpose"
+    NO_DAY = "no-day"
     NO_PROOF = "no-proof"
     INVALID_AFTER_OPT_OUT = "invalid-after-opt-out"
     NO_REASON = "no-reason"
@@ -271,7 +272,10 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     if not isinstance(after, bool):
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
     numbers, registers = _numbers_strictly(members, terms), _for_purposes(register, members, terms)
-    unproven = registers == [register] or said_ms(members.get("at"), restricts=False) is None
+    undated = said_ms(members.get("at"), restricts=False) is None
+    if undated and terms.law.lacks_day(register, numbers, terms.now):
+        raise _Refused(RequestRefusal.NO_DAY)
+    unproven = registers == [register] or undated
     if terms.law.lacks_proof(register, {} if unproven else members, numbers, terms.now):
         raise _Refused(RequestRefusal.NO_PROOF)
     changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]

@@ -27,6 +27,8 @@ COMPANY = "company"  # in `Exemption.who`: a legal person that is called about i
 DENY, REQUIRE = "deny", "require"
 LIFTS = (DENY, REQUIRE)
 HOURS = "hours"  # in `Exemption.lifts`, where it must be named
+# In `Rule.consent_proof`: the hour of the consent, its end, and that its text told how to withdraw and to get the proof.
+PROOFS = ("hour", "until", "withdrawal", "access")
 DIGEST_DIGITS = 6  # short, because every stamp has it; `check` and `archive` refuse two texts with one digest
 _VOCABULARIES_KEPT = 8  # nearly all rules that name a purpose have the same words for purposes in their text
 _COUNTRY = re.compile(rb'^country *= *"([A-Z]{2}(?:-[A-Z0-9]{1,3})?)"', re.MULTILINE)
@@ -109,6 +111,12 @@ class Rule:
     banned_despite_contract: frozenset[str] = frozenset()
     # By register: days after which a consent ends by law.
     consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
+    dated_consents: tuple[
+        str, ...
+    ] = ()  # registers whose consents count only with the day on which they were given
+    consent_proof: tuple[
+        str, ...
+    ] = ()  # what a consent must prove besides what every proof states (`PROOFS`)
     wash: tuple[str, ...] = ()  # each of these lists of clean answers must hold the number
     wash_named: tuple[str, ...] = ()  # as `wash`, and only the answers to the campaign's own questions count
     channels: tuple[str, ...] = (VOICE,)
@@ -310,6 +318,8 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str, numbers: Sequence[
         ("named_consents", _list(rule.named_consents)),
         ("max_age_days", _table(rule.max_age_days)),
         ("consent_days", _table(rule.consent_days)),
+        ("dated_consents", _list(rule.dated_consents)),
+        ("consent_proof", _list(rule.consent_proof)),
         ("areas", _table(rule.areas)),
         ("valid_days", "" if rule.valid_days is None else str(rule.valid_days)),
         ("banned_purposes", _list(sorted(rule.banned_purposes))),

@@ -10,7 +10,7 @@ from typing import Any
 from stream_scrub.call import RELATIONS, VOICE
 from stream_scrub.model import INTERNAL, OWN, RegisterName
 from stream_scrub.rules import purposes
-from stream_scrub.rules.country import COMPANY, HOURS, LIFTS, READING, Attempts, Exemption, Rule, toml
+from stream_scrub.rules.country import COMPANY, HOURS, LIFTS, PROOFS, READING, Attempts, Exemption, Rule, toml
 from stream_scrub.rules.hours import Hours, read_hours
 from stream_scrub.rules.problem_sheet import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
@@ -26,7 +26,16 @@ NUMBER_TYPES = frozenset(
 _KEYS = (
     *("from", "to", "source", "deny", "require", "require_named", "require_named_for", "wash", "wash_named"),
     "lifted_by",
-    *("named_consents", "max_age_days", "consent_days", "areas", "valid_days", "banned_purposes"),
+    *(
+        "named_consents",
+        "max_age_days",
+        "consent_days",
+        "dated_consents",
+        "consent_proof",
+        "areas",
+        "valid_days",
+        "banned_purposes",
+    ),
     *("banned_despite_contract", "banned_without_consent", "exempt", "artificial_voice", "attempts"),
     *("not_callable", "uncertain", "channels", "reading", "purposes", "hours", "emergencies"),
 )
@@ -98,6 +107,8 @@ def read_rule(
         wash_named=wash_named,
         banned_despite_contract=frozenset(despite),
         consent_days=_days_of(sheet, "consent_days", consents, "{ consent = 730 }"),
+        dated_consents=_dated(sheet, consents),
+        consent_proof=sheet.names("consent_proof", _proof_problem),
         channels=_channels(sheet),
         banned_without_consent=frozenset(without),
         exempt=exempt,
@@ -288,6 +299,10 @@ def _lift_problem(name: str) -> str | None:
     return None if name in known else f'"{name}" cannot be lifted: use {" or ".join(known)}'
 
 
+def _proof_problem(name: str) -> str | None:
+    return None if name in PROOFS else f'"{name}" is no proof of a consent: use {", ".join(PROOFS)}'
+
+
 def _hours(sheet: ProblemSheet, regions: Sequence[str], deny: Collection[str]) -> Hours | None:
     """The hours of the rule; consents to other times must be registers of their own."""
     hours = read_hours(sheet, regions)
@@ -398,6 +413,16 @@ def _consents(sheet: ProblemSheet, key: str, deny: Collection[str]) -> tuple[str
         if name in deny or name == INTERNAL:
             sheet.wrong(key, f'"{name}" is a register of opposition and lifts nothing: remove it')
     return named
+
+
+def _dated(sheet: ProblemSheet, consents: Collection[str]) -> tuple[str, ...]:
+    """The registers whose consents must state their day."""
+    dated = sheet.names("dated_consents", _register_problem)
+    for name in dated:
+        if name not in consents:
+            hint = nearest(name, consents)
+            sheet.wrong("dated_consents", f'"{name}" is no register of consents of this rule{hint}')
+    return dated
 
 
 def _day(sheet: ProblemSheet, key: str) -> date | None:

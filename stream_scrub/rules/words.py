@@ -71,13 +71,7 @@ def clauses(rule: Rule) -> Iterator[Clause]:
             )
     yield from _washes(rule, lifts, allowing)
     yield from _consents(rule, unless, allowing_anyway)
-    for name, days in sorted(rule.consent_days.items()):
-        yield Clause(f"A consent in {name} ends {_days(days)} after it was given at the latest.")
-    for name in rule.scoped:
-        if name in rule.max_age_days and name not in rule.wash_named:
-            yield Clause(
-                f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
-            )
+    yield from _consent_ends(rule)
     if not (denying or rule.wash or rule.wash_named or rule.requires or rule.require_named_for):
         yield Clause("Every other number may be called.", frozenset({Reason.CLEAR}))
     if VOICE in rule.channels:
@@ -148,6 +142,30 @@ def _consents(rule: Rule, unless: str, allowing: frozenset[Reason]) -> Iterator[
         yield Clause(
             f"A consent in {name} itself, without a campaign, counts for prospect.default_campaign only."
         )
+
+
+def _consent_ends(rule: Rule) -> Iterator[Clause]:
+    """How long consents count."""
+    for name, days in sorted(rule.consent_days.items()):
+        yield Clause(f"A consent in {name} ends {_days(days)} after it was given at the latest.")
+    if rule.dated_consents:
+        yield Clause(
+            f"A consent in {_either(rule.dated_consents)} counts only with the day on which it was given."
+        )
+    if rule.consent_proof:
+        mentions = {
+            "hour": "its hour",
+            "until": "its end",
+            "withdrawal": "how to withdraw it",
+            "access": "how to get the proof",
+        }
+        stated = [mentions[name] for name in rule.consent_proof]
+        yield Clause(f'With lists.consent_proof = "required" a consent must also state {_both(stated)}.')
+    for name in rule.scoped:
+        if name in rule.max_age_days and name not in rule.wash_named:
+            yield Clause(
+                f"{name}@campaign counts for {_days(rule.max_age_days[name])}; when it is older it lifts nothing."
+            )
 
 
 def _bans(rule: Rule) -> Iterator[Clause]:
@@ -252,6 +270,10 @@ def _validity(rule: Rule) -> str:
 
 def _days(days: int) -> str:
     return "1 day" if days == 1 else f"{days} days"
+
+
+def _both(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
 def _either(words: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.index import HashKeys
 from stream_scrub.model import HASHED, OWN, Logger, family
 from stream_scrub.numbering import calling_code
-from stream_scrub.rules import Rulebook
+from stream_scrub.rules import Country, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, shipped
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
@@ -138,10 +138,28 @@ def consent_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
     by_code: dict[str, int] = {}
     for country in book.countries.values():
         rule = book.rule(country.regions[0], now)
-        if rule is not None and name in rule.consent_days:
-            code, days = calling_code(country.regions[0]), rule.consent_days[name]
-            by_code[code] = min(by_code.get(code, days), days)
+        # Rows of dated consents must say their own day: a list's day says nothing about them.
+        if rule is not None and name in rule.consent_days and name not in rule.dated_consents:
+            days = rule.consent_days[name]
+            for code in _codes_of(country):
+                by_code[code] = min(by_code.get(code, days), days)
     return tuple(sorted(by_code.items()))
+
+
+def dated_consents(book: Rulebook, register: str) -> tuple[str, ...]:
+    """The calling codes of the numbers whose consents in that register count only with the day on which they were
+    given, by the rules of today. Where countries share a code, all its numbers."""
+    now, name = datetime.now(UTC), family(register)
+    codes: set[str] = set()
+    for country in book.countries.values():
+        rule = book.rule(country.regions[0], now)
+        if rule is not None and name in rule.dated_consents:
+            codes |= _codes_of(country)
+    return tuple(sorted(codes))
+
+
+def _codes_of(country: Country) -> set[str]:
+    return {calling_code(region) for region in country.regions}
 
 
 def consents_that_end(book: Rulebook, registers: Iterable[str]) -> set[str]:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, StaleIndex, TooLarge, Unavailable
+from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import Delivered, RequestPlace
 from stream_scrub.log.follower import Follower
@@ -200,6 +201,7 @@ class RequestEndpoint:
         self._settings, self._log = settings, log
         self._attempts = AttemptReader(settings.prospect.default_region, {})
         self._kinds = {**rulebook.kinds, **OWN}
+        self._law = ConsentLaw(rulebook, proof_required=settings.lists.consent_proof == "required")
         self._index = index
         self._send = send
         self._remembered: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
@@ -239,6 +241,7 @@ class RequestEndpoint:
             prospect.default_region,
             datetime.now(UTC),
             self._index().parts(),
+            self._law,
         )
         request = read(body, terms)
         # An attempt is read leniently: of a member that occurs twice the last one would count, and the first be an opt-out.

@@ -24,7 +24,6 @@ from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect, OldestLeft
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
-from stream_scrub.requests.attempts import AttemptReader, CallAttempt
 from stream_scrub.rules import digest_of
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
@@ -64,7 +63,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+01:00").astimezone(UTC)
 
 
-class TimedLog:
+class _TimedLog:
     """A log whose records have the moment of their publication."""
 
     def __init__(self) -> None:
@@ -81,7 +80,7 @@ class TimedLog:
 
 def story(folder: str) -> Story:
     """A week: allowed, opted out and recalled, blocked, corrected, allowed again. `folder`: for the rule's file."""
-    made = TimedLog()
+    made = _TimedLog()
     publisher = made.publisher
     keep_rules(publisher, law.OPT_OUT)
     publisher.import_list("list", {STRANGER: 0})
@@ -115,7 +114,7 @@ def story(folder: str) -> Story:
         at="2026-11-27T09:00:01Z",
     )
     sides = SideRecords(
-        attempts=[attempt(17, "2026-11-25T10:00"), attempt(18, "2026-11-27T15:00", refused=True)],
+        attempts=[_attempt(17, "2026-11-25T10:00"), _attempt(18, "2026-11-27T15:00", refused=True)],
         notices=[notice],
         deliveries=[
             FanoutReceipt(
@@ -160,8 +159,7 @@ def at_day(moment: datetime) -> date:
     return moment.astimezone(datetime.fromisoformat("2026-11-25T00:00+01:00").tzinfo).date()
 
 
-def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttempt:
-    """A call of acme's, or a refusal, at a moment in France."""
+def _attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttempt:
     said = {
         "request": "refusal" if refused else "attempt",
         "id": offset,
@@ -169,10 +167,14 @@ def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttem
         "at": f"{moment}+01:00",
         "campaign": "acme",
     }
-    value = json.dumps(said).encode()
-    said_of = AttemptReader("FR", {}).read(value, int(NOW.timestamp() * 1000))
-    assert isinstance(said_of, CallAttempt)
-    return ReportedAttempt(0, offset, at(moment), said_of, ["acme"], msgspec.Raw(value))
+    return ReportedAttempt(
+        partition=0,
+        offset=offset,
+        at=at(moment),
+        refused=refused,
+        campaigns=["acme"],
+        record=msgspec.Raw(json.dumps(said).encode()),
+    )
 
 
 def made(told: Story, campaign: str = "", first: date = FIRST, last: date = LAST) -> dossier.Dossier:

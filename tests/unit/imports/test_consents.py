@@ -13,13 +13,20 @@ from stream_scrub.requests.lifts import Oppositions
 from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.requests.requests_to_delta import KnownScopes, take
 from stream_scrub.rules import Rulebook
+from stream_scrub.scrub import scrubbing
 from tests.support.fakes.publisher import bitmap, stated
 
 BOOK = Rulebook.load()
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 FRENCH, SPANISH, BRITISH = "+33612345678", "+34612345678", "+447400123456"
+REUNION = "+262692123456"
 IRISH_MOBILE, IRISH = "+353851234567", "+35312345678"
-TEXTS = {"text": "I agree to be called by Acme about insurance", "url": "https://example.org/form"}
+TEXTS = {
+    "text": "I agree to be called by Acme about insurance",
+    "url": "https://example.org/form",
+    "withdrawal": "I may withdraw at any time, also in a call",
+    "access": "I get this consent from proof@acme.example",
+}
 PROVEN = {
     "request": "consent",
     "number": FRENCH,
@@ -100,21 +107,38 @@ def test_who_withdraws_does_so_for_every_purpose():
     "lacking",
     [
         {"purpose": "absent"},
-        {"at": "absent"},
-        {"at": "yesterday"},
         {"source": " "},
         {"controller": "absent"},
         {"proof": {"url": "https://example.org"}},
         {"proof": "absent"},
-        {"proof": {"text": ""}},
+        {"proof": {**TEXTS, "text": ""}},
     ],
 )
 def test_a_consent_that_proves_nothing_is_refused_where_the_law_asks_for_one(lacking):
     """The caller has to prove the consent, and would have nothing to show to the authority."""
+    lacking = {"until": "2027-11-22", **lacking}
     assert asked(terms(required=True), **lacking) is RequestRefusal.NO_PROOF
     assert isinstance(asked(terms(), **lacking), ParsedRequest)
     assert isinstance(asked(terms(required=True), number=BRITISH, **lacking), ParsedRequest)
     assert asked(terms(required=True), number=[BRITISH, FRENCH], **lacking) is RequestRefusal.NO_PROOF
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"at": "2026-11-23"},
+        {"until": "absent"},
+        {"proof": {**TEXTS, "withdrawal": None}},
+        {"proof": {**TEXTS, "access": " "}},
+    ],
+)
+def test_a_french_consent_states_what_the_decree_names(lacking):
+    """The authority asks for hour, period, right of withdrawal and access to the proof, and the caller would have none."""
+    whole = {"until": "2027-11-22"}
+    assert isinstance(asked(terms(required=True), **whole), ParsedRequest)
+    assert asked(terms(required=True), **{**whole, **lacking}) is RequestRefusal.NO_PROOF
+    assert isinstance(asked(terms(), **lacking), ParsedRequest)
+    assert isinstance(asked(terms(required=True), number=SPANISH, **lacking), ParsedRequest)
 
 
 @pytest.mark.parametrize(
@@ -135,9 +159,10 @@ def test_the_law_of_a_type_of_number_a_channel_or_a_machine_asks_for_proof_too(n
 
 def test_a_consent_with_its_proof_is_taken():
     """A lead that may be called would be lost."""
-    assert registers(asked(terms(required=True))) == [("consent@acme+insurance", True)]
+    by, until = terms(required=True), "2027-11-22"
+    assert registers(asked(by, until=until)) == [("consent@acme+insurance", True)]
     proof = {**TEXTS, "controller": "Acme SA"}
-    assert isinstance(asked(terms(required=True), controller="absent", proof=proof), ParsedRequest)
+    assert isinstance(asked(by, until=until, controller="absent", proof=proof), ParsedRequest)
 
 
 def taken(**members):
@@ -167,14 +192,49 @@ def test_a_consent_ends_when_the_law_of_its_number_says():
     number = int(SPANISH[1:])
     two_years = int((datetime(2026, 11, 23, 10, tzinfo=UTC) + timedelta(days=730)).timestamp())
 
-    assert taken(number=[SPANISH, FRENCH]) == ({number: two_years, int(FRENCH[1:]): 0}, [])
+    assert taken(number=[SPANISH, BRITISH]) == ({number: two_years, int(BRITISH[1:]): 0}, [])
     sooner, later = taken(number=SPANISH, until="2027-01-31"), taken(number=SPANISH, until="2031-01-31")
     assert sooner[0][number] < two_years and later[0] == {number: two_years}
-    assert taken(number=[SPANISH, FRENCH], at="1970-01-01T00:00:00Z")[1] == [(RequestRefusal.ENDED, 1)]
-    old = taken(number=[SPANISH, FRENCH], at="2024-11-01")
-    assert old == ({int(FRENCH[1:]): 0}, [(RequestRefusal.ENDED, 1)])
+    assert taken(number=[SPANISH, BRITISH], at="1970-01-01T00:00:00Z")[1] == [(RequestRefusal.ENDED, 1)]
+    old = taken(number=[SPANISH, BRITISH], at="2024-11-01")
+    assert old == ({int(BRITISH[1:]): 0}, [(RequestRefusal.ENDED, 1)])
     ahead = taken(number=SPANISH, at="2030-01-01")
     assert ahead[0] == {number: int((NOW + timedelta(days=730)).timestamp())}
+
+
+def test_a_french_consent_ends_a_year_after_it_was_given():
+    """A consent of 400 days ago, or one that names a later end, would have somebody called whom the law protects again."""
+    number, given = int(FRENCH[1:]), datetime(2026, 11, 23, 10, tzinfo=UTC)
+    a_year = int((given + timedelta(days=365)).timestamp())
+
+    assert taken(number=FRENCH) == ({number: a_year}, [])
+    assert taken(number=FRENCH, until="2030-01-01") == ({number: a_year}, [])
+    assert taken(number=FRENCH, until="2027-01-31")[0][number] < a_year
+    assert taken(number=FRENCH, at="2025-10-20") == ({}, [(RequestRefusal.ENDED, 0)])
+    assert taken(number=REUNION)[0] == {int(REUNION[1:]): a_year}
+
+
+@pytest.mark.parametrize("at", ["absent", "yesterday", "23/11/2026", None, 1_764_000_000])
+def test_a_french_consent_without_its_day_is_refused(at):
+    """Nobody could say when the year of the consent ends, and it would count for ever."""
+    assert asked(terms(), at=at) is RequestRefusal.NO_DAY
+    assert asked(terms(), number=REUNION, at=at) is RequestRefusal.NO_DAY
+    assert asked(terms(), number=[BRITISH, FRENCH], at=at) is RequestRefusal.NO_DAY
+    assert isinstance(asked(terms(), number=BRITISH, at=at), ParsedRequest)
+    assert isinstance(asked(terms(), at="2026-11-23"), ParsedRequest)
+
+
+@pytest.mark.parametrize("at", ["absent", "yesterday"])
+def test_a_consent_without_its_moment_proves_nothing(at):
+    """The caller has to prove when the person agreed."""
+    assert asked(terms(required=True), number=SPANISH, at=at) is RequestRefusal.NO_PROOF
+
+
+def test_the_calling_codes_of_dated_consents_are_those_of_the_country_and_its_territories():
+    """A list would keep the undated consents of Reunion, which the law of Paris protects too."""
+    codes = ("262", "33", "508", "590", "594", "596", "681", "687", "689")
+    assert scrubbing.dated_consents(BOOK, "consent@acme+insurance") == codes
+    assert scrubbing.dated_consents(BOOK, "consent-sms") == ()
 
 
 def test_consents_without_an_end_get_the_one_that_the_law_says():

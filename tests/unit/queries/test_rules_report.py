@@ -260,8 +260,10 @@ _FR_LACKS = "hours Mon-Fri 10:00-13:00, 14:00-20:00"
 @pytest.mark.parametrize(
     ("code", "old", "new", "lacks"),
     [
-        ("fr", "attempts = ", "# attempts = ", "attempts most = 4, days = 30, refusal_days = 60"),
-        ("fr", "days = 30, refusal", "days = 7, refusal", "attempts most = 4, days = 30, refusal_days = 60"),
+        ("fr", "attempts = ", "# attempts = ", "attempts most = 4, days = 30"),
+        ("fr", "days = 30 } # D", "days = 7 } # D", "attempts most = 4, days = 30"),
+        ("fr", "consent = 365", "consent = 400", "consent_days consent = 365"),
+        ("fr", "dated_consents = ", "# dated_consents = ", "dated_consents consent, consent-artificial"),
         ("fr", "most = 4", "most = 3", None),
         ("fr", "hours = ", "# hours = ", _FR_LACKS),
         ("fr", _FR_HOURS, '["09:00-20:00"]', _FR_LACKS),

@@ -454,9 +454,10 @@ def test_a_consent_that_is_read_after_the_lift_ends_like_the_others_from_before_
     desk = Desk(terms=CHANNELS)
     desk.scopes = KnownScopes()
     desk.take(asked("opt-out", 0, 0, T + 1, may_lift=False, **no))
-    desk.take(asked("consent", 0, 0, T + 2, **lift))
+    desk.take(asked("consent", 0, 0, T + 2, at=moment(T + 2), **lift))
     opposed = {name for name, held in desk.held.items() if family(name) == "internal" and held}
-    desk.take(asked("consent", 1, 0, T, may_lift=False, after_opt_out=False, **consent))
+    given = {**consent, "at": moment(T), "after_opt_out": False}
+    desk.take(asked("consent", 1, 0, T, may_lift=False, **given))
     told = f"{consent.get('register', 'consent')}{'@acme' if 'scope' in consent else ''}"
 
     assert not opposed

@@ -15,7 +15,7 @@ from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.stamp import decode
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
-from tests.support.oracles.dialling import NUMBERS, PROFESSIONALS, Dialler
+from tests.support.oracles.dialling import PROFESSIONALS, Dialler
 
 BOOK = Rulebook.load()
 
@@ -68,7 +68,6 @@ class Memory:
     def index(self, now):
         age = (law.NOW - now) / timedelta(days=1)
         made = [law.register("internal", self.opposed, days_old=age)]
-        made += [law.allow(f"consent@{campaign}", NUMBERS, days_old=age) for campaign in PROFESSIONALS]
         for name, ends in self.rests.items():
             numbers = np.array(sorted(ends), np.uint64)
             register = law.register(name, ends, days_old=age)
@@ -81,7 +80,8 @@ class Memory:
         terms = Terms(MEMBERS, stamp="header", default_purpose="insurance", professionals=PROFESSIONALS)
         scrubber, index = Scrubber(terms, BOOK), self.index(now)
         leads = [
-            json.dumps({"phone": f"+{number}", "campaign": campaign}).encode() for number, campaign in asks
+            json.dumps({"phone": f"+{number}", "campaign": campaign, "contract": True}).encode()
+            for number, campaign in asks
         ]
         context = scrubber.context(index, now, asks_now=True)
         found = [decode(each) for each in scrubber.scrub(leads, index, now, context=context).stamps]

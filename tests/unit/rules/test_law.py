@@ -96,6 +96,8 @@ def test_the_law_of_the_day(book, row, day):
     assert row.get("age", {}) == dict(rule.max_age_days)
     assert row.get("areas", {}) == dict(rule.areas)
     assert row.get("consent_days", {}) == dict(rule.consent_days)
+    assert row.get("dated_consents", []) == list(rule.dated_consents)
+    assert row.get("consent_proof", []) == list(rule.consent_proof)
     assert rule.start <= day and (rule.end is None or day <= rule.end)
 
 

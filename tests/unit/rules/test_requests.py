@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,8 @@ def test_what_becomes_of_what_people_say(row, at_once):
     """Somebody who took a consent back would be called by it, or a consent that somebody gave be lost."""
     made = []
     for at, said in enumerate(row["said"]):
-        value = json.dumps({"number": f"+{NUMBER}", **said}).encode()
+        when = (law.NOW + timedelta(milliseconds=at)).isoformat(timespec="milliseconds")
+        value = json.dumps({"number": f"+{NUMBER}", "at": when, **said}).encode()
         made.append(Request(0, at, AT + at, None, value, may_lift=True))
     desk = Desk(row.get("house", ""))
     for batch in [made] if at_once else [[each] for each in made]:

@@ -114,7 +114,10 @@ def test_what_is_not_known_to_be_written_is_not_accepted(desk, brokers, outcome)
         (b'{"request":"attempt","id":"1","number":"+33698765432","number":"+33698765431"}', "unreadable"),
         (b'{"request":"settled","settles":"anId/0/7"}', "no-number"),
         (b'{"request":"consent","number":"+33698765432","until":"x"}', "invalid-until"),
-        (b'{"request":"consent","number":"+33698765432","after_opt_out":true}', "may-not-lift"),
+        (
+            b'{"request":"consent","number":"+33698765432","at":"2026-11-24","after_opt_out":true}',
+            "may-not-lift",
+        ),
         (
             b'{"request":"correction","number":"+33698765432","remove_from":"internal","reason":"x"}',
             "may-not-lift",
