@@ -1,34 +1,42 @@
-"""docs/reference/law.md, made from the shipped rules and tests/golden/rules/matrix.toml:
-`python -m tests.support.golden.law` writes it again."""
+"""docs/reference/law.md, made from the shipped rules and what tests/golden/rules/matrix.toml says that they do not
+model: `python -m tests.support.golden.law` writes it again."""
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
 from datetime import date
 from pathlib import Path
 
 from stream_scrub.rules import Country, Rule, Rulebook, in_words
 from stream_scrub.rules.country import parent_of
 from tests.support.oracles import matrix
-from tests.support.oracles.matrix import Land, Row
+from tests.support.oracles.matrix import Land
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "law.md"
 HEAD = """# The law, country by country
 
-The requirements of the shipped rules, how long a verdict is good, what is not modelled, and the legal sources. This page is generated from the rule files (`stream_scrub/rules`) and from a table of verdicts that was written from the law (`tests/golden/rules/matrix.toml`). A test judges every combination of its rows on the day before and the day of each change. It is not legal advice: have your counsel read your country's section, above all what is [not proven](#how-to-read-a-section).
-
-## How to read a section
+The requirements of the shipped rules in words, their legal sources, and what is not proven. This page is generated from the rule files (`stream_scrub/rules`). The verdicts were written from the law separately, as tables: [matrix.toml](../../tests/golden/rules/matrix.toml) says for every country and day who may be called, [verdicts.toml](../../tests/golden/rules/verdicts.toml) and [hours.toml](../../tests/golden/rules/hours.toml) have single questions. A test judges every combination of the matrix on the day before and the day of each change. It is not legal advice: have your counsel read your country's section, above all what is not proven.
 
 * **Requirements** are today's rule in words. `stream-scrub rules show FR --on 2026-08-10` prints the rule of another day.
-* **Verdicts**: the first row that fits decides. In every country, a number that opposed to you (`internal`) is always `opposed`; before the first day of a country's rules, and for a channel without a rule, the verdict is `no-rule`; a premium line is `not-callable`.
-* **Number** is its state in the registers: `consented` to this caller, `listed` in the country's opposition list, `clean` by your own wash (`clean of one`: of the first system only), `old`: the list or answer is older than the law allows, `area not bought`, `consented since` its registration, `messages`: consented to text messages. A consent without a campaign counts only for `prospect.default_campaign`.
-* **Call** is what the prospect states: its purposes (`unnamed`: none that is known; `mixed`: a survey that also sells), a `contract`, a `purchase` or an `inquiry` within so many months, `company`, `consumer`. `+` means and, a comma means or, `not` excludes.
-* **Good for** is the number of days for which the verdict may be used. It is never longer than the lists, answers, consents and relations allow, and ends on the last day before the next change of the law. A verdict that rests on a person's consent is good through the next day.
+* In every country a number that opposed to you (`internal`) is `opposed`; before the first day of a country's rules, and for a channel without a rule, the verdict is `no-rule`; a premium line is `not-callable`.
+* A consent without a campaign counts for `prospect.default_campaign` only, in all rules that ask for a consent to the caller.
 * **An artificial voice** needs a separate consent (`consent-artificial`) in every country; in the states of Massachusetts, Mississippi and Washington no consent is enough. The verdict is then good through the next day.
 * **Not proven and not modelled** lists open doubts, how they were settled, and requirements that no verdict checks. [Hours](../hours.md) are on the verdict, and [attempts](../dialler.md#how-often) count once they are reported.
 """
 STATES = """### States of the United States
 
-A number with an area code of one of these states, or a person who lives there (`residence`), is judged only by the state's own rule. The requirements are the differences from today's federal rule. In the verdicts, `bound` is a number that is `listed`, `listed by the state`, on an `old` list or `old list of the state`, or in an `area not bought`.
+A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too. In several states:
 """
+_FEDERAL = ("16 CFR", "47 CFR")  # how the federal sources begin
+_SHARED_MIN = 3  # states with one note, from which on it is said once
+# A sentence on what is blocked, its exceptions, and how old a list may be.
+_BLOCKED = re.compile(r"(.* blocked(?: as [a-z-]+)?), unless (.*?)\.( A list of .*)?")
+# Said once, at the top.
+_COMMON = re.compile(
+    r"A number in internal is always blocked|Numbers of these types are never called: pager, premium rate, shared cost, voicemail\.$"
+    r"|A consent in .* itself, without a campaign, counts for prospect\.default_campaign only"
+    r"|A call by an artificial voice is blocked, unless the consent-artificial@campaign of the prospect's own campaign holds"
+)
 
 
 def page() -> str:
@@ -44,52 +52,89 @@ def _section(book: Rulebook, land: Land) -> Iterator[str]:
     yield f"## {land.name}\n"
     yield f"Numbers of {', '.join(country.regions)}. The day changes at midnight in {country.timezone}.\n"
     for rule in country.all_on(date.max):
-        by = "" if rule.channels == (matrix.VOICE,) else f" by {', '.join(rule.channels)}"
-        yield f"**Requirements{by}** since {rule.start}:\n"
-        yield "".join(f"* {sentence}\n" for sentence in in_words(rule))
-    yield from _verdicts(land, country)
+        yield f"**Requirements{_by(rule)}** since {rule.start}:\n"
+        yield "".join(f"* {sentence}\n" for sentence in _sentences(rule))
+    yield from _notes(land, country)
     states = [each for each in matrix.lands().values() if parent_of(each.code) == land.code]
-    if states:
-        yield STATES
+    if not states:
+        return
+    yield STATES
+    said = Counter(note for each in states for note in _open_points(each, book.countries[each.code]))
+    shared = [note for note, count in said.items() if count >= _SHARED_MIN]
+    for note in shared:
+        where = [each.code[3:] for each in states if note in _open_points(each, book.countries[each.code])]
+        yield f"* {', '.join(where)}: {note}"
+    yield ""
     for each in states:
-        yield from _state(book.countries[each.code], each, country)
+        yield from _state(book.countries[each.code], each, country, shared)
 
 
-def _verdicts(land: Land, country: Country) -> Iterator[str]:
-    yield "**Verdicts:**\n"
-    yield "| days | line | number | call | verdict | good for | the law | source |\n|---|---|---|---|---|---|---|---|"
-    yield "".join(f"{_row(row)}\n" for row in land.rows)
-    yield "**Not proven and not modelled:**\n"
-    notes = dict.fromkeys(note for rule in country.all_on(date.max) for note in rule.uncertain)
-    yield "".join(f"* {note}\n" for note in [*land.not_modelled, *notes])
-    yield "**Sources**, by the first day of each rule:\n"
-    yield "".join(f"* {_since(rule)}: {rule.source}.\n" for rule in country.rules)
+def _sentences(rule: Rule, federal: Rule | None = None) -> Iterator[str]:
+    """What the rule asks, without what is said at the top or by the federal rule. Sources of exemptions, and equal
+    exceptions, are said once."""
+    known = [] if federal is None else in_words(federal)
+    said: set[str] = set()
+    exceptions: set[str] = set()
+    for sentence in in_words(rule):
+        if sentence in known or _COMMON.match(sentence):
+            continue
+        shown = bare = sentence
+        for exemption in rule.exempt:
+            named = "" if exemption.source in said else f" ({_own(exemption.source, rule)})"
+            shown = shown.replace(f" ({exemption.source})", named)
+            bare = bare.replace(f" ({exemption.source})", "")
+        said.update(exemption.source for exemption in rule.exempt if exemption.source in sentence)
+        if rule.hours is not None:
+            shown = shown.replace(rule.hours.source, _own(rule.hours.source, rule))
+        if (match := _BLOCKED.fullmatch(bare)) is not None:
+            head, exception, age = match.groups()
+            shown = f"{head}, with the same exceptions.{age or ''}" if exception in exceptions else shown
+            exceptions.add(exception)
+        yield shown
 
 
-def _since(rule: Rule) -> str:
-    return (
-        f"{rule.start}, {', '.join(rule.channels)}" if rule.channels != (matrix.VOICE,) else f"{rule.start}"
-    )
+def _own(source: str, rule: Rule) -> str:
+    """The source, without the federal ones behind a state's own."""
+    first, *others = source.split("; ")
+    if not parent_of(rule.country):
+        return source
+    return "; ".join([first, *(part for part in others if not part.startswith(_FEDERAL))])
 
 
-def _row(row: Row) -> str:
-    last = "" if row.last == date.max else f" to {row.last}"
-    days = f"from {row.first}{last}"
-    good = {None: "", 1: "1 day"}.get(row.days, f"{row.days} days")
-    if row.days is None and row.verdict in matrix.ALLOWED:
-        good = "no limit"
-    cells = (days, row.line, row.number, row.call, f"`{row.verdict}`", good, row.law, row.source)
-    return f"| {' | '.join(cells)} |"
+def _open_points(land: Land, country: Country) -> list[str]:
+    notes = (note for rule in country.all_on(date.max) for note in rule.uncertain)
+    return list(dict.fromkeys((*land.not_modelled, *notes)))
 
 
-def _state(state: Country, land: Land, federal: Country) -> Iterator[str]:
-    (rule,), (whole,) = state.all_on(date.max), federal.all_on(date.max)
-    known = in_words(whole)
+def _notes(land: Land, country: Country, known: Collection[str] = ()) -> Iterator[str]:
+    """What is not proven, without the notes that are known, and the sources of the rules in force."""
+    open_points = [note for note in _open_points(land, country) if note not in known]
+    if open_points:
+        yield "**Not proven and not modelled:**\n"
+        yield "".join(f"* {note}\n" for note in open_points)
+    today = country.all_on(date.max)
+    for rule in today:
+        yield f"**Source**{_by(rule)}: {_own(rule.source, rule)}.\n"
+    earlier = [f"{rule.start}{_by(rule)}" for rule in country.rules if rule not in today]
+    if earlier:
+        yield f"Earlier rules are from {', '.join(earlier)}.\n"
+
+
+def _by(rule: Rule) -> str:
+    """The channels of a rule that is not for the voice."""
+    return "" if rule.channels == (matrix.VOICE,) else f" by {', '.join(rule.channels)}"
+
+
+def _state(state: Country, land: Land, federal: Country, shared: Collection[str]) -> Iterator[str]:
+    rules = state.all_on(date.max)
+    by_channel = {rule.channels: rule for rule in federal.all_on(date.max)}
+    notes = {note for rule in by_channel.values() for note in rule.uncertain}
     yield f"#### {land.name}\n"
     yield f"Area codes {', '.join(prefix.removeprefix('1') for prefix in state.prefixes)}; residence `{state.code}`.\n"
-    yield f"**Requirements** since {rule.start}:\n"
-    yield "".join(f"* {sentence}\n" for sentence in in_words(rule) if sentence not in known)
-    yield from _verdicts(land, state)
+    for rule in rules:
+        yield f"**Requirements{_by(rule)}** since {rule.start}:\n"
+        yield "".join(f"* {sentence}\n" for sentence in _sentences(rule, by_channel.get(rule.channels)))
+    yield from _notes(land, state, {*notes, *shared})
 
 
 if __name__ == "__main__":
