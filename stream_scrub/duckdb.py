@@ -6,14 +6,18 @@ from stream_scrub.api.checker import Checker
 from stream_scrub.api.columns import table
 from stream_scrub.call import Call
 
-_VERDICT = "STRUCT(number UBIGINT, allowed BOOLEAN, reason VARCHAR, until DATE)"
+_VERDICT = (
+    'STRUCT(number UBIGINT, allowed BOOLEAN, reason VARCHAR, until DATE, "index" BIGINT, rules VARCHAR,'
+    ' "at" TIMESTAMPTZ)'
+)
 
 
 def register(
     connection: Any, checker: Checker, call: Call = Call(), *, region: str | None = None, name: str = "scrub"
 ) -> None:
-    """Gives a connection the function `scrub(VARCHAR)`, whose result has the members `number`, `allowed`, `reason` and
-    `until`, as the columns of `Checker.check_many`.
+    """Gives a connection the function `scrub(VARCHAR)`, whose result has the columns of `Checker.check_many` as members.
+
+    DuckDB calls it once for each member that a query names: for several, join the verdicts instead (docs/tables.md).
 
     A NULL is `invalid-number`; `reason` is NULL without a verdict, and nothing is allowed then. Raises ValueError for a
     region without numbers.

@@ -8,21 +8,25 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stream_scrub import clock
-from stream_scrub.api.columns import Stamps, cells_of, text_of
+from stream_scrub.api.columns import Cells, Stamps, cells_at, cells_of, rows_by_facts, text_of
 from stream_scrub.call import FACTS, Call, need_call
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import StaleIndex
 from stream_scrub.imports import index_sources
 from stream_scrub.imports.index_sources import ListFile
 from stream_scrub.index import Index, Register
-from stream_scrub.model import Deadline
+from stream_scrub.model import Deadline, Reason
 from stream_scrub.numbering import UNKNOWN, region_named
 from stream_scrub.ops import read_log
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.decide_batch import BatchContext, judge_column, judge_text
+from stream_scrub.scrub.decide import Finding
+from stream_scrub.scrub.decide_batch import BatchContext, JudgedColumn, judge_column, judge_text
 from stream_scrub.scrub.facts import Facts
+from stream_scrub.scrub.stamp import Outcome
 from stream_scrub.stamp import Stamp, Unknown, decode
 
 
@@ -38,6 +42,7 @@ def moment_of(on: date | datetime) -> datetime:
     return on
 
 
+COUNTRY = "country"
 _LOOK_S = 0.02
 _SHOWN = 8  # registers in a repr
 _HOW = (
@@ -212,22 +217,57 @@ class Checker:
         *,
         region: str | None = None,
         on: date | datetime | None = None,
+        columns: Mapping[str, Any] | None = None,
     ) -> Stamps:
         """The verdicts on a column, worked out in whole arrays, by one index at one moment. A column is a list, a numpy
         array, or, with pyarrow, whatever gives its texts or integers by Arrow's PyCapsule interface: a column of pandas
         or polars, a table or query of one column. A missing value is `invalid-number`. The other arguments are as for
         `check`, and hold for all numbers.
 
+        `columns` has facts that differ by row: by the name of a fact of `Call`, or `country`, a column as long as that of
+        numbers. Its cells are read as a prospect's members; a missing one leaves the row to `call` or `region`.
+
         Raises as `check`. Raises TypeError for a column of anything else, such as floats.
         """
-        region, facts, cells = self._region(region), self._facts(call), cells_of(numbers)
+        region, cells, columns = self._region(region), cells_of(numbers), columns or {}
+        need_call(call)
+        if unknown := sorted(columns.keys() - FACTS.keys() - {COUNTRY}):
+            raise ValueError(f"columns: {unknown[0]!r} is none of {', '.join([COUNTRY, *FACTS])}")
         context = self._context(on)
         if isinstance(context, Unknown):
             return Stamps.without_verdicts(len(cells), context)
         try:
-            return Stamps(judge_column(cells, region, facts, context))
+            judged = self._judged(cells, call, region, columns, context)
         except StaleIndex as error:
             return Stamps.without_verdicts(len(cells), Unknown(str(error), cause=error.cause))
+        return Stamps(judged, None, context.index.position, context.now)
+
+    def _judged(
+        self, cells: Cells, call: Call, region: str, columns: Mapping[str, Any], context: BatchContext
+    ) -> JudgedColumn:
+        """Judge rows with the same facts together."""
+        if not columns:
+            return judge_column(cells, region, self._facts(call), context)
+        numbers, ids = np.zeros(len(cells), np.uint64), np.zeros(len(cells), np.int32)
+        outcome_ids: dict[Outcome, int] = {}
+        for row, places in rows_by_facts(columns, len(cells)):
+            members = call.members() | {
+                name: FACTS[name].member(cell) if isinstance(cell, str) else cell
+                for name, cell in row.items()
+                if name != COUNTRY
+            }
+            facts = self._scrubber.facts_of(*map(members.get, FACTS))
+            country = row.get(COUNTRY)
+            row_region = region if country is None else region_named(country)
+            if not row_region:
+                unknown = context.outcome(Finding(Reason.UNKNOWN_COUNTRY), facts.channel)
+                ids[places] = outcome_ids.setdefault(unknown, len(outcome_ids))
+                continue
+            judged = judge_column(cells_at(cells, places), row_region, facts, context)
+            new_ids = [outcome_ids.setdefault(outcome, len(outcome_ids)) for outcome in judged.outcomes]
+            numbers[places] = judged.numbers
+            ids[places] = np.array(new_ids, np.int32)[judged.ids]
+        return JudgedColumn(numbers, ids, list(outcome_ids))
 
     def _region(self, region: str | None) -> str:
         where = region_named(self._default_region if region is None else region)

@@ -5,7 +5,8 @@ does it, an optional extra: DuckDB's functions and Spark's ask for it too, and s
 at a quarter of its speed. Without it, a column is whatever numpy takes for an array.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Self, overload
@@ -43,6 +44,14 @@ class _Texts(Sequence[str]):
             return text_of(self._chunks[place].as_py())
         return [text_of(cell) for cell in self._chunks[place].to_pylist()]
 
+    def take(self, places: NDArray[np.int64]) -> "_Texts":
+        """The texts at these places."""
+        arrow = import_module("pyarrow")
+        chunks = self._chunks
+        if arrow.types.is_string_view(chunks.type):
+            chunks = chunks.cast(arrow.large_string())  # pyarrow takes no rows of a view
+        return _Texts(chunks.take(places))
+
 
 Cells = Sequence[str] | NDArray[np.uint64]
 
@@ -66,6 +75,65 @@ def cells_of(numbers: Any) -> Cells:
     if set(map(type, cells)) <= {str}:
         return list(cells)
     return [text_of(cell) for cell in cells]
+
+
+def cells_at(cells: Cells, places: NDArray[np.int64]) -> Cells:
+    """The cells at these places."""
+    if isinstance(cells, np.ndarray):
+        return cells[places]
+    if isinstance(cells, _Texts):
+        return cells.take(places)
+    return [cells[place] for place in places.tolist()]
+
+
+def rows_by_facts(
+    columns: Mapping[str, Any], count: int
+) -> Iterator[tuple[dict[str, Any], NDArray[np.int64]]]:
+    """The different facts in `columns`, by the columns' names, each with the places of its rows. Missing cells are left
+    out. Raises ValueError for a column that has not `count` cells."""
+    row_facts = np.zeros(count, np.int64)
+    facts: list[dict[str, Any]] = [{}]
+    for name, column in columns.items():
+        cells = _members_of(column)
+        if len(cells) != count:
+            raise ValueError(f"columns: {name} has {len(cells):,} cells, and the numbers are {count:,}")
+        codes: dict[Any, int] = {}
+        members: list[Any] = []
+        cell_codes = np.empty(count, np.int64)
+        for place, cell in enumerate(cells):
+            key = cell if isinstance(cell, str) else (type(cell), repr(cell))
+            code = codes.setdefault(key, len(codes))
+            if code == len(members):
+                members.append(cell)
+            cell_codes[place] = code
+        pairs, row_facts = np.unique(row_facts * len(members) + cell_codes, return_inverse=True)
+        together = []
+        for pair in pairs.tolist():
+            before, code = divmod(pair, len(members))
+            member = members[code]
+            together.append(facts[before] if _is_missing(member) else facts[before] | {name: member})
+        facts = together
+    order = np.argsort(row_facts, kind="stable")
+    ends = np.searchsorted(row_facts[order], np.arange(len(facts)), "right").tolist()
+    start = 0
+    for row_members, end in zip(facts, ends, strict=True):
+        yield row_members, order[start:end]
+        start = end
+
+
+def _members_of(column: Any) -> Sequence[Any]:
+    """The cells of a column as members of a prospect."""
+    if isinstance(column, list | tuple):
+        return column
+    chunks = _arrow(column)
+    if chunks is not None:
+        return chunks.to_pylist()  # type: ignore[no-any-return]
+    return np.asarray(column).tolist()  # type: ignore[no-any-return]
+
+
+def _is_missing(member: Any) -> bool:
+    """Whether a cell is empty: None, a blank text, or NaN and NaT, which pandas writes for None."""
+    return member is None or member != member or (isinstance(member, str) and not member.strip())  # noqa: PLR0124
 
 
 def _arrow(numbers: Any) -> Any:
@@ -121,11 +189,19 @@ class Stamps:
     one moment. `unknown` is None, or says why there is no verdict: then nothing is allowed.
     """
 
-    __slots__ = ("_judged", "unknown")
+    __slots__ = ("_judged", "at", "index", "unknown")
 
-    def __init__(self, judged: JudgedColumn, unknown: Unknown | None = None) -> None:
+    def __init__(
+        self,
+        judged: JudgedColumn,
+        unknown: Unknown | None = None,
+        index: int | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """`index` is the position on the log, and `at` the moment, of all these verdicts; None without verdicts."""
         self._judged = judged
         self.unknown = unknown
+        self.index, self.at = index, at
 
     @classmethod
     def without_verdicts(cls, count: int, unknown: Unknown) -> Self:
@@ -148,6 +224,11 @@ class Stamps:
         return self._each("until", "datetime64[D]")
 
     @property
+    def rules(self) -> NDArray[np.object_]:
+        """The digest of the rule that decided each, as on the stamp; empty for none, None without a verdict."""
+        return self._each("rules", np.object_)
+
+    @property
     def numbers(self) -> NDArray[np.uint64]:
         """Each number as the integer of its E.164 digits; 0 if it is not valid, or without a verdict."""
         return self._judged.numbers
@@ -164,7 +245,8 @@ class Stamps:
         return totals
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Arrow's PyCapsule interface: a table with the columns `number`, `allowed`, `reason` and `until`, by place. So
+        """Arrow's PyCapsule interface: a table with the columns `number`, `allowed`, `reason`, `until`, `index`,
+        `rules` and `at`, by place: the last three with the list files or the log let a verdict be replayed. So
         `polars.DataFrame(stamps)`, `pyarrow.table(stamps)` and DuckDB's `from stamps` work. Needs pyarrow."""
         return table(self).__arrow_c_stream__(requested_schema)
 
@@ -188,7 +270,9 @@ class Stamps:
     def __getitem__(self, place: int | slice) -> "Stamp | Unknown | Stamps":
         numbers, ids, outcomes = self._judged
         if isinstance(place, slice):
-            return Stamps(JudgedColumn(numbers[place], ids[place], outcomes), self.unknown)
+            return Stamps(
+                JudgedColumn(numbers[place], ids[place], outcomes), self.unknown, self.index, self.at
+            )
         number, which = int(numbers[place]), int(ids[place])
         if self.unknown is not None:
             return self.unknown
@@ -203,6 +287,15 @@ def table(stamps: Stamps) -> Any:
     arrow: ModuleType = import_module("pyarrow")
     outcomes = arrow.array(stamps.reasons, arrow.string())
     until = arrow.array(stamps.until, arrow.date32())
+    count = len(stamps)
     return arrow.table(
-        {"number": stamps.numbers, "allowed": stamps.allowed, "reason": outcomes, "until": until}
+        {
+            "number": stamps.numbers,
+            "allowed": stamps.allowed,
+            "reason": outcomes,
+            "until": until,
+            "index": arrow.repeat(arrow.scalar(stamps.index, arrow.int64()), count),
+            "rules": arrow.array(stamps.rules, arrow.string()),
+            "at": arrow.repeat(arrow.scalar(stamps.at, arrow.timestamp("ms", "UTC")), count),
+        }
     )

@@ -43,7 +43,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_every_block_is_run():
     """An example would rot unseen."""
-    assert [block.language for block in blocks(PAGE)] == ["python", "python", "python", "sql"]
+    assert [block.language for block in blocks(PAGE)] == ["python"] * 5 + ["sql"]
 
 
 def test_polars_pandas_and_duckdb(folder):
@@ -53,7 +53,12 @@ def test_polars_pandas_and_duckdb(folder):
     namespace: dict = {}
     exec(compile(example("import polars"), str(PAGE), "exec"), namespace)
     assert namespace["frame"]["allowed"].tolist() == [False, True, False]
+    exec(compile(example("by_row ="), str(PAGE), "exec"), namespace)
+    assert namespace["stamps"].reasons.tolist() == ["opposed", "no-consent", "invalid-number"]
     exec(compile(example("import duckdb"), str(PAGE), "exec"), namespace)
+    joined = namespace["connection"].sql("SELECT name, reason FROM scrubbed ORDER BY name").fetchall()
+    assert joined == [("A", "opposed"), ("B", "consented"), ("C", "invalid-number")]
+    exec(compile(example("import register"), str(PAGE), "exec"), namespace)
     connection = namespace["connection"]
     assert connection.sql("SELECT name FROM 'allowed.parquet'").fetchall() == [("B",)]
     verdicts = connection.sql("SELECT name, scrub(phone).reason FROM leads ORDER BY name").fetchall()
@@ -76,7 +81,7 @@ def test_without_a_verdict_duckdb_allows_nobody(folder, monkeypatch):
 
     monkeypatch.setattr(checker, "_index", behind)
     verdict = connection.sql(f"SELECT unnest(scrub('+{CONSENTING}'))").fetchall()
-    assert verdict == [(0, False, None, None)]
+    assert verdict == [(0, False, None, None, None, None, None)]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyroaring import BitMap64
 
@@ -136,6 +137,70 @@ def test_a_verdict_is_the_one_that_a_worker_gives(checker, call, region, facts, 
         stamp.get("number") for stamp in told
     ]
     assert sum(many.counts().values()) == len(numbers)
+
+
+@pytest.mark.parametrize("on", [OPT_OUT, OPT_IN])
+@pytest.mark.parametrize("as_column", [list, tuple, lambda cells: np.array(cells, object), pa.array])
+def test_facts_that_differ_by_row_are_those_of_prospects(checker, as_column, on):
+    """A table with a country, a purpose and a campaign in each row would be judged by those of the first one."""
+    chance = random.Random(16)
+    numbers = cells(400)
+    columns = {
+        "country": [chance.choice(["FR", "GB", "nl-NL", "Atlantis", " ", None]) for _ in numbers],
+        "purpose": [chance.choice(["press", "energy renovation", "", None]) for _ in numbers],
+        "campaign": [chance.choice(["acme", "ACME", "spring", None]) for _ in numbers],
+        "relation": [chance.choice(["purchase:2026-05-31", "purchase", None]) for _ in numbers],
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    told = []
+    for number, row in zip(numbers, rows, strict=True):
+        facts = {name: cell for name, cell in row.items() if cell and cell.strip()}
+        if facts.get("relation") == "purchase:2026-05-31":
+            facts["relation"] = {"kind": "purchase", "since": "2026-05-31"}
+        told += scrubbed(checker, [number], on, **facts)
+
+    many = checker.check_many(
+        numbers, on=on, columns={name: as_column(cells) for name, cells in columns.items()}
+    )
+
+    found = [json.loads(stamp.json) for stamp in many]
+    for stamp in found:  # only a check says whether a call may begin at this very moment
+        stamp.pop("callable_now", None)
+        stamp.pop("opens", None)
+    assert found == told
+    assert len({stamp["reason"] for stamp in told}) > 4
+
+
+def test_a_row_without_a_fact_has_that_of_the_call(checker):
+    """A column that is empty in some rows would take the purpose from all others, or its own from these."""
+    call = Call(purpose="energy renovation")
+    reasons = checker.check_many(
+        [CONSENTING] * 2, call, on=OPT_IN, columns={"purpose": ["insurance", None]}
+    ).reasons
+    assert reasons.tolist() == [Reason.CONSENTED, Reason.BANNED_PURPOSE]
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ({"purposes": ["x"]}, "'purposes' is none of country, purpose"),
+        ({"purpose": ["x", "y"]}, "has 2 cells"),
+    ],
+)
+def test_columns_that_fit_no_row_are_refused(checker, columns, text):
+    """A misspelt name, or a column of another table, would leave all rows to the defaults."""
+    with pytest.raises(ValueError, match=text):
+        checker.check_many([OPPOSED], columns=columns)
+
+
+def test_a_table_of_verdicts_can_be_replayed(checker):
+    """A row in a warehouse would say that somebody could be called, and nobody could tell by which lists and law."""
+    many = checker.check_many([OPPOSED, NOBODY, "x"], on=OPT_OUT)
+    table = pa.table(many)
+    stamps = [json.loads(stamp.json) for stamp in many]
+    assert table["index"].to_pylist() == [stamp["index"] for stamp in stamps]
+    assert table["rules"].to_pylist() == [stamp.get("rules", "") for stamp in stamps]
+    assert {f"{moment:%Y-%m-%dT%H:%M}" for moment in table["at"].to_pylist()} == {stamps[0]["at"][:16]}
 
 
 def test_the_purpose_that_is_said_of_all_counts_here_too(lists, settings):
