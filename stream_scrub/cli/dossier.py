@@ -82,7 +82,11 @@ def results(settings: "Settings", about: "DossierRequest", progress: "Progress")
 def show_dossier(made: "Dossier") -> None:
     """Print the answer, the days, the verdicts, the history, and what else was found."""
     console, history = terminal.people(), history_lines(made.changes, made.registers)
-    for line in (*made.answer, *_days(made), *_verdicts(made), *history, *_calls(made)):
+    gone = [
+        f"gone: what was on {each.topic} before {each.before}. Kafka has deleted it, at least in part"
+        for each in made.gone
+    ]
+    for line in (*gone, *made.answer, *_days(made), *_verdicts(made), *history, *_calls(made)):
         console.print(line)
     for sentence in made.not_proven:
         console.print(f"not proven: {sentence}")

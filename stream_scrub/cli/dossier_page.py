@@ -196,8 +196,9 @@ def _localiser(name: str) -> Callable[[str | None], str]:
 
 def lawful(day: DayAnswer) -> str:
     """The answer of a day in a few words."""
-    if day.lawful == "yes" and not day.released:
-        return "would have been; no lead was released"
+    if day.lawful in {"yes", "part"} and not day.released:
+        part = "" if day.lawful == "yes" else " in part"
+        return f"would have been{part}; no lead was released"
     return _LAWFUL[day.lawful]
 
 

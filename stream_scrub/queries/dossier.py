@@ -6,43 +6,44 @@ One pass over the log gives the history of the number, the replay of every verdi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 
 from stream_scrub import __version__
-from stream_scrub.call import VOICE, Call
+from stream_scrub.call import VOICE
 from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.fanout.receipt import FanoutReceipt
-from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
-from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress
-from stream_scrub.numbering import e164, line_of
+from stream_scrub.model import Deadline, Logger, LogReader, Progress
+from stream_scrub.numbering import e164
 from stream_scrub.queries import answer as answers
-from stream_scrub.queries import check, find_emitted, history, lawful_days, side_topics
 from stream_scrub.queries import explain as explaining
+from stream_scrub.queries import find_emitted, gaps, history, lawful_days, rests, side_topics
 from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
 from stream_scrub.queries.history import LoggedChange, Membership
-from stream_scrub.queries.lawful_days import DayAnswer, JudgedCall, PlainJudgement
+from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, JudgedCall, PlainJudgement
+from stream_scrub.queries.log_watch import LogWatch, parts_of
+from stream_scrub.queries.rests import Rest
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.registry.records import JSON, RecordReader, read_all, records
 from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
-from stream_scrub.stamp import CallHours, NumberStamp, Stamp
+from stream_scrub.scrub.facts import Facts
+from stream_scrub.stamp import Stamp
 from stream_scrub.texts import masked, plain
 
 DAYS_MAX = 3_660  # of one dossier: ten years
 _STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
-_LOOK_BACK_DAYS = 31  # for verdicts that still count on the first day, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,13 @@ class DossierVerdict(msgspec.Struct, frozen=True, kw_only=True):
     blocked_for_another: bool
     explanation: Explanation | None
     not_replayed: str = ""
+
+
+class GoneRecords(msgspec.Struct, frozen=True, kw_only=True):
+    """Records of a topic that Kafka has deleted: what was written before that moment may be gone."""
+
+    topic: str
+    before: str
 
 
 class DossierAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +135,8 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dossier(msgspec.Struct, frozen=True, kw_only=True):
-    """The dossier. `times_of`: the zone of the days. `answer`: two sentences."""
+    """The dossier. `times_of`: the zone of the days. `made_by`: who made it, as the system knows it. `answer`: two
+    sentences."""
 
     number: str
     region: str
@@ -137,7 +146,9 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     campaign: str
     times_of: str
     made_at: str
+    made_by: str
     answer: list[str]
+    gone: list[GoneRecords]
     days: list[DayAnswer]
     verdicts: list[DossierVerdict]
     changes: list[LoggedChange]
@@ -156,7 +167,7 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
 def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Progress) -> Dossier:
     """Read the topics and the log. Raises Corrupt, Unavailable, Refused, StaleIndex."""
     book = scrubbing.rulebook(settings)
-    since = asked.first - timedelta(days=_look_back_days(book, asked.number))
+    since = asked.first - timedelta(days=gaps.look_back_days(book, asked.number))
     try:
         emitted = find_emitted.emitted_between(settings, log, asked.number, since, asked.last, progress)
     except OSError as error:
@@ -181,14 +192,6 @@ def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Pro
             clients.deadline(),
             reads=records(settings, scrubbing.terms(settings).members, log),
         )
-
-
-def _look_back_days(book: Rulebook, number: int) -> int:
-    """For how many days a verdict may count: a list's verdicts end with its lawful age."""
-    country = book.country(find_emitted.region_of(book, number))
-    rules = () if country is None else country.rules
-    ages = [days for rule in rules for days in rule.max_age_days.values()]
-    return max([_LOOK_BACK_DAYS, *ages, *(rule.valid_days or 0 for rule in rules)])
 
 
 def _holds(settings: Settings, topic: str) -> str:
@@ -216,15 +219,21 @@ def of(
     replays = explaining.Replays(
         reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
     )
-    watch = _Watch(asked, settings, book, terms, now)
+    resting = rests.rests(sides.attempts, book)
+    watch = LogWatch(asked, settings, terms, now, found, replays)
     explained = replays.each(watch.take)
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)
     verdicts = [
         _verdict(each, explanation, asked) for each, explanation in zip(found, explained, strict=True)
     ]
-    calls = lawful_days.without_overtaken(_calls(found, verdicts, replays.read, terms))
-    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, watch.plain)
+    calls = lawful_days.without_overtaken(
+        _calls(found, verdicts, replays.read, terms, watch.endings, resting)
+    )
+    gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
+    open_left = gaps.gaps_of(gone, settings, book, asked.number)
+    plain = _rested(watch.plain, resting, watch.zone)
+    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
     archive = rules_on_log.kept(replays.past.rules)
     law, rules = _law(watch.days, verdicts, book, watch.region, archive)
     return Dossier(
@@ -236,95 +245,27 @@ def of(
         campaign=asked.campaign,
         times_of=str(watch.zone),
         made_at=utc_seconds(now),
+        made_by="",
         answer=lawful_days.sentences(e164(asked.number), days),
+        gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
         days=days,
         verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
         changes=watch.changes,
         registers=[history.membership(each) for each in replays.past.standing(asked.number)],
-        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch),
+        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
         recalls=_recalls(sides.notices, calls),
         deliveries=sides.deliveries,
         law=law,
         rules=rules,
         log=_log_state(settings.topics.log, reader, replays.past),
         kept=list(sides.kept.values()),
-        not_proven=_not_proven(asked, emitted, sides, law),
+        not_proven=_not_proven(emitted, gone, law),
         read_with={
             "stream-scrub": __version__,
             "phonenumbers": version("phonenumbers"),
             "tzdata": version("tzdata"),
         },
     )
-
-
-class _Watch:
-    """Follows the log: the changes of the number, and what a plain call would have got at the end of each day."""
-
-    def __init__(
-        self, asked: DossierRequest, settings: Settings, book: Rulebook, terms: Terms, now: datetime
-    ) -> None:
-        line = line_of(asked.number)
-        self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
-        country = book.country(self.region)
-        self.zone = UTC if country is None else country.zone
-        count = (asked.last - asked.first).days + 1
-        self.days = [asked.first + timedelta(days=each) for each in range(count)]
-        self.changes: list[LoggedChange] = []
-        self.plain: dict[date, PlainJudgement] = {}
-        self._asked, self._book, self._terms, self._now = asked, book, terms, now
-        call = Call(campaign=asked.campaign or None)
-        self._value = check.prospect_of(e164(asked.number), call, None, settings)
-        self._waiting = [day for day in reversed(self.days) if lawful_days.bounds(day, self.zone)[0] <= now]
-        self._next_ms = self._end_ms()
-
-    def take(self, record: LogRecord, before: Index, changes: Mapping[int, LoggedChange]) -> None:
-        """The next record, the index before it, and what it did. Days that were over by then have that index."""
-        while self._waiting and (record.timestamp_ms or 0) >= self._next_ms:
-            self._judge(before)
-        self.changes += [each for number, each in changes.items() if number == self._asked.number]
-
-    def finish(self, index: Index) -> None:
-        """The log's end: the index of all days since."""
-        while self._waiting:
-            self._judge(index)
-
-    def _end_ms(self) -> float:
-        return lawful_days.bounds(self._waiting[-1], self.zone)[1].timestamp() * 1000 if self._waiting else 0
-
-    def _judge(self, index: Index) -> None:
-        day = self._waiting.pop()
-        self._next_ms = self._end_ms()
-        if not index.present():
-            self.plain[day] = PlainJudgement(False, "", "", before_log=True)
-            return
-        at = min(self._now, datetime.combine(day, time(23, 59), self.zone).astimezone(UTC))
-        stamp = explaining.judged(self._value, self._book, index, at, self._terms) or {}
-        entry = msgspec.convert(
-            {name: stamp[name] for name in NumberStamp.__struct_fields__ if name in stamp}, NumberStamp
-        )
-        plain = answers.answer(entry, None, self.changes)
-        parts = _parts(plain.headline, plain.because, allowed=entry.allowed)
-        self.plain[day] = PlainJudgement(entry.allowed, parts[0], "; ".join(parts))
-        if entry.allowed and (hours := self._closed_on(day, index)):
-            closed = f"the law allows no call on that day ({hours})"
-            self.plain[day] = PlainJudgement(True, closed, "; ".join((*parts, closed)), has_hours=False)
-
-    def _closed_on(self, day: date, index: Index) -> str:
-        """The hours in words, if none of them is on that day."""
-        begins, ends = lawful_days.bounds(day, self.zone)
-        # Windows begin with the day of the verdict in UTC, which may end before that of the country.
-        stamp = explaining.judged(self._value, self._book, index, begins, self._terms) or {}
-        hours = msgspec.convert(stamp["call"], CallHours) if "call" in stamp else None
-        return "" if hours is None or lawful_days.has_hours(hours, begins, ends) else hours.local
-
-
-def _parts(headline: str, because: Sequence[str], *, allowed: bool) -> list[str]:
-    """The reasons of an answer, each as a part of a sentence, the shortest first."""
-    said = [*([] if allowed else [headline.removeprefix("Blocked: ")]), *because]
-    if said:
-        said[0] = said[0].replace("It is in no register", "the number was in no register")
-        said[0] = said[0].replace("opposed on", "the number was opposed on")
-    return [each[:1].lower() + each[1:].rstrip(".") for each in said]
 
 
 def _is_of_campaign(found: FoundProspect, campaign: str, terms: Terms, reads: RecordReader) -> bool:
@@ -410,16 +351,28 @@ def _calls(
     verdicts: Sequence[DossierVerdict],
     read: Sequence[bytes | None],
     terms: Terms,
+    endings: Mapping[int, Ending],
+    resting: Sequence[Rest],
 ) -> list[JudgedCall]:
     """The verdicts on calls as the days need them: without prospects that were blocked for another of their numbers."""
-    return [
-        _call(each, verdict, explaining.facts_in(value, terms).campaigns)
-        for each, verdict, value in zip(found, verdicts, read, strict=True)
-        if each.stamp.channel == VOICE and not verdict.blocked_for_another
-    ]
+    calls = []
+    for place, (each, verdict, value) in enumerate(zip(found, verdicts, read, strict=True)):
+        if each.stamp.channel != VOICE or verdict.blocked_for_another:
+            continue
+        facts = explaining.facts_in(value, terms)
+        ends = [endings[place]] if place in endings else []
+        ends += [
+            Ending(max(rest.since, each.stamp.at), rest.why, rest.why, True, rest.nth)
+            for rest in resting
+            if rest.until > each.stamp.at and rest.concerns(facts.professionals)
+        ]
+        calls.append(_call(each, verdict, facts, tuple(sorted(ends, key=lambda end: end.at))))
+    return calls
 
 
-def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, ...]) -> JudgedCall:
+def _call(
+    found: FoundProspect, verdict: DossierVerdict, facts: Facts, endings: tuple[Ending, ...]
+) -> JudgedCall:
     explanation, allowed, hours = verdict.explanation, verdict.verdict == "allowed", found.stamp.call
     entry = next(iter(explanation.numbers), None) if explanation is not None else None
     if entry is None:
@@ -428,7 +381,7 @@ def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, .
         parts = [f"its stamp says {verdict.reason}, and the log gives {entry.reason}"]
     else:
         headline, *because = entry.says.rstrip(".").split(". ")
-        parts = _parts(headline, because, allowed=allowed)
+        parts = parts_of(headline, because, allowed=allowed)
     if allowed and hours is not None:
         parts[0] += f", within the hours ({hours.local})"
     if allowed and verdict.until is not None:
@@ -436,7 +389,7 @@ def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, .
     return JudgedCall(
         at=found.stamp.at,
         day=found.day,
-        campaigns=campaigns,
+        campaigns=facts.campaigns,
         allowed=allowed,
         reason=parts[0],
         why="; ".join(parts),
@@ -445,10 +398,28 @@ def _call(found: FoundProspect, verdict: DossierVerdict, campaigns: tuple[str, .
         registers=frozenset(each.register for each in entry.registers) if entry else frozenset(),
         hours=hours,
         proven=explanation is not None and explanation.same,
+        professionals=facts.professionals,
+        endings=endings,
     )
 
 
 # -- What else was found.
+
+
+def _rested(
+    plain: Mapping[date, PlainJudgement], resting: Sequence[Rest], zone: tzinfo
+) -> dict[date, PlainJudgement]:
+    """What plain calls would have got, with the rests by the calls that were reported."""
+    judged = dict(plain)
+    for day, each in plain.items():
+        begins, ends = lawful_days.bounds(day, zone)
+        for rest in resting if each.allowed else ():
+            if rest.since <= begins and rest.until >= ends:
+                judged[day] = PlainJudgement(False, rest.why, rest.why)
+                break
+            if rest.since < ends and rest.until > begins:
+                judged[day] = each._replace(blocked_before=each.blocked_before or rest.why)
+    return judged
 
 
 def _attempts(
@@ -456,18 +427,19 @@ def _attempts(
     asked: DossierRequest,
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
-    watch: _Watch,
+    watch: LogWatch,
+    gap: Gap | None,
 ) -> list[DossierAttempt]:
     made = []
-    for each in attempts:
+    for each, nth in zip(attempts, rests.places(attempts), strict=True):
         day = each.at.astimezone(watch.zone).date()
         of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
         if asked.first <= day <= asked.last and not of_another:
-            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices)
+            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices, nth, gap)
             made.append(
                 DossierAttempt(
                     at=utc_seconds(each.at),
-                    refused=each.refused,
+                    refused=each.attempt.refused,
                     covered=judged.covered,
                     says=judged.says,
                     partition=each.partition,
@@ -567,20 +539,12 @@ _NEVER_PROVEN = (
 _BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
 
 
-def _not_proven(
-    asked: DossierRequest, emitted: EmittedBetween, sides: SideRecords, law: Sequence[LawSpan]
-) -> list[str]:
+def _not_proven(emitted: EmittedBetween, gone: Mapping[str, datetime], law: Sequence[LawSpan]) -> list[str]:
     """What a reader might take for proven."""
     said = list(_NEVER_PROVEN)
-    gaps = [(each.topic, each.judged_at) for each in emitted.deleted]
-    gaps += [(each.topic, each.oldest) for each in sides.kept.values() if each.oldest is not None]
-    latest: dict[str, datetime] = {}
-    for topic, oldest in gaps:
-        latest[topic] = max(oldest, latest.get(topic, oldest))
     said += [
-        f"What was on {topic} before {utc_seconds(since)}: Kafka has deleted it, at least in part."
-        for topic, since in latest.items()
-        if since.date() >= asked.first - timedelta(days=1)
+        f"What was on {topic} before {utc_seconds(before)}: Kafka has deleted it, at least in part."
+        for topic, before in gone.items()
     ]
     if emitted.by_index:
         said.append(_BY_INDEX)

@@ -245,6 +245,17 @@ class Replays:
             self._read(None, last, watch)
         return [explained[place] for place in range(len(positions))]
 
+    def again(self, place: int, index: Index, at: datetime) -> Mapping[str, Any] | None:
+        """The stamp that a record's prospect would have got by an index at a moment, and by the rules of its own stamp. None
+        if their text is nowhere."""
+        try:
+            rules = self._rules_of(self._stamps[place])
+        except ConfigError:
+            return None
+        emitted, read = self._emitted[place], self.read[place]
+        own = None if read is emitted.value else emitted.value
+        return judged(read, rules.book, index, at, self._terms, emitted=own)
+
     def _read(self, upto: int | None, last: int, watch: Watch | None) -> None:
         """Read on up to a position; None: to the log's end."""
         if self._since > (self._end if upto is None else upto) or self._since >= self._end:
@@ -301,7 +312,7 @@ class Replays:
             replayed=replayed,
             index={"position": past.index.position, "time": histories.millis(past.at_ms)},
             facts=_shown(facts),
-            numbers=[_number_verdict(entry, past, rules, facts, at) for entry in _entries(replayed or {})],
+            numbers=[_number_verdict(entry, past, rules, facts, at) for entry in entries(replayed or {})],
             read_with={
                 "stream-scrub": __version__,
                 "phonenumbers": version("phonenumbers"),
@@ -521,7 +532,7 @@ def _notes(
         yield f"the log ends at offset {end}, before the stamp's position {position}: another log, or a truncated one"
     elif past.index.position != position:
         yield f"the log has no seal at offset {position}: it is not the log of this stamp"
-    reasons = [entry.get("reason") for entry in _entries(stamp)]
+    reasons = [entry.get("reason") for entry in entries(stamp)]
     if "no-rule" in reasons:
         yield "a stamp without rules cannot prove that none was known: it was replayed without one"
     if "cause" in stamp:
@@ -530,21 +541,21 @@ def _notes(
         yield "a prospect that exceeds the topic's record limit with its stamp is unreadable too: try --limit"
 
 
-def _entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def entries(stamp: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the stamp's entries, one per number."""
-    entries = stamp.get("numbers")
-    if isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries):
-        return entries
+    several = stamp.get("numbers")
+    if isinstance(several, list) and all(isinstance(entry, dict) for entry in several):
+        return several
     return [stamp] if "reason" in stamp else []
 
 
 def _numbers(stamp: Mapping[str, Any]) -> list[int]:
-    numbers = (_integer(entry.get("number")) for entry in _entries(stamp))
+    numbers = (_integer(entry.get("number")) for entry in entries(stamp))
     return [number for number in numbers if number is not None]
 
 
 def _digests(stamp: Mapping[str, Any]) -> list[str]:
-    digests = [entry.get(name) for entry in _entries(stamp) for name in ("rules", "residence")]
+    digests = [entry.get(name) for entry in entries(stamp) for name in ("rules", "residence")]
     return [digest for digest in digests if isinstance(digest, str)]
 
 

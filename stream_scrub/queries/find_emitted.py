@@ -106,10 +106,12 @@ def outputs(settings: Settings, log: Logger) -> Iterator[tuple[str, int, LogRead
 
 
 def oldest(reader: LogReader) -> datetime | None:
-    """The moment on the oldest stamp that is left; None if no record was deleted."""
+    """The moment on the oldest stamp that is left, now if none is; None if no record was deleted."""
     first, end = reader.bounds()
-    judged = next(_stamped(reader, first, end), None) if first else None
-    return None if judged is None else judged[1].at
+    if not first:
+        return None
+    judged = next(_stamped(reader, first, end), None)
+    return datetime.now(UTC) if judged is None else judged[1].at
 
 
 def region_of(rulebook: Rulebook, number: int) -> str:

@@ -1,4 +1,8 @@
-"""Whether a call was lawful on each day, by the verdicts that held, their recalls and the law. Pure."""
+"""Whether a call was lawful on each day, by the verdicts, what ended them, and the law. Pure.
+
+What ends a verdict is replayed: the number's own changes on the log, and the calls and refusals that diallers reported.
+The recalls are what diallers were told. A verdict ends by whichever comes first.
+"""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +23,19 @@ from stream_scrub.stamp import CallHours
 Lawful = Literal["yes", "no", "part", "unproven"]
 _SPANS_SHOWN = 4
 _ONE_LOG = timedelta(milliseconds=ONE_LOG_MS)
+_A_SECOND = timedelta(seconds=1)
+
+
+class Ending(NamedTuple):
+    """From this moment on the log, or the reported calls, forbid what a verdict allowed."""
+
+    at: datetime
+    reason: str  # in a few words
+    why: str
+    by_calls: bool = (
+        False  # by calls and refusals, whether or not the publisher had put the number on the log by then
+    )
+    nth: int = -1  # the place of that call among the reported ones; -1: by the log
 
 
 class JudgedCall(NamedTuple):
@@ -35,6 +52,8 @@ class JudgedCall(NamedTuple):
     registers: frozenset[str]  # that its rule asks
     hours: CallHours | None
     proven: bool  # its replay is the same
+    professionals: tuple[str, ...] = ()  # for whom the call may be
+    endings: tuple[Ending, ...] = ()  # in the order of their moments
 
 
 class PlainJudgement(NamedTuple):
@@ -45,6 +64,25 @@ class PlainJudgement(NamedTuple):
     why: str
     has_hours: bool = True  # the law allows calls on that day
     before_log: bool = False  # no register was on the log by then, so nothing is known
+    blocked_before: str = ""  # why it would have been blocked at another moment of that day
+
+
+class Gap(NamedTuple):
+    """What deleted records leave open up to a moment."""
+
+    before: datetime
+    why: str
+
+
+class Gaps(NamedTuple):
+    """`releases`: the days on which a verdict that is gone may have counted. `endings`: the verdicts that may have been ended
+    by a record that is gone."""
+
+    releases: Gap | None = None
+    endings: Gap | None = None
+
+
+NO_GAPS = Gaps()
 
 
 class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +104,30 @@ class _Change(NamedTuple):
     reason: str
     why: str
     proven: bool = True
+    since: datetime = datetime.max.replace(tzinfo=UTC)  # the verdict that counts
 
 
-def stop_of(call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime) -> RecallNotice | None:
+def _stop_of(
+    call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime, attempt: int | None = None
+) -> Ending | None:
+    """What ended an allowing verdict by that moment. `attempt`: the place of the reported call that is judged: neither it nor
+    later ones forbid it."""
+    endings = [each for each in call.endings if _ended(each, upto, attempt)]
+    if (notice := _recall_of(call, notices, upto)) is not None:
+        endings.append(Ending(parse_zoned(notice.at), _by(notice), _by(notice)))
+    return min(endings, key=lambda each: each.at, default=None)
+
+
+def _ended(ending: Ending, upto: datetime, attempt: int | None) -> bool:
+    if attempt is None:
+        return ending.at <= upto
+    if ending.nth >= 0:
+        return ending.nth < attempt
+    # An attempt has the second in which it began. The number rests within that second by the call itself.
+    return ending.at <= upto if ending.by_calls else ending.at < upto + _A_SECOND
+
+
+def _recall_of(call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime) -> RecallNotice | None:
     """The recall, or the suspension of a register, by which an allowed prospect may not be called at that moment."""
     # As a dialler reads them (`dialler.recalls`).
     suspended: dict[str, RecallNotice] = {}
@@ -115,9 +174,11 @@ def answers(
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
     plain: Mapping[date, PlainJudgement],
+    gaps: Gaps = NO_GAPS,
 ) -> list[DayAnswer]:
-    """Return the answer for each day. `calls` and `notices` are in the order of their moments."""
-    return [_answer(day, zone, calls, notices, plain.get(day)) for day in days]
+    """Return the answer for each day. `calls` and `notices` are in the order of their moments. No day that a gap may concern
+    is lawful."""
+    return [_answer(day, zone, calls, notices, plain.get(day), gaps) for day in days]
 
 
 def _answer(
@@ -126,6 +187,7 @@ def _answer(
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
     plain: PlainJudgement | None,
+    gaps: Gaps,
 ) -> DayAnswer:
     by_campaigns = {
         campaigns: changes
@@ -133,12 +195,24 @@ def _answer(
         if (changes := _changes(day, zone, [c for c in calls if c.campaigns == campaigns], notices))
     }
     if not by_campaigns:
-        return _unreleased(day, plain)
+        begins, _ = bounds(day, zone)
+        concerning = [each for each in gaps if each is not None and begins < each.before]
+        return _unreleased(day, plain, concerning[0] if concerning else None)
     every = [change for changes in by_campaigns.values() for change in changes]
     opens = [change.open for change in every]
     lawful: Lawful = "yes" if all(opens) else "part" if any(opens) else "no"
     if any(change.open and not change.proven for change in every):
         lawful = "unproven"
+    open_since = [change.since for change in every if change.open]
+    gap = gaps.endings
+    if gap is not None and open_since and min(open_since) < gap.before:
+        return DayAnswer(
+            day=day,
+            lawful="unproven",
+            released=True,
+            reason=gap.why,
+            says=f"{gap.why}; {_said_of(by_campaigns, day, zone)}",
+        )
     decided = {
         campaigns: [each for each in changes if lawful != "part" or not each.open]
         for campaigns, changes in by_campaigns.items()
@@ -155,9 +229,13 @@ def _answer(
                 for each in changes
             )
         ),
-        says="; ".join(
-            f"{_for(campaigns)}{_said(changes, day, zone)}" for campaigns, changes in by_campaigns.items()
-        ),
+        says=_said_of(by_campaigns, day, zone),
+    )
+
+
+def _said_of(by_campaigns: Mapping[tuple[str, ...], Sequence["_Change"]], day: date, zone: tzinfo) -> str:
+    return "; ".join(
+        f"{_for(campaigns)}{_said(changes, day, zone)}" for campaigns, changes in by_campaigns.items()
     )
 
 
@@ -166,19 +244,28 @@ def _for(campaigns: tuple[str, ...]) -> str:
     return f"for {named}: " if named else ""
 
 
-def _unreleased(day: date, plain: PlainJudgement | None) -> DayAnswer:
-    """The answer for a day on which no verdict allowed or blocked the number."""
+def _unreleased(day: date, plain: PlainJudgement | None, gap: Gap | None) -> DayAnswer:
+    """The answer for a day on which no verdict that is left allowed or blocked the number. `gap`: deleted records that may
+    concern the day."""
     why = "the day has not come yet" if plain is None else "the log begins later"
     if plain is None or plain.before_log:
         return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
     would = "would have been allowed" if plain.allowed else "would have been blocked"
     would += "" if plain.has_hours else ", but at no hour of that day"
+    lawful: Lawful = "yes" if plain.allowed and plain.has_hours else "no"
+    why = plain.why
+    if lawful == "yes" and plain.blocked_before:
+        lawful, would, why = "part", "would have been blocked for a part of that day", plain.blocked_before
+    released = "no lead with this number was released"
+    if gap is not None:
+        released = f"{gap.why}: whether a lead with this number was released is not known"
+        lawful = "no" if lawful == "no" else "unproven"
     return DayAnswer(
         day=day,
-        lawful="yes" if plain.allowed and plain.has_hours else "no",
+        lawful=lawful,
         released=False,
-        reason=plain.reason,
-        says=f"no lead with this number was released; a call that states nothing more {would}: {plain.why}",
+        reason=gap.why if gap is not None and lawful == "unproven" else plain.blocked_before or plain.reason,
+        says=f"{released}; a call that states nothing more {would}: {why}",
     )
 
 
@@ -191,7 +278,7 @@ def _changes(
     earlier = [each for each in calls if each.day < day]
     last = earlier[-1] if earlier else None
     changes = list[_Change]()
-    if last is not None and _covers(last, day) and stop_of(last, notices, begins) is None:
+    if last is not None and _covers(last, day) and _stop_of(last, notices, begins) is None:
         why = f"the verdict of {in_words(last.day)} still counted: {last.why}"
         changes.append(_allowed(last, day, begins, (begins, ends), why))
     else:
@@ -202,8 +289,8 @@ def _changes(
         last = None
         if not each.allowed:
             changes.append(_Change(each.at, False, each.reason, each.why, each.proven))
-        elif (stop := stop_of(each, notices, each.at)) is not None:
-            changes.append(_Change(each.at, False, _by(stop), _by(stop)))
+        elif (stop := _stop_of(each, notices, each.at)) is not None:
+            changes.append(_Change(each.at, False, stop.reason, stop.why))
         else:
             changes.append(_allowed(each, day, each.at, (since, ends), each.why))
             last = each
@@ -226,10 +313,10 @@ def _allowed(
 ) -> _Change:
     """That a verdict allows calls from `at` on, if its hours do at some moment `within` the day."""
     if call.hours is None or has_hours(call.hours, *within):
-        return _Change(at, True, call.reason, why, call.proven)
+        return _Change(at, True, call.reason, why, call.proven, call.at)
     if _is_after_hours(call, day):
         unknown = f"the verdict of {in_words(call.day)} names no hours of this day"
-        return _Change(at, True, unknown, f"{unknown}; {why}", False)
+        return _Change(at, True, unknown, f"{unknown}; {why}", False, call.at)
     closed = f"the law allows no call at that time ({call.hours.local})"
     return _Change(at, False, closed, f"{closed}; {why}", call.proven)
 
@@ -244,9 +331,9 @@ def _covers(call: JudgedCall, day: date) -> bool:
 
 
 def _stopped(call: JudgedCall | None, notices: Sequence[RecallNotice], upto: datetime) -> Iterator[_Change]:
-    stop = None if call is None else stop_of(call, notices, upto)
+    stop = None if call is None else _stop_of(call, notices, upto)
     if stop is not None:
-        yield _Change(parse_zoned(stop.at), False, _by(stop), _by(stop))
+        yield _Change(stop.at, False, stop.reason, stop.why)
 
 
 def _by(stop: RecallNotice) -> str:
@@ -292,8 +379,11 @@ def of_attempt(
     zone: tzinfo,
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
+    nth: int | None = None,
+    gap: Gap | None = None,
 ) -> AttemptJudgement:
-    """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any."""
+    """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any. `nth`: its place
+    among the reported ones."""
     before = [
         each
         for each in calls
@@ -309,8 +399,10 @@ def of_attempt(
         return AttemptJudgement(False, f"{given} blocked it: {last.why}")
     if not _covers(last, day):
         return AttemptJudgement(False, f"{given} counted until {in_words(last.until or day)} only")
-    if (stop := stop_of(last, notices, at)) is not None:
-        return AttemptJudgement(False, f"{given} no longer counted: {_by(stop)}")
+    if (stop := _stop_of(last, notices, at, nth)) is not None:
+        return AttemptJudgement(False, f"{given} no longer counted: {stop.why}")
+    if gap is not None and last.at < gap.before:
+        return AttemptJudgement(False, f"{given} allowed it, but {gap.why}")
     if last.hours is not None and not last.hours.at(at):
         when = (
             "names no hours of this day" if _is_after_hours(last, day) else "allowed it, but not at this hour"
@@ -341,8 +433,9 @@ def sentences(number: str, days: Sequence[DayAnswer]) -> list[str]:
 
 
 def _kind(each: DayAnswer) -> str:
-    if not each.released and each.lawful == "yes":
-        return "would have been lawful, but no lead was released,"
+    if not each.released and each.lawful in {"yes", "part"}:
+        part = "" if each.lawful == "yes" else " in part"
+        return f"would have been lawful{part}, but no lead was released,"
     return {
         "yes": "was lawful",
         "no": "was not lawful",

@@ -103,6 +103,8 @@ def _take_recalls(settings: Settings, log: Logger, counts: "MonthCounts", progre
     since = datetime.combine(counts.first, time(), UTC) - find_emitted.AROUND
     partitions = 0 if found is None else found.partitions
     for _, record, _ in side_topics.records_since(settings, log, topic, partitions, since, progress):
+        if record is None:
+            continue
         if (notice := side_topics.notice_in(record)) is not None:
             counts.take_notice(notice)
 

@@ -5,7 +5,7 @@ key, and a topic may have got more partitions.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -29,21 +29,21 @@ Read = TypeVar("Read")
 _SHOWN = 1_000  # records from one sign of progress to the next
 
 
-class ReportedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+class ReportedAttempt(NamedTuple):
     """An attempt to call, or a refusal. `at`: when the call began, as it counts. `campaigns`: as they are compared.
     `record`: without members that the dialler added: other people may be in them."""
 
     partition: int
     offset: int
     at: datetime
-    refused: bool
+    attempt: CallAttempt
     campaigns: list[str]
     record: msgspec.Raw
 
 
 class TopicKept(msgspec.Struct, frozen=True, kw_only=True):
-    """For how many days Kafka keeps a topic's records (None: for good, or unknown), and the oldest that is left of those that
-    it began to delete."""
+    """For how many days Kafka keeps a topic's records (None: for good, or unknown), and the moment of the oldest that is left
+    if it has deleted older ones. What was before that moment may be gone."""
 
     topic: str
     holds: str
@@ -79,8 +79,10 @@ def of_number(
         partitions = found[topic].partitions
         for partition, record, is_oldest in records_since(settings, log, topic, partitions, since, progress):
             if is_oldest:
-                oldest = max(filter(None, (oldest, from_millis(record.timestamp_ms))), default=None)
-            if (one := reading(partition, record)) is not None:
+                left = None if record is None else from_millis(record.timestamp_ms)
+                left = left or datetime.now(UTC)
+                oldest = left if oldest is None else max(oldest, left)
+            if record is not None and (one := reading(partition, record)) is not None:
                 made.append(one)
         kept[topic] = TopicKept(topic=topic, holds=holds, keep_days=keep_days(found[topic]), oldest=oldest)
         return made
@@ -94,7 +96,7 @@ def of_number(
         for receipt in read(topic, "deliveries to other systems", lambda _, each: _receipt(each, typed))
     ]
     return SideRecords(
-        sorted(attempts, key=lambda each: each.at),
+        sorted(attempts, key=lambda each: (each.at, each.partition, each.offset)),
         sorted(notices, key=lambda each: parse_zoned(each.at)),
         sorted(deliveries, key=lambda each: each.at),
         kept,
@@ -103,23 +105,28 @@ def of_number(
 
 def records_since(
     settings: Settings, log: Logger, topic: str, partitions: int, since: datetime, progress: Progress
-) -> Iterator[tuple[int, LogRecord, bool]]:
-    """Yield the records from the first one with that timestamp on, by partition, and whether older ones have been
-    deleted. Raises Unavailable, Refused."""
+) -> Iterator[tuple[int, LogRecord | None, bool]]:
+    """Yield the records from the first one with that timestamp on, by partition, and whether it is the oldest one that is left
+    of a partition that lost older ones. It is None if none is left. Raises Unavailable, Refused."""
     keys: list[PartitionKey] = [(topic, partition) for partition in range(partitions)]
     asking = clients.output_reader(settings, log, [topic], settings.worker.group_id)
     try:
         begin = asking.since(keys, since, clients.deadline())
     finally:
         asking.close()
-    for key in begin:
+    for key in keys:
         with clients.reading(settings, log, *key) as reader:
             first, end = reader.bounds()
-            start = max(first, begin[key])
+            # No record is as late as that moment if all are older, or if none is left.
+            start = max(first, begin.get(key, end))
+            is_oldest = 0 < first == start
             for count, record in enumerate(records_between(reader, start, end, f"records of {topic}")):
                 if count % _SHOWN == 0:
                     progress(f"searching {topic}", record.offset - start, end - start)
-                yield key[1], record, bool(first) and record.offset == first
+                yield key[1], record, is_oldest
+                is_oldest = False
+            if is_oldest:
+                yield key[1], None, True
 
 
 def keep_days(described: TopicDescription) -> float | None:
@@ -129,7 +136,7 @@ def keep_days(described: TopicDescription) -> float | None:
 
 
 def _attempt_reader(settings: Settings, number: int) -> Callable[[int, LogRecord], ReportedAttempt | None]:
-    reader = AttemptReader(settings.prospect.default_region, {})
+    reader = AttemptReader(settings.prospect.default_region, settings.prospect.professionals)
 
     def read(partition: int, record: LogRecord) -> ReportedAttempt | None:
         attempt = reader.read(record.value, record.timestamp_ms or 0)
@@ -141,7 +148,7 @@ def _attempt_reader(settings: Settings, number: int) -> Callable[[int, LogRecord
             partition=partition,
             offset=record.offset,
             at=at,
-            refused=attempt.refused,
+            attempt=attempt,
             campaigns=list(campaigns_of(said.campaign)),
             record=msgspec.Raw(msgspec.json.encode(said)),
         )

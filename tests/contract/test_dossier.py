@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scrub.config import load
@@ -130,7 +130,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert len(found["recalls"]) == NOTICES and len(found["deliveries"]) == RECEIPTS
     assert not any(each["covered"] for each in found["attempts"]), "the number had been recalled"
     assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
-    assert "recalled" in found["days"][-1]["reason"]
+    assert "opposed" in found["days"][-1]["reason"]
     assert len(found["answer"]) == 2 and found["log"]["position"] > 0
     by_index = run_json([*asked[:-2], "--index", str(tmp_path / "index")], stage.env)
     assert by_index["verdicts"] == found["verdicts"]
@@ -143,6 +143,38 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     for text in (page, json.dumps(found), said.stdout, said.stderr):
         need_nobody_else(text)
     assert str(NUMBER) not in said.stderr
+
+
+def test_a_verdict_ends_with_the_opt_out_on_the_log_where_no_recall_ran(stage):
+    """A call after the opt-out would be called lawful, because nobody had been told of it."""
+    asked = ["dossier", f"+{NUMBER}", "--from", stage.day]
+    found = run_json(asked, {**stage.env, "STREAM_SCRUB_TOPICS__RECALLED": "nobody.recalls"})
+
+    assert found["recalls"] == [] and found["gone"] == []
+    assert not any(each["covered"] for each in found["attempts"])
+    assert "opposed" in found["attempts"][0]["says"]
+    assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_deleted_recalls_are_said_to_be_gone_and_nothing_is_lawful_then(stage, left):
+    """The same dossier would call the same call lawful once Kafka had deleted the recall."""
+    topic = f"deleted.recalls.{left}"
+    admin, producer = (made({"bootstrap.servers": stage.bootstrap}) for made in (AdminClient, Producer))
+    admin.create_topics([NewTopic(topic, 1)])[topic].result()
+    for _ in range(2):
+        notice = {"kind": "recalled", "number": f"+{OTHERS[0]}", "index": 1, "at": stage.told_at}
+        producer.produce(topic, json.dumps(notice).encode())
+    assert producer.flush(60) == 0
+    for deleted in admin.delete_records([TopicPartition(topic, 0, 2 - left)]).values():
+        deleted.result()
+    asked = ["dossier", f"+{NUMBER}", "--from", stage.day]
+    found = run_json(asked, {**stage.env, "STREAM_SCRUB_TOPICS__RECALLED": topic})
+
+    assert [each["topic"] for each in found["gone"]] == [topic]
+    assert found["days"][0]["lawful"] in {"unproven", "no"} and not any(
+        each["covered"] for each in found["attempts"]
+    )
 
 
 @pytest.mark.slow

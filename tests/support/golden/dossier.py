@@ -24,6 +24,7 @@ from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect, OldestLeft
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
+from stream_scrub.requests.attempts import AttemptReader, CallAttempt
 from stream_scrub.rules import digest_of
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Scrubber
@@ -63,7 +64,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"{text}+01:00").astimezone(UTC)
 
 
-class _TimedLog:
+class TimedLog:
     """A log whose records have the moment of their publication."""
 
     def __init__(self) -> None:
@@ -80,7 +81,7 @@ class _TimedLog:
 
 def story(folder: str) -> Story:
     """A week: allowed, opted out and recalled, blocked, corrected, allowed again. `folder`: for the rule's file."""
-    made = _TimedLog()
+    made = TimedLog()
     publisher = made.publisher
     keep_rules(publisher, law.OPT_OUT)
     publisher.import_list("list", {STRANGER: 0})
@@ -114,7 +115,7 @@ def story(folder: str) -> Story:
         at="2026-11-27T09:00:01Z",
     )
     sides = SideRecords(
-        attempts=[_attempt(17, "2026-11-25T10:00"), _attempt(18, "2026-11-27T15:00", refused=True)],
+        attempts=[attempt(17, "2026-11-25T10:00"), attempt(18, "2026-11-27T15:00", refused=True)],
         notices=[notice],
         deliveries=[
             FanoutReceipt(
@@ -159,7 +160,8 @@ def at_day(moment: datetime) -> date:
     return moment.astimezone(datetime.fromisoformat("2026-11-25T00:00+01:00").tzinfo).date()
 
 
-def _attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttempt:
+def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttempt:
+    """A call of acme's, or a refusal, at a moment in France."""
     said = {
         "request": "refusal" if refused else "attempt",
         "id": offset,
@@ -167,14 +169,10 @@ def _attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAtte
         "at": f"{moment}+01:00",
         "campaign": "acme",
     }
-    return ReportedAttempt(
-        partition=0,
-        offset=offset,
-        at=at(moment),
-        refused=refused,
-        campaigns=["acme"],
-        record=msgspec.Raw(json.dumps(said).encode()),
-    )
+    value = json.dumps(said).encode()
+    said_of = AttemptReader("FR", {}).read(value, int(NOW.timestamp() * 1000))
+    assert isinstance(said_of, CallAttempt)
+    return ReportedAttempt(0, offset, at(moment), said_of, ["acme"], msgspec.Raw(value))
 
 
 def made(told: Story, campaign: str = "", first: date = FIRST, last: date = LAST) -> dossier.Dossier:

@@ -1,0 +1,94 @@
+"""When a number had to rest, by the calls and refusals that diallers reported and the rules of those days. Pure.
+
+It is counted again from the reports: the publisher may have been down, or have counted later than the next call began.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from stream_scrub.clock import from_seconds
+from stream_scrub.queries.side_topics import ReportedAttempt
+from stream_scrub.requests.attempts import NO_ID, CallAttempt, rested_until
+from stream_scrub.rules import Rulebook
+from stream_scrub.rules.country import Attempts
+from stream_scrub.rules.rule import ATTEMPTS_MAX
+
+
+class Rest(NamedTuple):
+    """From a reported call until a moment the number must not be called for a professional (empty: for anyone). `nth`: the
+    place of that call among the reported ones."""
+
+    since: datetime
+    until: datetime
+    professional: str
+    nth: int
+    why: str
+
+    def concerns(self, professionals: Sequence[str]) -> bool:
+        """Whether a call that may be for these professionals must wait."""
+        return not self.professional or not professionals or self.professional in professionals
+
+
+def places(reported: Sequence[ReportedAttempt]) -> list[int]:
+    """The place of each reported call among the distinct ones: two reports with one id are of one call."""
+    nth: dict[int, int] = {}
+    return [nth.setdefault(_id(each.attempt), len(nth)) for each in reported]
+
+
+def _id(attempt: CallAttempt) -> int:
+    # A refusal without an id is told from others by its moment.
+    return attempt.at if attempt.id == NO_ID else attempt.id
+
+
+def rests(reported: Sequence[ReportedAttempt], book: Rulebook) -> list[Rest]:
+    """Return the rests that the calls to one number caused. `reported` is in the order of their moments."""
+    found: list[Rest] = []
+    counted: set[tuple[str, int]] = set()
+    moments: dict[str, list[int]] = defaultdict(list)  # of the calls for each professional; "": for anyone
+    refusals: dict[str, int] = defaultdict(int)
+    regions: dict[str, None] = {}
+    for each, nth in zip(reported, places(reported), strict=True):
+        attempt = each.attempt
+        regions |= dict.fromkeys(
+            name for name in (book.region_of(attempt.number, attempt.region), attempt.residence) if name
+        )
+        if (attempt.professional, _id(attempt)) not in counted:
+            counted.add((attempt.professional, _id(attempt)))
+            moments[attempt.professional].append(attempt.at)
+        if attempt.refused:
+            refusals[attempt.professional] = max(attempt.at, refusals[attempt.professional])
+        # A call that names nobody may have been for each professional.
+        whose = [attempt.professional] if attempt.professional else ["", *filter(None, moments)]
+        for professional in whose:
+            own, anybodys = moments[professional], moments[""] if professional else []
+            made = sorted(own[-ATTEMPTS_MAX:] + anybodys[-ATTEMPTS_MAX:])
+            refused = max(refusals[professional], refusals[""])
+            for limit, end in _ends(made, refused, regions, book, each.at):
+                if end > attempt.at:
+                    until = from_seconds(end)
+                    assert until is not None, "a rest has an end"
+                    found.append(Rest(each.at, until, professional, nth, _why(limit, refused, attempt)))
+    return found
+
+
+def _ends(
+    made: Sequence[int], refused: int, regions: Iterable[str], book: Rulebook, at: datetime
+) -> Iterator[tuple[Attempts, int]]:
+    """The limits of the rules of that day, and until when the number rests by each; 0: not at all."""
+    for region in regions:
+        rule, country = book.rule(region, at), book.country(region)
+        if rule is None or rule.attempts is None or country is None:
+            continue
+        limit = rule.attempts
+        nth = made[-limit.most] if 0 < limit.most <= len(made) else 0
+        more_days = int(region != country.regions[0])
+        yield limit, rested_until(limit, nth, refused, country.zone, more_days)
+
+
+def _why(limit: Attempts, refused: int, attempt: CallAttempt) -> str:
+    if attempt.refused or (refused and not limit.most):
+        return "the person refused"
+    within = f"{limit.hours} hours" if limit.hours else f"{limit.days} days"
+    return f"the number had been called {limit.most} times, which is the law's limit within {within}"
