@@ -108,8 +108,9 @@ def _ways(cell: str) -> list[frozenset[str]]:
 class Land:
     """One country of the table."""
 
-    def __init__(self, code: str, table: dict) -> None:
+    def __init__(self, code: str, table: dict, country: "Land | None" = None) -> None:
         self.code = code
+        self.country = country  # of a state
         self.name: str = table["name"]
         self.numbers: dict[str, str] = table["numbers"]
         self.since: dict[str, date] = table["since"]
@@ -133,6 +134,8 @@ class Land:
         if OPPOSED in number:
             return OPPOSED, None, None
         since = self.since.get(call.channel)
+        if (since is None or day < since) and self.country is not None:
+            return self.country.verdict(day, line, number, call)
         if since is None or day < since:
             return "no-rule", None, None
         if line == PREMIUM:
@@ -203,6 +206,9 @@ def numbers(land: Land) -> Iterator[frozenset[str]]:
 
 
 def lands() -> dict[str, Land]:
-    """The countries of the table, by code."""
+    """The countries of the table, by code. A country is above its states."""
     table = tomllib.loads(TABLE.read_text("utf-8"))["country"]
-    return {code: Land(code, each) for code, each in table.items()}
+    found: dict[str, Land] = {}
+    for code, each in table.items():
+        found[code] = Land(code, each, found.get(code.partition("-")[0]))
+    return found

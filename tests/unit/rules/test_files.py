@@ -299,3 +299,37 @@ def test_a_register_on_which_rules_disagree_is_of_no_kind():
         [RuleFile(name, name, text.encode()) for name, text in (("xx.toml", GOOD), ("yy.toml", other))]
     )
     assert dict(book.kinds) == {"internal": RegisterKind.DENY}
+
+
+EMERGENCY = STATE.replace(
+    "[[rule]]\n",
+    '[[rule]]\nnamed_consents = ["consent"]\nemergencies = [\n  { from = 2021-03-01, to = 2021-03-05, source = "Order 1" },\n'
+    '  { from = 2022-03-01, source = "Order 2" },\n]\n',
+)
+
+
+def test_an_emergency_asks_for_a_consent_on_its_days():
+    """People would be called in an emergency, or not on the day after."""
+    country = Rulebook.of([RuleFile("xx-y.toml", "xx-y.toml", EMERGENCY.encode())]).countries["XX-Y"]
+    days = [date(2021, 2, 28), date(2021, 3, 1), date(2021, 3, 5), date(2021, 3, 6), date(2022, 3, 1)]
+    rules = [country.on(day) for day in days]
+    assert [rule.require_named for rule in rules] == [(), ("consent",), ("consent",), (), ("consent",)]
+    assert [rule.end for rule in rules] == [days[0], days[2], days[2], date(2022, 2, 28), None]
+    assert len({rule.digest for rule in rules}) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("to = 2021-03-05, ", "", "the emergency from 2021-03-01 has no end"),
+        ("to = 2021-03-05", "to = 2022-04-01", "the emergency from 2022-03-01 is not within the rule"),
+        ("to = 2021-03-05", "to = 2021-02-01", "the emergency from 2021-03-01 is not within the rule"),
+        ("from = 2021-03-01", "from = 2001-03-01", "the emergency from 2001-03-01 is not within the rule"),
+        (', source = "Order 2"', "", "`emergencies` needs `from`, `source` and perhaps `to`"),
+        ('source = "Order 2"', 'source = "Order 2", until = 2023-01-01', "`emergencies` needs"),
+        ('named_consents = ["consent"]\n', "", "no consent counts in an emergency"),
+    ],
+)
+def test_an_emergency_has_its_days_and_its_source(old, new, sentence):
+    """A misspelt emergency would let people be called in it."""
+    assert any(sentence in problem for problem in problems(EMERGENCY.replace(old, new), "xx-y.toml"))
