@@ -180,12 +180,14 @@ cdef inline bint separates(uint8_t sign) noexcept nogil:
 
 
 cdef bint has_fraction(At text, Py_ssize_t size) noexcept nogil:
-    """Whether it ends with .0 or .00, as a number that was held as a float."""
-    while size > 0 and text[size - 1] == 0x20:
+    """Whether its last group of digits has zeros only and follows a dot, as of a number that was held as a float."""
+    while size > 0 and separates(text[size - 1]):
         size -= 1
-    if size < 4 or text[size - 1] != 0x30:
+    if size == 0 or text[size - 1] != 0x30:
         return False
-    return text[size - 2] == 0x2E or (text[size - 2] == 0x30 and text[size - 3] == 0x2E)
+    while size > 0 and text[size - 1] == 0x30:
+        size -= 1
+    return size > 0 and text[size - 1] == 0x2E
 
 
 cdef bint is_parted(At text, Py_ssize_t size) noexcept nogil:

@@ -1,6 +1,6 @@
 """From the cells of a column to numbers, and to the facts of rows.
 
-What a spreadsheet did to a number is undone where that is sure; everything else is read as the stream reads a prospect.
+A number is read as the stream reads a prospect's, what a spreadsheet did to it included (`numbering.fractions`).
 """
 
 import re
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.call import FACTS, Call
-from stream_scrub.numbering import Line, normalise, parted_in, read_lines, why_invalid
+from stream_scrub.numbering import Line, has_lost_digits, normalise, parted_in, read_lines, why_invalid
 from stream_scrub.scrub.facts import Facts, FactsOf
 
 _LF = 10
@@ -21,10 +21,6 @@ _SPACE = rb"(?:\xc2\xa0|\xe2\x80[\x80-\x8b\xaf]|[\xa0\xca\xff])"
 # What follows two of them may be another number.
 _TWO_SPACES = re.compile(rb"(?<=[0-9+)(])%b{2,}(?=[0-9(])" % _SPACE)
 _ONE_SPACE = re.compile(rb"(?<=[0-9+)(])%b(?=[0-9(])" % _SPACE)
-_WHOLE = re.compile(rb'(?m)^("?\+?[1-9][0-9]{0,14})[.,]00?("?)$')  # a number that was held as a float
-_FLOAT_ENDS = (b".0\n", b".00\n", b'.0"', b'.00"')  # with a comma it is read as an extension of zeros
-_SCIENTIFIC = re.compile(r"\s*\+?([1-9])(?:[.,]([0-9]+))?[eE]\+?([0-9]{1,2})\s*")
-_E164_DIGITS = 15
 _SHORT = 7  # bytes of a cell that is compared as one word, with its size
 # What a row says that is too short for a fact's column. It is unknown which of its cells is missing, so this one cannot be
 # understood: it lifts nothing, whatever the fact.
@@ -118,30 +114,28 @@ class CellReader:
         destroyed = np.zeros(len(begins), np.bool_)
 
         def text_of(place: int) -> str:
-            """The text of a cell that must be parsed, repaired."""
+            """The text of a cell that must be parsed."""
             text = _text(block[begins[place] : ends[place]])
             if not any(map(str.isdigit, text)):  # a dash, or a word: it says nothing
                 blank[place] = True
                 return ""
-            if "E" not in text and "e" not in text:
-                return text
-            repaired = repair(text)
-            destroyed[place] = repaired is None
-            return "" if repaired is None else repaired
+            return text
 
         column = read_lines(_lines(block, begins, ends), region, text_of)
         mapped = np.array([*map(self._place, column.lines), -1], np.int32)  # the last one is found by -1
         into.numbers[rows], into.places[rows] = column.numbers, mapped[column.places]
-        into.blank[rows], into.destroyed[rows] = blank, destroyed
+        into.blank[rows] = blank
         for place in np.flatnonzero((column.numbers == 0) & ~blank).tolist():
             text = _text(block[begins[place] : ends[place]])
             row = place if isinstance(rows, slice) else int(rows[place])
-            found = () if destroyed[place] else parted_in(text, region)
+            destroyed[place] = has_lost_digits(text)
+            found = parted_in(text, region)
             if found:
                 self._several(found, region, row, into)
                 continue
             why = DESTROYED if destroyed[place] else why_invalid(text, region)
             into.bad.append(BadCell(row, text, why))
+        into.destroyed[rows] = destroyed
 
     def _several(self, found: Sequence[str], region: str, row: int, into: CellColumn) -> None:
         """Put the numbers of one cell into its column and into the columns of other numbers."""
@@ -178,21 +172,6 @@ def distinct(block: bytes, begins: Places, ends: Places, text_of: Callable[[byte
     return Distinct(texts, back.astype(np.int32))
 
 
-def repair(text: str) -> str | None:
-    """A number in scientific notation in full; None if some of its digits are gone; any other text as it is."""
-    found = _SCIENTIFIC.fullmatch(text)
-    if found is None:
-        return text
-    first, rest, power = found[1], found[2] or "", int(found[3])
-    return first + rest if len(rest) == power < _E164_DIGITS else None
-
-
-def mended(text: str) -> str:
-    """A number's text as it is judged: what a spreadsheet did to it is undone where that is sure."""
-    whole = _WHOLE.sub(rb"\1\2", text.encode("utf-8", "replace")).decode()
-    return repair(whole) or text
-
-
 def _spaced(cell: bytes) -> bytes:
     return cell if cell.isascii() else _ONE_SPACE.sub(b" ", _TWO_SPACES.sub(b"  ", cell))
 
@@ -224,10 +203,7 @@ def _lines(block: bytes, begins: Places, ends: Places) -> bytes:
     if int(inner.sum()) != len(stops):  # a line end in a cell: such a line is not settled
         inner[stops - 1] = False
         made[inner] = ord("?")
-    chunk = _spaced(made.tobytes())
-    if any(end in chunk for end in _FLOAT_ENDS):
-        chunk = _WHOLE.sub(rb"\1\2", chunk)
-    return chunk
+    return _spaced(made.tobytes())
 
 
 class FactsReader:

@@ -12,11 +12,17 @@ import numpy as np
 from stream_scrub import texts
 from stream_scrub.call import FACTS
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.cells import mended, repair
 from stream_scrub.files.options import REGION, Asked
 from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions
 from stream_scrub.imports.parsing.refusals import refusals_in
-from stream_scrub.numbering import may_be_several, numbers_in, parted_in, read_column, region_named
+from stream_scrub.numbering import (
+    has_lost_digits,
+    may_be_several,
+    numbers_in,
+    parted_in,
+    read_column,
+    region_named,
+)
 from stream_scrub.rules.purposes import shipped
 from stream_scrub.texts import names_a_number
 
@@ -442,10 +448,10 @@ def _seen(names: Sequence[str], shares: Sequence[float], rows: Rows, region: str
 def _holds_number(row: Sequence[str], places: Iterable[int], region: str, where: int | None) -> bool:
     """Whether a cell at one of these places is a number, or several, or one that a spreadsheet has destroyed."""
     held = [row[place] for place in places if place < len(row)]
-    if any(repair(cell) is None for cell in held):
+    if any(map(has_lost_digits, held)):
         return True
     # However long they are: what a verdict would read as a number is no title.
-    cells = [mended(cell) for cell in held if _digits(cell) >= _NUMBER_DIGITS]
+    cells = [cell for cell in held if _digits(cell) >= _NUMBER_DIGITS]
     if not cells:
         return False
     here = _region_of(row, where, region)

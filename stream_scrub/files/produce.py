@@ -13,7 +13,6 @@ import msgspec
 from stream_scrub.call import FACTS
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
-from stream_scrub.files.cells import mended
 from stream_scrub.files.columns import Columns, places_of
 from stream_scrub.files.ndjson import NO_JSON, NdjsonFile
 from stream_scrub.files.options import FileOptions
@@ -151,7 +150,7 @@ def records_of(
 
 def _number_cell(cell: str) -> str:
     """A cell of a number column; empty if it holds no digit, as in a file that is scrubbed."""
-    return mended(cell) if any(map(str.isdigit, cell)) else ""
+    return cell if any(map(str.isdigit, cell)) else ""
 
 
 def _parted(member: Any, region: str) -> Any:

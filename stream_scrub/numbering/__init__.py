@@ -6,6 +6,7 @@ else. A text that may be two numbers is none (`two_numbers`). Tables of another 
 """
 
 from stream_scrub.numbering.arrays import DIGITS_MAX, Column, Many, Typed, validator
+from stream_scrub.numbering.fractions import has_lost_digits, is_suspect, readings
 from stream_scrub.numbering.library import TEXT_MAX, Line, calling_code, national_digits, split
 from stream_scrub.numbering.regions import (
     NOWHERE,
@@ -29,6 +30,7 @@ __all__ = [
     "Line",
     "calling_code",
     "e164",
+    "has_lost_digits",
     "is_blank",
     "line_of",
     "lines_many",
@@ -69,8 +71,15 @@ def e164(number: int) -> str:
 
 
 def numbers_in(text: str, region: str) -> tuple[tuple[int, ...], bool]:
-    """The valid numbers that a text may hold which is no number, and whether they are all of it (`two_numbers.all_in`)."""
-    return all_in(text, region, _number_of)
+    """The valid numbers that a text may hold which is no number, and whether they are all of it (`two_numbers.all_in`). Of a
+    number with a fraction, those of each reading."""
+    texts = readings(text) if is_suspect(text) else ()
+    if not texts or tuple(texts) == (text,):
+        return all_in(text, region, _number_of)
+    numbers = dict[int, None]()
+    for each in texts:
+        numbers.update(dict.fromkeys(all_in(each, region, _number_of)[0]))
+    return tuple(numbers), False
 
 
 def may_be_several(text: str, region: str) -> bool:

@@ -271,7 +271,10 @@ _PADDING: Final = b"\n" * 8  # so that a word can be read from the last digit on
 _WORD_DIGITS: Final = 8
 
 Place = NDArray[np.int64]
-_FRACTION: Final = re.compile(rb"\.00?[ \"]*\n")  # as of a number that was held as a float
+# A run of digits that a program held as a float, as `fractions.readings` reads it; and any line that may end in a fraction.
+_RUN_FRACTION: Final = re.compile(rb'(?m)^("? *[0-9]{5,17})\.0+( *"?)$')
+_FRACTION: Final = re.compile(rb"\.0+[^0-9\n]*\n")
+_FEW_FRACTIONS: Final = 200  # bytes for each: so many lines with a fraction are quicker asked one by one
 _NO_CELL = "?"  # stands in for a cell that is no single line; `normalise` then gets the cell as it came
 
 
@@ -297,6 +300,11 @@ def _odd_lines(raw: NDArray[np.uint8], ends: Place, odd: Place) -> Place:
     begins = np.concatenate(([0], ends[:-1] + 1))
     pair = (counts == 2) & (raw[begins] == _QUOTE) & (raw[ends - 1] == _QUOTE)
     return np.flatnonzero((counts > 0) & ~pair)
+
+
+def _fractions(chunk: bytes) -> list[int]:
+    """Where the lines end that may end in a fraction of zeros."""
+    return [match.end() - 1 for match in _FRACTION.finditer(chunk)] if b".0" in chunk else []
 
 
 def _parted_lines(raw: NDArray[np.uint8], kinds: NDArray[np.uint8], ends: Place) -> Place:
@@ -367,6 +375,10 @@ class Typed:
         or ASK for a line that `normalise` must get as text. Blank lines are ASK."""
         if not chunk:
             return Answers(np.empty(0, np.uint64), np.empty(0, np.uint8))
+        fractions = _fractions(chunk)
+        if len(fractions) * _FEW_FRACTIONS > len(chunk):
+            chunk = _RUN_FRACTION.sub(rb"\1\2", chunk)
+            fractions = _fractions(chunk)
         raw = np.frombuffer(chunk, np.uint8)
         kinds = _KINDS[raw]
         ends = np.flatnonzero(raw == _END)
@@ -381,7 +393,6 @@ class Typed:
         if len(pluses) != int(plus.sum()):  # some plus does not begin its line
             inner = pluses[~np.isin(pluses, starts)]
             lengths[np.searchsorted(stops, inner)] = 0
-        fractions = [found.end() - 1 for found in _FRACTION.finditer(chunk)] if b".0" in chunk else []
         lengths[np.searchsorted(ends, fractions)] = 0
         least = pair_digits(region), pair_digits(region, plus=True)
         if int(lengths.max()) >= min(least):

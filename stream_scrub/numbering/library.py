@@ -27,6 +27,7 @@ from phonenumbers import (
     region_code_for_number,
 )
 
+from stream_scrub.numbering.fractions import is_suspect, only, readings
 from stream_scrub.numbering.homes import chosen, homes_of
 from stream_scrub.numbering.two_numbers import IsNumber, may_be_two
 
@@ -48,7 +49,8 @@ _WORD = re.compile(
 _START = re.compile(r"[+\uff0b\d]")  # phonenumbers drops what stands before the first of these
 _REPEATED = re.compile("([ \u00a0\t-])\\1+")
 _CROWD = re.compile("[ \u00a0\t,-]{7}")  # so many separators in a row, not all the same: no number needs them
-_FLOAT = re.compile(r"\s*(\+?[1-9][0-9]*)\.00?\s*")
+# Signs that phonenumbers takes for the beginning of an extension, and people for a separator.
+_EXTENSION_SIGN = re.compile(r"[~\u2053\u223c\uff5e,\uff0c#\uff03]|;(?!ext=)")
 # What phonenumbers drops unread, with any number in it: (a) what follows /x, (b) two parameters of RFC 3966 (and what
 # stands before "tel:" in a text that has the second one).
 _DROPPED = re.compile(r"[\\/] *x.*\d|;isub=|;phone-context=", re.DOTALL)
@@ -82,20 +84,16 @@ class Line:
 _LINES: Final[dict[tuple[str, str, tuple[str, ...]], Line]] = {}
 
 
-def without_fraction(text: str) -> str:
-    """The text; without its fraction if a spreadsheet held a number as a float: 431234567.0 for 431234567. The zero would
-    become a digit where numbers have no fixed length."""
-    found = _FLOAT.fullmatch(text)
-    return text if found is None else found[1]
-
-
 def ask(text: str, region: str, is_number: IsNumber | None = None) -> tuple[int, Line] | None:
     """The number in `text`, read as someone in `region` would write it, and its line; None unless valid.
 
     Also None for more than ASKED_MAX characters that may all mean something, for a crowd of separators, for what may be two
     numbers, and for a number with a word. `is_number` answers for plain digits: faster than phonenumbers, and the same.
     """
-    text = without_fraction(text)
+    if len(text) <= TEXT_MAX and is_suspect(text):
+        texts = readings(text)
+        if tuple(texts) != (text,):
+            return only(texts, lambda each: ask(each, region, is_number))
     short = text if len(text) <= _QUICK else _shortened(text)
     if short is None or _DROPPED.search(text) is not None:
         return None
@@ -105,7 +103,17 @@ def ask(text: str, region: str, is_number: IsNumber | None = None) -> tuple[int,
     is_number = is_number or _is_number
     if may_be_two(text, region, is_number) or _dials_a_word(short, found[0], region, is_number):
         return None
-    return found[:2]
+    return None if found[2] and _may_be_longer(short, region, is_number) else found[:2]
+
+
+def _may_be_longer(text: str, region: str, is_number: IsNumber) -> bool:
+    """Whether all digits are a number too, and a sign that people also write between groups of digits begins the
+    extension: `030 123~4567`."""
+    start = _START.search(text)
+    if start is None or _EXTENSION_SIGN.search(text, start.end()) is None:
+        return False
+    sign = "+" if start[0] in _PLUSES else ""
+    return bool(is_number(sign + _digits(text[start.start() :]), region))
 
 
 def _dials_a_word(text: str, number: int, region: str, is_number: IsNumber) -> bool:

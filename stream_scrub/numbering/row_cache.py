@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 
 from phonenumbers import PhoneMetadata
 
+from stream_scrub.numbering.fractions import is_suspect, only, readings
 from stream_scrub.numbering.homes import chosen, homes_of
-from stream_scrub.numbering.library import ASKED_MAX, TEXT_MAX, Line, ask, ask_line, without_fraction
+from stream_scrub.numbering.library import ASKED_MAX, TEXT_MAX, Line, ask, ask_line
 from stream_scrub.numbering.tables import ASK, REGIONS, Row, TableMemory, Tables
 from stream_scrub.numbering.two_numbers import may_be_two, pair_digits
 
@@ -108,9 +109,10 @@ class Learnt:
         library."""
         settled, answer, pairs = False, None, self.pairs
         if len(text) <= TEXT_MAX:
-            if "." in text:
-                text = without_fraction(text)
-                digits = text.replace(" ", "")
+            if is_suspect(text):
+                texts = readings(text)
+                if tuple(texts) != (text,):
+                    return only(texts, lambda each: self.read(each, each.replace(" ", ""), region))
             for separator in SEPARATORS:
                 digits = digits.replace(separator, "")
             if len(digits) > ASKED_MAX and digits.isdigit():

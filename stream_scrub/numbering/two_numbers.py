@@ -15,6 +15,8 @@ from typing import Final, TypeAlias
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata, country_code_for_region
 
+from stream_scrub.numbering.fractions import has_exponent, without_exponents, without_fractions
+
 # Whether digits, perhaps with a plus before them, are a valid number as typed in a region.
 IsNumber: TypeAlias = Callable[[str, str], object]
 # The number that digits, perhaps with a plus before them, are as typed in a region; None if they are none.
@@ -25,9 +27,6 @@ _GROUPS_MAX: Final = 24  # of three numbers in pairs of digits
 _DIGITS_MAX: Final = 19  # 00, the calling code and the number
 LEAST_AFTER_PLUS: Final = 6  # of any valid number with its calling code
 NUMBERS_MAX: Final = 4  # of one text that are judged each by itself
-# What a spreadsheet made of a number: a float (`431234567.0`), or one with an exponent (`4.31234567E+08`).
-_FLOAT = re.compile(r"(?<!\d)(\d{4,})[.,]00?(?!\d)")
-_EXPONENT = re.compile(r"(?<!\d)[1-9][.,]\d+[eE]\+?\d\d?(?!\d)")
 # Digits, and the plus before them.
 _GROUP = re.compile(r"([+\uff0b][^\d+\uff0b]*)?(\d+)")
 # What stands between the groups of one number. A word or another sign may be an extension's, which is no part of it.
@@ -73,7 +72,7 @@ def _opens(text: str, groups: list[re.Match[str]], place: int) -> bool:
 def parted(text: str, region: str, number_of: NumberOf) -> tuple[str, ...]:
     """The numbers in a text that holds two to `NUMBERS_MAX` valid ones and no other digits, each as its digits with a plus
     if it has one. Empty unless every way to part the text gives the same numbers. A plus may also stand between two."""
-    if _FLOAT.search(text) or _EXPONENT.search(text):
+    if has_exponent(text) or without_fractions(text) != text:
         return ()  # a fraction or an exponent would become digits of a number
     groups = list(_GROUP.finditer(text))
     if not 2 <= len(groups) <= _GROUPS_MAX:
@@ -151,15 +150,11 @@ def _ascii(digits: str) -> str:
 def all_in(text: str, region: str, read: NumberOf) -> tuple[tuple[int, ...], bool]:
     """The valid numbers in a text, by every way to divide it into numbers, and whether there is such a way. Without one:
     those that follow each other from its beginning, or up to its end. `read` gives the number that digits are, perhaps
-    with a plus before them, as typed in a region. Numbers that a spreadsheet may have written are read with and without
-    their fraction, and are all of it only if both give the same."""
-    found, whole = _all_in(text, region, read)
-    if _EXPONENT.search(text):
-        return found, False
-    if _FLOAT.search(text):
-        bare, _ = _all_in(_FLOAT.sub(r"\1", text), region, read)
-        return tuple(dict.fromkeys((*found, *bare))), whole and {*bare} <= {*found}
-    return found, whole
+    with a plus before them, as typed in a region. Fractions of zeros and numbers with an exponent are left out; then it is not
+    clear that these are all."""
+    bare = without_fractions(without_exponents(text))
+    numbers, is_all = _all_in(bare, region, read)
+    return numbers, is_all and bare == text
 
 
 def _all_in(text: str, region: str, read: NumberOf) -> tuple[tuple[int, ...], bool]:

@@ -85,11 +85,17 @@ NAMES = {value: name.lower() for name, value in vars(Type).items() if isinstance
 
 
 def reference(text, region):
-    """The contract, written without the product: parse in the region, then is_valid_number; no number is left out."""
+    """The contract, written without the product: parse in the region, then is_valid_number; no number is left out, and no
+    fraction becomes digits."""
+    if len(text) <= 250 and (texts := without_fraction(text)) is not None:
+        answers = [reference(each, region) for each in texts]
+        numbers = {*answers} - {None}
+        alone = len(texts) == 2 and texts[1] == texts[0][1:] and answers[0] is None  # only without its plus
+        return numbers.pop() if len(numbers) == 1 and not alone else None
     found = parsed(text, region)
     if found is None or len(found.extension or "") > 6 or drops(text) or may_be_two(text, region):
         return None
-    if dials_a_word(text, region, found):
+    if dials_a_word(text, region, found) or may_go_on(text, region, found):
         return None
     digits = phonenumbers.format_number(found, Format.E164)
     assert digits[0] == "+"
@@ -135,6 +141,50 @@ def valid(digits):
         return phonenumbers.is_valid_number(phonenumbers.parse(digits))
     except phonenumbers.NumberParseException:
         return False
+
+
+def without_fraction(text):
+    """The texts that one with a fraction of zeros may stand for; None for a text without one."""
+    groups = list(re.finditer(r"\d+", text))
+    points = ".,\u066b\uff0e\uff0c"
+    zeros = [place for place, group in enumerate(groups) if place and set(map(int, group[0])) == {0}]
+    zeros = [place for place in zeros if text[groups[place].start() - 1] in points]
+    if any(
+        re.fullmatch("[0-9]{5}", text[max(groups[place].start() - 6, 0) : groups[place].start() - 1])
+        and place < len(groups) - 1
+        and set(groups[place][0]) == {"0"}
+        for place in zeros
+    ):
+        return []
+    if len(groups) - 1 not in zeros:
+        return None
+    last = groups[-1]
+    whole = text[: groups[-2].end()]
+    run = re.fullmatch(r"\s*([+\uff0b-]?)(\d{5,})\s*", whole)
+    point = text[last.start() - 1]
+    thousands = re.fullmatch(
+        r"\s*([+\uff0b-]?)((?![0\u0660\u06f0\uff10])\d\d?\d?(?:([.,'\u2019\u066c])\d\d\d?)(?:\3\d\d\d?)*)\s*",
+        whole,
+    )
+    gaps = re.fullmatch(
+        r"\s*([+\uff0b-]?)((?![0\u0660\u06f0\uff10])\d\d?\d?([ \u00a0\u2009\u202f])\d{3}(?:\3\d{3})*)\s*",
+        whole,
+    )
+    thousands = thousands if thousands is not None and thousands[3] != point else gaps
+    written = run or (thousands if sum(map(str.isdigit, whole)) >= 5 else None)
+    if written:
+        bare = "".join(sign for sign in written[2] if sign.isdigit())
+        return [f"+{bare}", bare] if written[1] in (*PLUS,) else [bare]
+    return [whole, f"{whole} {text[last.start() :]}"] if point in ".\uff0e" else [whole]
+
+
+def may_go_on(text, region, found):
+    """Whether a sign that may only separate groups begins the extension, and all digits are a number."""
+    text = text[re.search(r"[+\uff0b\d]", text).start() :]
+    if not found.extension or not re.search(r"[~\u2053\u223c\uff5e,\uff0c#\uff03]|;(?!ext=)", text[1:]):
+        return False
+    bare = "".join(str(int(sign)) for sign in text if sign.isdecimal())
+    return parsed("+" + bare if text[0] in PLUS else bare, region) is not None
 
 
 def drops(text):

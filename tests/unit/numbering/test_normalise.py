@@ -83,11 +83,18 @@ def test_a_float_of_a_spreadsheet_gains_no_zero(region, end):
     known = [normalise(text, region) for text in whole]
     floats = [text + end for text in whole]
     assert any(known)
+    # A program may also write a plus before a national number.
+    ambiguous = {
+        text
+        for text in whole
+        if text[0] == "+" and normalise(text[1:], region) not in (None, normalise(text, region))
+    }
+    known = [None if text in ambiguous else answer for text, answer in zip(whole, known, strict=True)]
     assert [normalise(text, region) for text in floats] == known
     lines = "".join(f'"{text}"\n{text}\n' for text in floats).encode()
     read = read_lines(lines, region, lambda at: floats[at // 2]).numbers.tolist()
     assert read == [answer[0] if answer else 0 for answer in known for _ in range(2)]
-    assert normalise("0212345678.0", "IT") == normalise("02123456780", "IT"), "no number begins with a zero"
+    assert normalise("0212345678.0", "IT") == normalise("0212345678", "IT")
 
 
 def test_line_of_stored_numbers():
