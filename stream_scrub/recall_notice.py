@@ -10,9 +10,10 @@ ONE_LOG_MS = 86_400_000
 
 
 class RecallNotice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A number that may no longer be called, or a register that became unusable or usable again."""
+    """A number that may no longer be called, a register that became unusable or usable again, or the proof that recall
+    works."""
 
-    kind: Literal["recalled", "suspended", "resumed"]
+    kind: Literal["recalled", "suspended", "resumed", "alive"]
     number: str = ""  # E.164 with a plus; of "recalled" only
     reason: str = ""  # as on a stamp
     register: str = ""  # that decided, or that is suspended
@@ -22,6 +23,10 @@ class RecallNotice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     at: str
     key: str = ""  # of the lead, if it is known and a text
     origin: str = msgspec.field(default="", name="from")  # its partition and offset, if they are known
+    # Of "alive" only. All leads that these partitions held so long before the record was written are judged by position
+    # `index`, and their recalls are on the topic.
+    partitions: tuple[str, ...] = ()  # as in prospects.allowed/0
+    lag_ms: int = 0
 
 
 encode = msgspec.json.Encoder().encode

@@ -473,6 +473,7 @@ class Recall(Section):
     """The recall of prospects that were allowed."""
 
     keep_days: Annotated[int, Field(ge=1, le=10_000)] = 90
+    lag_max_s: Annotated[float, Field(ge=15, le=3600)] = 30.0
 
 
 class FanoutTarget(Section):

@@ -5,14 +5,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from stream_scrub import clock
 from stream_scrub.call import VOICE
 from stream_scrub.config import load
 from stream_scrub.dialler import recalls
 from stream_scrub.dialler.leads import Lead, LeadQueue, TakenBack, lead_of
-from stream_scrub.dialler.recalls import Recalls
+from stream_scrub.dialler.recalls import ProofOfLife, Recalls
 from stream_scrub.errors import ConfigError, Migrated, ScrubError, TakenOver, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.headers import renews
@@ -36,7 +36,8 @@ class Allowed:
 
     `settings` and `config`: as for `Checker`. Leads by another `channel`, past their `until` or with a verdict older than
     `max_age` are skipped. Nothing is handed out unless `prospects.recalled` was read to its end in the last second
-    (`SEEN_S`). Problems are logged to the logger `stream_scrub`.
+    (`SEEN_S`), and `stream-scrub recall` has shown there in the last `recall.lag_max_s` that it works. With `recall="none"`
+    no recall is waited for. Problems are logged to the logger `stream_scrub`.
 
     Raises ConfigError; iterating raises Refused, Corrupt, TakenOver (another one of the same `group.instance.id`).
     """
@@ -49,6 +50,7 @@ class Allowed:
         settings: Mapping[str, object] | None = None,
         channel: str = VOICE,
         max_age: timedelta = timedelta(days=30),
+        recall: Literal["live", "none"] = "live",
     ) -> None:
         file = None if config is None else Path(config)
         loaded = load(flags=settings, config_file=file, extra_checks=[clients.refused_properties])
@@ -58,6 +60,8 @@ class Allowed:
                     f"max_age: at most recall.keep_days, {loaded.recall.keep_days} days: later, recalls are gone"
                 ]
             )
+        if recall not in ("live", "none"):
+            raise ConfigError([f'recall: "live", or "none" if no `stream-scrub recall` runs, not {recall!r}'])
         if not group:
             raise ConfigError(["group: name the group whose members share the leads, as in dialler-7"])
         if group in (loaded.worker.group_id, clients.recall_group(loaded)):
@@ -67,7 +71,10 @@ class Allowed:
         self._leads = LeadQueue(Recalls(book), book, channel, max_age)
         self._back: deque[TakenBack] = deque()
         self._changed = threading.Condition()
-        self._seen_at = float("-inf")
+        self._seen_at = self._proven_at = float("-inf")
+        self._proof = ProofOfLife()
+        # A dialler without a recall waits for no proof.
+        self._silent_max_s = loaded.recall.lag_max_s if recall == "live" else float("inf")
         self._failure: ScrubError | None = None
         self._closing = threading.Event()
         self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
@@ -80,11 +87,15 @@ class Allowed:
         uncommitted = RecurringProblem(
             log, "acknowledgements cannot be committed, trying again", "acknowledgements are committed again"
         )
-        follow = threading.Thread(target=self._follow, args=(problem, uncommitted), daemon=True)
+        silent = RecurringProblem(log, "recall is silent, handing out nothing", "recall works again")
+        follow = threading.Thread(target=self._follow, args=(problem, uncommitted, silent), daemon=True)
         self._follower = follow
         follow.start()
 
-    def _follow(self, problem: RecurringProblem, uncommitted: RecurringProblem) -> None:
+    def _follow(
+        self, problem: RecurringProblem, uncommitted: RecurringProblem, silent: RecurringProblem
+    ) -> None:
+        started = clock.elapsed()
         try:
             while not self._closing.is_set():
                 uncommitted.report(self._reader.commit_failure)
@@ -96,11 +107,19 @@ class Allowed:
                     continue
                 notices = [recalls.read(each.value, each.place) for each in records]
                 problem.end()
+                partitions = self._reader.partitions
                 with self._changed:
-                    for notice in notices:
-                        self._back += self._leads.apply(notice)
+                    for notice, record in zip(notices, records, strict=True):
+                        if notice.kind == "alive":
+                            self._proof.take(notice, record.written_after)
+                        else:
+                            self._back += self._leads.apply(notice)
                     self._seen_at = self._recalls.complete_at
+                    self._proven_at = self._proof.since(partitions)
+                    why = self._silence(self._proven_at)
                     self._changed.notify_all()
+                if clock.elapsed() - started > self._silent_max_s:
+                    silent.report(why)
         except ScrubError as error:
             self._failure = error
 
@@ -112,7 +131,7 @@ class Allowed:
         while not self._closing.is_set():
             self._poll()
             with self._changed:
-                lead = self._leads.take(datetime.now(UTC)) if self._has_seen() else None
+                lead = self._leads.take(datetime.now(UTC)) if self._may_hand_out() else None
                 done = self._leads.take_done()
             for key, offset in done:
                 self._reader.done(key, offset)
@@ -125,13 +144,26 @@ class Allowed:
             raise self._failure or RuntimeError("recalls are no longer read: nothing may be dialled")
         return clock.elapsed() - self._seen_at <= SEEN_S
 
+    def _may_hand_out(self) -> bool:
+        return self._has_seen() and not self._silence(self._proven_at)
+
+    def _silence(self, proven_at: float) -> str:
+        """Why recall may be dead, if it last worked at that moment; empty if it is alive."""
+        if clock.elapsed() - proven_at <= self._silent_max_s:
+            return ""
+        for_s = f"in the last {self._silent_max_s:g} s (recall.lag_max_s)"
+        return (
+            f"`stream-scrub recall` has not shown {for_s} that it works: start it, or see what its /readyz waits for. If no"
+            ' recall runs at all, set recall="none"'
+        )
+
     def _poll(self) -> None:
         """Stay in the group, commit what is done, and read on if there is room."""
         self._reader.commit_if_due()
         if len(self._leads.out) >= OUT_MAX:
             raise RuntimeError(f"{OUT_MAX} leads are handed out: call `ack` for each that is done")
-        waiting, has_seen = len(self._leads), clock.elapsed() - self._seen_at <= SEEN_S
-        if waiting and has_seen and not self._look.is_due():
+        waiting, may_hand_out = len(self._leads), self._may_hand_out()
+        if waiting and may_hand_out and not self._look.is_due():
             return
         is_full = waiting >= _READ_MAX or len(self._leads.suspended) >= _SUSPENDED_MAX
         if is_full and self._sweep.is_due():
@@ -140,7 +172,7 @@ class Allowed:
         batch = NOTHING
         try:
             # Those that wait may be handed out at once, unless they are held.
-            wait_s = 0.0 if waiting and has_seen else _WAIT_S
+            wait_s = 0.0 if waiting and may_hand_out else _WAIT_S
             batch = self._reader.poll(1 if waiting else _RECORDS, wait_s, take=not is_full)
             self._problem.end()
         except (Unavailable, Migrated) as error:
@@ -148,7 +180,9 @@ class Allowed:
                 raise
             self._problem.occurred(str(error))
             self._closing.wait(_AGAIN_S)
+        partitions = self._reader.partitions
         with self._changed:
+            self._proven_at = self._proof.since(partitions)
             self._back += self._leads.give_up(self._reader.gone())
             for message, headers in zip(batch.messages, batch.headers.each, strict=True):
                 place = (message.topic() or "", message.partition() or 0), message.offset() or 0
@@ -183,6 +217,8 @@ class Allowed:
                 raise Unavailable(
                     f"recalls were not read in the last {SEEN_S:g} s: do not call, and try again"
                 )
+            if why := self._silence(self._proof.since([lead.place[0]])):
+                raise Unavailable(why)
             return self._leads.may_dial(lead.place, datetime.now(UTC))
 
     def taken_back(self, wait_s: float = 0.0) -> list[TakenBack]:

@@ -5,12 +5,12 @@ one counts: it knew what the recall is about. Positions begin again on a renewed
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from functools import reduce
 
 from stream_scrub.clock import parse_zoned
 from stream_scrub.errors import Corrupt
-from stream_scrub.model import INTERNAL, family
+from stream_scrub.model import INTERNAL, PartitionKey, family
 from stream_scrub.recall_notice import ONE_LOG_MS, RecallNotice, decode
 from stream_scrub.rules import Rulebook
 from stream_scrub.stamp import Stamp
@@ -47,6 +47,8 @@ def read(value: bytes | None, place: str) -> RecallNotice:
     """The notice in a record. Raises Corrupt: whom it stops is unknown."""
     try:
         notice = decode(value or b"")
+        if notice.kind == "alive":
+            return notice
         is_known = _NUMBER.fullmatch(notice.number) if notice.kind == "recalled" else notice.register
         if is_known and 0 <= notice.index <= _POSITION and _order(notice) > 0:
             return notice
@@ -56,6 +58,26 @@ def read(value: bytes | None, place: str) -> RecallNotice:
         f"{place}: this release cannot read this recall, so nothing may be dialled: install the release of"
         " `stream-scrub recall`, or find out who else writes to the topic"
     )
+
+
+class ProofOfLife:
+    """Until when recall has proved that it works, by partition of the leads. Moments are those of `clock.elapsed`."""
+
+    def __init__(self) -> None:
+        self._proven_at: dict[PartitionKey, float] = {}
+
+    def take(self, notice: RecallNotice, written_after: float) -> None:
+        """Take a proof, which was written after that moment."""
+        proven_at = written_after - max(0, notice.lag_ms) / 1000
+        for name in notice.partitions:
+            topic, _, number = name.rpartition("/")
+            if number.isdecimal():
+                key = topic, int(number)
+                self._proven_at[key] = max(proven_at, self._proven_at.get(key, proven_at))
+
+    def since(self, partitions: Iterable[PartitionKey]) -> float:
+        """A moment at which recall worked in all these partitions; -inf if one was never proven."""
+        return min((self._proven_at.get(key, float("-inf")) for key in partitions), default=float("inf"))
 
 
 def digests_of(stamp: Stamp) -> set[str]:

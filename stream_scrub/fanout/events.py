@@ -207,7 +207,7 @@ class LogEvents:
 
 
 def recall_of(partition: PartitionKey, offset: int, value: bytes, moment_ms: int) -> list[Event] | None:
-    """The event of a record of `prospects.recalled`: none if a register is suspended or resumed, None if it is no recall."""
+    """The event of a record of `prospects.recalled`: none if a register is suspended or resumed, or if recall only shows that it works; None if it is no recall."""
     try:
         notice = decode(value)
         if notice.kind != "recalled":

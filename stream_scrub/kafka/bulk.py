@@ -149,15 +149,26 @@ class MessageIntake:
     def __init__(self, consumer: Consumer, *, several: bool) -> None:
         self._consumer = consumer
         self._several = several
+        self.ends: dict[PartitionKey, int] = {}
+        """The last end of each partition that was reached, markers of transactions included, if `enable.partition.eof`
+        is set."""
 
     def forward(self, partitions: Iterable[TopicPartition]) -> None:
         """As `Intake.forward`."""
 
     def take(self, most: int, wait_s: float) -> tuple[PolledBatch, KafkaError | None]:
         """As `Intake.take`."""
-        messages = self._consumer.consume(most, wait_s)
-        errors = (error for message in messages if (error := message.error()) is not None)
-        return PolledBatch.of(messages, several=self._several), next(errors, None)
+        messages: list[Message] = []
+        failure: KafkaError | None = None
+        for message in self._consumer.consume(most, wait_s):
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self.ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
+            elif failure is None:
+                failure = error
+        return PolledBatch.of(messages, several=self._several), failure
 
     def close(self) -> None:
         """As `Intake.close`."""

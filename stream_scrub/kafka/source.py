@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
-from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, intake
+from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, MessageIntake, intake
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
 from stream_scrub.kafka.offsets import CommitNote, PartitionEnds, key_of
@@ -75,6 +75,7 @@ class ProspectSource:
         self._next: dict[PartitionKey, int] = {}
         # What this worker has committed itself in partitions that it has had since: an offset, and its topic's id.
         self._own: dict[PartitionKey, tuple[int, str]] = {}
+        self._complete_at: dict[PartitionKey, float] = {}
         self._ends = PartitionEnds(options)
         self._confirmed = ConfirmedEnds(options)
         self._widths: Mapping[str, int] | None = None
@@ -125,6 +126,7 @@ class ProspectSource:
         for key in map(key_of, partitions):
             self.partitions.discard(key)
             self._own.pop(key, None)
+            self._complete_at.pop(key, None)
 
     def _change(self, event: str, partitions: list[TopicPartition]) -> None:
         if not partitions:
@@ -346,6 +348,8 @@ class ProspectSource:
         """Seek every assigned partition to its committed offset, and learn the index positions used so far. Raises
         StaleIndex if the broker has no offset of a partition, and any start would be a guess."""
         self._rest = NOTHING
+        if isinstance(self._intake, MessageIntake):
+            self._intake.ends.clear()
         self._delivered &= self.partitions
         with translating("asking for the committed offsets of the prospects"):
             # The brokers' offsets, never remembered ones: a commit that failed may have happened.
@@ -447,6 +451,20 @@ class ProspectSource:
     def confirmed_at(self) -> dict[PartitionKey, float]:
         """By partition, when its end was last confirmed, by `clock.elapsed`. Before: when the partition came."""
         return {key: end.at for key, end in self._confirmed.known.items()}
+
+    def complete_at(self) -> dict[PartitionKey, float]:
+        """By partition, a moment by `clock.elapsed`: everything that it held then was read and committed. Call it between two
+        batches. Needs `enable.partition.eof`: a committed offset does not show that only markers of transactions follow."""
+        self._confirmed.look(self.partitions)
+        ends: Mapping[PartitionKey, int] = {}
+        if isinstance(self._intake, MessageIntake) and not self._rest:
+            ends = self._intake.ends
+        for key in self.partitions & self._next.keys():
+            read_upto = max(self._next[key], ends.get(key, 0))
+            end = self._confirmed.known[key]
+            if 0 <= end.offset <= read_upto:
+                self._complete_at[key] = end.at
+        return dict(self._complete_at)
 
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting for a session to end."""

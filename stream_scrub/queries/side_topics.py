@@ -163,7 +163,9 @@ def notice_in(record: LogRecord) -> RecallNotice | None:
         parse_zoned(notice.at)
     except (ValueError, RecursionError):
         return None
-    return None if notice.number and not notice.number[1:].isdecimal() else notice
+    if notice.kind == "alive" or (notice.number and not notice.number[1:].isdecimal()):
+        return None
+    return notice
 
 
 def _notice(record: LogRecord, typed: str) -> RecallNotice | None:

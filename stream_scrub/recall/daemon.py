@@ -45,6 +45,8 @@ _BATCH_RECORDS, _BATCH_BYTES, _WAIT_S = 5000, 8 << 20, 0.05
 _ASK_S = 10.0
 _HOLD_S, _SOON_S = 0.2, 0.02
 _LOOK_EVERY_S = 5.0  # for a day that changed, and registers that became stale
+_ALIVE_EVERY_S = 4.0  # diallers are promised one every 5 s
+_ALIVE_KEY = b"alive"
 _CLOCK_EVERY_S = _SUMMARY_EVERY_S = 60.0
 
 
@@ -81,7 +83,12 @@ class RecallLoop:
         logs = clients.client_log(settings, self._log, "consumer")
         resume = Resume(settings.topics.log, clients.topic_identity(settings), self._recreated, AtTheEnd())
         self._source = ProspectSource(
-            client_options(settings.kafka, Role.MEMBER, logs, {"group.id": clients.recall_group(settings)}),
+            client_options(
+                settings.kafka,
+                Role.MEMBER,
+                logs,
+                {"group.id": clients.recall_group(settings), "enable.partition.eof": True},
+            ),
             topics,
             resume,
             self._moved,
@@ -95,6 +102,7 @@ class RecallLoop:
         self._known_at = 0.0
         self._behind_since: float | None = None
         self._looking = Throttle(_LOOK_EVERY_S)
+        self._proving = Throttle(_ALIVE_EVERY_S)
         self._watch = ClockWatch(
             clients.broker_times(settings).ask,
             [*topics, settings.topics.recalled],
@@ -205,8 +213,27 @@ class RecallLoop:
             self._take(fetched, now)
         else:
             self._session.idle()
+        self._prove_alive(index)
         if self._summary.is_due():
             self._summarise()
+
+    def _prove_alive(self, index: Index) -> None:
+        """Tell diallers of which partitions the leads are judged and recalled. Not of one that lags: its leads may be
+        opposed by now."""
+        complete_at = self._source.complete_at()
+        now, lag_max_s = clock.elapsed(), self._settings.recall.lag_max_s
+        lags = {key: now - min(at, self._known_at) for key, at in complete_at.items()}
+        proven = sorted(key for key in self._outstanding.partitions & lags.keys() if lags[key] <= lag_max_s)
+        if not proven or not self._proving.is_due():
+            return
+        notice = RecallNotice(
+            kind="alive",
+            index=index.position,
+            at=utc_millis(datetime.now(UTC)),
+            partitions=tuple(f"{topic}/{partition}" for topic, partition in proven),
+            lag_ms=int(1000 * max(lags[key] for key in proven)),
+        )
+        self._commit({_ALIVE_KEY: encode(notice)}, self._source.places(index.position))
 
     def _forget_gaps(self) -> None:
         """Forget partitions that go on elsewhere than where they ended: leads in between would never be judged. A coordinator

@@ -6,7 +6,7 @@ always what another member would read from the two topics.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyroaring import BitMap64
 
@@ -98,7 +98,7 @@ class Member:
         }
         return {number: templates[id(outcome)] % number for number, outcome in outcomes.items()}
 
-    def _notice(self, number: str, outcome: Outcome, since: datetime, **more: str) -> RecallNotice:
+    def _notice(self, number: str, outcome: Outcome, since: datetime, **more: Any) -> RecallNotice:
         return RecallNotice(
             kind="recalled",
             number=number,

@@ -59,6 +59,8 @@ class PastRecalls:
     def _take(self, key: bytes, value: bytes, headers: Sequence[Header] | None) -> None:
         if not key.startswith(b"+"):
             name, notice = key.decode(), decode(value)
+            if notice.kind == "alive":
+                return
             said = notice.at, notice.kind == "suspended"
             # By moments: a topic that got more partitions may give the later one first.
             self._registers[name] = max(said, self._registers.get(name, said))

@@ -52,7 +52,7 @@ def dialler(place: tuple[str, str, str], group: str = "", protocol: str = "consu
     chosen = settings(*place) | {"kafka.group_protocol": protocol}
     if protocol == "consumer":
         del chosen["kafka.consumer"]
-    return Allowed(group or uuid.uuid4().hex, settings=chosen)
+    return Allowed(group or uuid.uuid4().hex, settings=chosen, recall="none")
 
 
 def given(leads: Allowed, count: int) -> list[Lead]:

@@ -91,7 +91,9 @@ def test_it_hands_out_what_ours_hands_out(kafka, topics, dialler):
     write(kafka.bootstrap, allowed, lead(NUMBERS + 6, number="0612345678"))
     for partition in range(2):
         write(kafka.bootstrap, allowed, lead(1000), partition=partition)  # the last one
-    with Allowed(uuid.uuid4().hex, settings=settings(kafka.bootstrap, allowed, recalled)) as leads:
+    with Allowed(
+        uuid.uuid4().hex, settings=settings(kafka.bootstrap, allowed, recalled), recall="none"
+    ) as leads:
         expected = {}
         while sum(number_of(1000) in each for each in expected.values()) < 2:
             each = next(leads)

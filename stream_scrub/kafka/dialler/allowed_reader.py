@@ -192,6 +192,12 @@ class AllowedReader:
         self._outcomes.clear()
         leave_group(failed)  # it may take seconds
 
+    @property
+    def partitions(self) -> set[PartitionKey]:
+        """The partitions that this member has."""
+        with self._lock:
+            return set(self._progress)
+
     def gone(self) -> set[PartitionKey]:
         """The partitions that were given to others since the last call."""
         with self._lock:

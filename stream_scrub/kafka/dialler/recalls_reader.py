@@ -4,6 +4,7 @@ Its ends are the leaders' words: a broker that was deposed and does not know it 
 nothing here notices.
 """
 
+from collections import deque
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
@@ -18,6 +19,7 @@ from stream_scrub.model import Deadline
 
 _ASK_S, _ASK_EVERY_S = 5.0, 0.2
 _RECORDS = 2000
+_ASKED_MAX = 8
 
 
 class RecallRecord(NamedTuple):
@@ -25,6 +27,7 @@ class RecallRecord(NamedTuple):
 
     value: bytes | None
     place: str
+    written_after: float  # by `clock.elapsed`; -inf if unknown. No other machine's clock is believed
 
 
 class RecallsReader:
@@ -36,6 +39,8 @@ class RecallsReader:
         self._admin = AdminClient(asking_options(options))
         self._upto: dict[int, int] = {}
         self._asked_at, self._ends = float("-inf"), dict[int, int]()
+        # The last questions for the ends, the latest first: a record behind an end was written after the question.
+        self._asked: deque[tuple[float, dict[int, int]]] = deque(maxlen=_ASKED_MAX)
         self.complete_at = float("-inf")
         """A moment by `clock.elapsed`: everything that was committed before it has been returned."""
 
@@ -49,7 +54,8 @@ class RecallsReader:
         for message in self._consumer.consume(_RECORDS, wait_s):
             partition, offset = message.partition() or 0, message.offset() or 0
             if (error := message.error()) is None:
-                records.append(RecallRecord(message.value(), place(self._topic, partition, offset)))
+                where = place(self._topic, partition, offset)
+                records.append(RecallRecord(message.value(), where, self._written_after(partition, offset)))
                 self._upto[partition] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._upto[partition] = max(offset, self._upto.get(partition, 0))
@@ -62,6 +68,12 @@ class RecallsReader:
         if all(self._upto[each] >= end for each, end in self._ends.items()):
             self.complete_at = self._asked_at
         return records
+
+    def _written_after(self, partition: int, offset: int) -> float:
+        for asked_at, ends in self._asked:
+            if ends.get(partition, offset + 1) <= offset:
+                return asked_at
+        return float("-inf")
 
     def _ask(self) -> None:
         """Ask for the ends. Those of what is written: an open transaction hides what was committed behind it."""
@@ -77,10 +89,12 @@ class RecallsReader:
             raise Unavailable(f"asking for the ends of {self._topic}: a leader does not answer")
         if any(end < self._upto.get(each, 0) for each, end in ends.items()):
             self._upto = {}  # created again, or a broker lost records
+            self._asked.clear()
         if ends.keys() != self._upto.keys():
             self._upto = {each: self._upto.get(each, 0) for each in ends}
             self._assign()
         self._asked_at, self._ends = asked_at, ends
+        self._asked.appendleft((asked_at, ends))
 
     def _assign(self) -> None:
         self._consumer.assign(

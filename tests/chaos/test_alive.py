@@ -1,0 +1,80 @@
+"""Recall proves that it is alive, and a dialler hands out nothing without it: on a real Kafka."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from stream_scrub.dialler import Allowed, Lead
+from stream_scrub.errors import Unavailable
+from tests.support.running.outcome import count
+from tests.support.running.prospects import french_mobiles, produce, prospect, spell
+from tests.support.running.stage import TO_EVERYBODY
+from tests.support.running.worker import wait_until
+
+pytestmark = pytest.mark.chaos
+
+NUMBERS = french_mobiles(40, seed=31)
+LAG_MAX_S = 15
+
+
+def send(stage, ids):
+    leads = ((b"k%d" % at, prospect(at, spell(NUMBERS[at], at))) for at in ids)
+    produce(stage.bootstrap, stage.topics["prospects"], leads)
+
+
+def dialler(stage, **options) -> Allowed:
+    chosen = {f"topics.{role}": stage.topics[role] for role in ("allowed", "recalled")}
+    chosen |= {"kafka.bootstrap_servers": stage.bootstrap, "recall.lag_max_s": LAG_MAX_S}
+    chosen |= {"recall.keep_days": 10_000}
+    return Allowed("dialler-7", settings=chosen, max_age=timedelta(days=9_000), **options)
+
+
+def may_dial(leads: Allowed, lead: Lead) -> bool | None:
+    """None while it is unknown."""
+    try:
+        return leads.may_dial(lead)
+    except Unavailable:
+        return None
+
+
+def test_nothing_is_handed_out_while_recall_is_dead_or_was_never_started(kafka, stages, caplog):
+    """A lead that was opposed after its verdict would be dialled for as long as nobody notices that recall is dead."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.judge_by(TO_EVERYBODY)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    caplog.set_level("INFO", "stream_scrub")
+    given: list[Lead] = []
+    with stage.worker("w1"), dialler(stage) as leads:
+        asking = threading.Thread(target=lambda: given.extend(leads), daemon=True)
+        asking.start()
+        send(stage, range(10))
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 10)
+        wait_until(lambda: "recall is silent, handing out nothing" in caplog.text)
+        assert given == []
+        assert 'set recall="none"' in caplog.text
+
+        with stage.recall("r1") as recall:
+            wait_until(lambda: len(given) == 10)
+            wait_until(lambda: "recall works again" in caplog.text)
+            assert leads.may_dial(given[0])
+            recall.kill()
+        caplog.clear()
+        wait_until(lambda: may_dial(leads, given[0]) is None)
+        send(stage, range(10, 20))
+        wait_until(lambda: "recall is silent, handing out nothing" in caplog.text)
+        assert len(given) == 10, "handed out without a recall"
+
+        with stage.recall("r1"):
+            wait_until(lambda: len(given) == 20)
+            assert leads.may_dial(given[0])
+
+
+def test_a_dialler_that_is_told_that_there_is_no_recall_waits_for_none(kafka, stages):
+    """Somebody without recall could not dial at all."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.judge_by(TO_EVERYBODY)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    with stage.worker("w1"), dialler(stage, recall="none") as leads:
+        send(stage, range(2))
+        assert {each.key for _, each in zip(range(2), leads, strict=False)} == {b"k0", b"k1"}
