@@ -20,10 +20,12 @@ const (
 	seenMax     = time.Second // a recall that was committed longer ago is known before a lead is handed out
 	commitEvery = 100 * time.Millisecond
 	outMax      = 100_000
+	asksMax     = 8
 )
 
 // ErrUnavailable says that no answer would be safe now: do not call, and try again.
-var ErrUnavailable = errors.New("recalls were not read in the last second, or a register is suspended")
+var ErrUnavailable = errors.New("recalls were not read in the last second, a register is suspended, or `stream-scrub recall`" +
+	" does not show that it works")
 
 var firstZone = time.FixedZone("", 14*3600) // where a day ends first on earth
 
@@ -37,6 +39,10 @@ type Dialler struct {
 	Channel  string   // voice
 	// Leads with an older verdict are skipped; at most the scrubber's recall.keep_days. 30 days.
 	MaxAge time.Duration
+	// Nothing is handed out if `stream-scrub recall` has not shown for longer that it works. 30 s.
+	LagMax time.Duration
+	// "none" if no recall runs: then none is waited for.
+	Recall string
 	// Zones says by country, as in FR or US-FL, where a day ends. Any other country's day ends where it ends first on earth.
 	Zones map[string]*time.Location
 }
@@ -110,9 +116,15 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	if dialler.MaxAge == 0 {
 		dialler.MaxAge = 30 * 24 * time.Hour
 	}
+	if dialler.LagMax == 0 {
+		dialler.LagMax = 30 * time.Second
+	}
+	if dialler.Recall != "" && dialler.Recall != "none" {
+		return nil, fmt.Errorf("Recall is %q: leave it empty, or set \"none\" if no recall runs", dialler.Recall)
+	}
 	a := &Allowed{
 		dialler: dialler, progress: map[place]*progress{}, skipped: map[string]int{},
-		recalls: recalls{dialler.MaxAge, map[string]order{}, map[string]suspension{}, 0},
+		recalls: recalls{dialler.MaxAge, map[string]order{}, map[string]suspension{}, 0, map[place]time.Time{}},
 	}
 	shared := append(slices.Clone(dialler.Options), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -188,7 +200,7 @@ func (a *Allowed) MayDial(lead Lead) (bool, error) {
 	if a.failed != nil {
 		return false, a.failed
 	}
-	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() {
+	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() || a.silent(place{lead.Topic, lead.Partition}) {
 		return false, errors.Join(ErrUnavailable, a.trouble)
 	}
 	each := a.opened(lead)
@@ -237,6 +249,11 @@ func (a *Allowed) take() (*Lead, error) {
 	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() {
 		return nil, nil
 	}
+	for each := range a.progress {
+		if a.silent(each) {
+			return nil, nil
+		}
+	}
 	for len(a.waiting) > 0 {
 		each := a.waiting[0]
 		numbers, why := a.left(each.lead), a.fault(each.lead)
@@ -256,6 +273,11 @@ func (a *Allowed) take() (*Lead, error) {
 		a.skip(each, why)
 	}
 	return nil, nil
+}
+
+// silent says whether recall may be dead for a partition.
+func (a *Allowed) silent(partition place) bool {
+	return a.dialler.Recall != "none" && time.Since(a.recalls.proven[partition]) > a.dialler.LagMax
 }
 
 // fault says why a lead may never be called any more, whatever was recalled; empty if nothing is wrong.
@@ -530,7 +552,7 @@ func (a *Allowed) followOnce(ctx context.Context) error {
 		record := records.Next()
 		if !record.Attrs.IsControl() {
 			a.lock.Lock()
-			err := a.recalls.take(record.Value)
+			err := a.recalls.take(record.Value, a.end.writtenAfter(record.Partition, record.Offset))
 			a.lock.Unlock()
 			if err != nil {
 				return &Corrupt{record.Offset, fmt.Sprintf("%s/%d: %s", record.Topic, record.Partition, err)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -175,6 +176,22 @@ type endReader struct {
 	next    map[int32]int64 // by partition, the offset after the last one that was read
 	askedAt time.Time
 	ends    map[int32]int64 // of what was written when it was asked for, in open transactions too
+	asked   []ask           // the last questions, the latest first
+}
+
+type ask struct {
+	at   time.Time
+	ends map[int32]int64
+}
+
+// writtenAfter returns a moment after which a record was written, by this machine's clock alone; zero if none is known.
+func (e *endReader) writtenAfter(partition int32, offset int64) time.Time {
+	for _, each := range e.asked {
+		if end, known := each.ends[partition]; known && end <= offset {
+			return each.at
+		}
+	}
+	return time.Time{}
 }
 
 func newEndReader(client *kgo.Client, topic string, whole bool) *endReader {
@@ -232,5 +249,7 @@ func (e *endReader) ask(ctx context.Context) error {
 		e.next[partition] = max(e.next[partition], start.Offset) // nothing is before it any more
 	}
 	e.id, e.askedAt, e.ends = id, askedAt, asked
+	e.asked = slices.Insert(e.asked, 0, ask{askedAt, asked})
+	e.asked = e.asked[:min(len(e.asked), asksMax)]
 	return nil
 }

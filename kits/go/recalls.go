@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -56,15 +58,26 @@ type recalls struct {
 	last      map[string]order
 	registers map[string]suspension
 	taken     int
+	proven    map[place]time.Time // until when recall has shown, by partition of the leads, that it works
 }
 
-func (r *recalls) take(value []byte) error {
+// take takes a record that was written after that moment.
+func (r *recalls) take(value []byte, writtenAfter time.Time) error {
 	var notice struct {
 		Kind, Number, Register string
 		Index                  *int64
 		At                     time.Time
+		Partitions             []string
+		LagMs                  int64 `json:"lag_ms"`
 	}
-	if json.Unmarshal(value, &notice) != nil || notice.Index == nil || *notice.Index < 0 || notice.At.IsZero() {
+	if json.Unmarshal(value, &notice) != nil {
+		return noRecall
+	}
+	if notice.Kind == "alive" {
+		r.prove(notice.Partitions, writtenAfter.Add(-time.Duration(max(0, notice.LagMs))*time.Millisecond))
+		return nil
+	}
+	if notice.Index == nil || *notice.Index < 0 || notice.At.IsZero() {
 		return noRecall
 	}
 	now := order{notice.At, *notice.Index}
@@ -85,6 +98,20 @@ func (r *recalls) take(value []byte) error {
 		return noRecall
 	}
 	return nil
+}
+
+func (r *recalls) prove(partitions []string, at time.Time) {
+	for _, name := range partitions {
+		slash := strings.LastIndex(name, "/")
+		partition, err := strconv.ParseInt(name[slash+1:], 10, 32)
+		if slash < 0 || err != nil {
+			continue
+		}
+		key := place{name[:slash], int32(partition)}
+		if at.After(r.proven[key]) {
+			r.proven[key] = at
+		}
+	}
 }
 
 func (r *recalls) prune(oldest time.Time) {

@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_scrub.dialler import Allowed
 from tests.support.kits import Program
-from tests.support.running.dialler import lead, number_of, recall, settings, write
+from tests.support.running.dialler import lead, now, number_of, recall, settings, write
 from tests.support.running.worker import wait_until
 
 LEADS, RECALLS, NUMBERS = 400, 60, 150
@@ -30,12 +31,12 @@ def group() -> str:
 
 
 @pytest.fixture
-def dialler(kafka, topics, group, driver) -> Iterator[Callable[[], Program]]:
+def dialler(kafka, topics, group, driver) -> Iterator[Callable[..., Program]]:
     """Starts diallers of one group."""
     started = []
 
-    def start() -> Program:
-        started.append(Program([*driver, "dial", kafka.bootstrap, *topics, group]))
+    def start(recall: str = "none") -> Program:
+        started.append(Program([*driver, "dial", kafka.bootstrap, *topics, group, recall]))
         return started[-1]
 
     yield start
@@ -163,6 +164,44 @@ def test_a_recall_a_suspension_and_a_renewal_reach_a_lead_that_was_handed_out(ka
     write(kafka.bootstrap, recalled, b'{"kind":"recalled","number":"0612345678","index":1}')
     wait_until(lambda: "no recall" in program.ask("may 0/5"))
     assert "no recall" in program.ask("next")
+
+
+def test_without_a_proof_that_recall_works_nothing_is_handed_out(kafka, topics, dialler):
+    """A lead would be dialled for as long as nobody notices that recall is dead."""
+    allowed, recalled = topics
+    write(kafka.bootstrap, allowed, lead(0), partition=0)
+    # It was written before this dialler asked for anything, so it proves nothing.
+    write(kafka.bootstrap, recalled, alive(allowed))
+    program = dialler("")
+    asked: list[str] = []
+    asking = threading.Thread(target=lambda: asked.append(program.ask("next")), daemon=True)
+    asking.start()
+    asking.join(8)
+    assert asked == [], "handed out without a recall"
+
+    def is_given() -> bool:
+        write(kafka.bootstrap, recalled, alive(allowed))
+        asking.join(1)
+        return bool(asked)
+
+    wait_until(is_given)
+    assert asked == [f"0/0 {number_of(0)}"]
+    wait_until(lambda: program.ask("may 0/0").startswith("error"))
+    write(kafka.bootstrap, recalled, alive(allowed, lag_ms=60_000))
+    write(kafka.bootstrap, recalled, alive(f"{allowed}x"))
+    assert program.ask("may 0/0").startswith("error")
+
+    def may() -> bool:
+        write(kafka.bootstrap, recalled, alive(allowed))
+        return program.ask("may 0/0") == "true"
+
+    wait_until(may)
+
+
+def alive(allowed: str, lag_ms: int = 0) -> bytes:
+    """The proof of a recall that has both partitions."""
+    said = {"kind": "alive", "index": -1, "at": now(), "partitions": [f"{allowed}/0", f"{allowed}/1"]}
+    return json.dumps(said | {"lag_ms": lag_ms}).encode()
 
 
 def test_a_renewal_of_a_lead_that_had_ended_is_a_lead(kafka, topics, dialler):

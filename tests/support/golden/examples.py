@@ -231,6 +231,13 @@ RECALLS = {
         index=1240,
         at="2026-11-25T08:00:00.123Z",
     ),
+    "alive": RecallNotice(
+        kind="alive",
+        index=1240,
+        at="2026-11-25T08:00:04.123Z",
+        partitions=("prospects.allowed/0", "prospects.allowed/1"),
+        lag_ms=1250,
+    ),
 }
 
 

@@ -43,6 +43,10 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         public String channel = "voice";
         /** Leads with an older verdict are skipped; at most the scrubber's recall.keep_days. */
         public Duration maxAge = Duration.ofDays(30);
+        /** Nothing is handed out if `stream-scrub recall` has not shown for longer that it works. */
+        public Duration lagMax = Duration.ofSeconds(30);
+        /** "live", or "none" if no recall runs: then none is waited for. */
+        public String recall = "live";
         /** By country, as in FR or US-FL: where a day ends. Any other country's day ends where it ends first on earth. */
         public Map<String, ZoneId> zones = Map.of();
 
@@ -94,6 +98,9 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     private volatile boolean isClosing;
 
     public Allowed(Settings settings) {
+        if (!Set.of("live", "none").contains(settings.recall)) {
+            throw new IllegalArgumentException("recall is " + settings.recall + ": set \"live\", or \"none\" if no recall runs");
+        }
         this.settings = settings;
         recalls = new Recalls(settings.maxAge);
         end = new TopicEnd(settings.recalled, settings.properties);
@@ -127,7 +134,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     @Override
     public synchronized Lead next() {
         while (!isClosing) {
-            if (isSeen() && !recalls.isSuspended()) {
+            if (isSeen() && !recalls.isSuspended() && !isSilent(progress.keySet())) {
                 var lead = take();
                 if (lead != null) {
                     return lead;
@@ -153,6 +160,9 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     public synchronized boolean mayDial(Lead lead) {
         if (!isSeen() || recalls.isSuspended()) {
             throw new Unavailable(isSeen() ? "a register is suspended" : "recalls were not read in the last second; " + trouble);
+        }
+        if (isSilent(Set.of(lead.partition()))) {
+            throw new Unavailable("`stream-scrub recall` has not shown in the last " + settings.lagMax + " that it works");
         }
         var open = open(lead);
         return open != null && open.isOut && fault(open.lead).isEmpty()
@@ -193,6 +203,10 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             throw failure;
         }
         return seenAt != null && System.nanoTime() - seenAt <= SEEN_NS;
+    }
+
+    private boolean isSilent(Collection<TopicPartition> partitions) {
+        return settings.recall.equals("live") && recalls.isSilent(partitions, settings.lagMax);
     }
 
     private void pause() {
@@ -428,7 +442,8 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
 
     private void take(ConsumerRecord<byte[], byte[]> record) {
         try {
-            recalls.take(record.value());
+            var partition = new TopicPartition(record.topic(), record.partition());
+            recalls.take(record.value(), end.writtenAfter(partition, record.offset()));
         } catch (IllegalArgumentException error) {
             throw new Corrupt(record.offset(), record.topic() + "/" + record.partition() + ": " + error.getMessage()
                 + ", so nothing may be dialled");

@@ -4,9 +4,11 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.OffsetDateTime;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.regex.Pattern;
+import org.apache.kafka.common.TopicPartition;
 
 /** What prospects.recalled has said so far: when each number was recalled last, and which registers are suspended. */
 final class Recalls {
@@ -39,6 +41,7 @@ final class Recalls {
     private final Duration maxAge;
     private final Map<String, Order> last = new HashMap<>();
     private final Map<String, State> registers = new HashMap<>();
+    private final Map<TopicPartition, Long> proven = new HashMap<>();
     private int taken;
 
     /** {@code maxAge}: verdicts that are older are never asked about. */
@@ -46,9 +49,16 @@ final class Recalls {
         this.maxAge = maxAge;
     }
 
-    /** Takes a record. Throws IllegalArgumentException if it cannot be read: whom it stops is unknown. */
-    void take(byte[] value) {
+    /** Takes a record, written after that moment ({@link System#nanoTime}; null: unknown). Throws IllegalArgumentException
+     * if it cannot be read: whom it stops is unknown. */
+    void take(byte[] value, Long writtenAfter) {
         var notice = Stamp.read(value == null ? new byte[0] : value);
+        if (notice.path("kind").asText().equals("alive")) {
+            if (writtenAfter != null) {
+                prove(notice.path("partitions"), writtenAfter - 1_000_000 * Math.max(0, notice.path("lag_ms").asLong()));
+            }
+            return;
+        }
         var order = orderOf(notice);
         var number = notice.path("number").asText("");
         var register = notice.path("register").asText("");
@@ -68,6 +78,23 @@ final class Recalls {
             }
             default -> need(false);
         }
+    }
+
+    private void prove(JsonNode partitions, long at) {
+        for (var each : partitions) {
+            var name = each.asText();
+            var slash = name.lastIndexOf('/');
+            if (slash > 0 && name.substring(slash + 1).matches("[0-9]{1,9}")) {
+                var partition = new TopicPartition(name.substring(0, slash), Integer.parseInt(name.substring(slash + 1)));
+                proven.merge(partition, at, (before, now) -> now - before > 0 ? now : before);
+            }
+        }
+    }
+
+    /** Whether recall has not shown for longer than this that it works for these partitions of leads. */
+    boolean isSilent(Collection<TopicPartition> partitions, Duration lagMax) {
+        var now = System.nanoTime();
+        return partitions.stream().anyMatch(each -> !proven.containsKey(each) || now - proven.get(each) > lagMax.toNanos());
     }
 
     private static Order orderOf(JsonNode notice) {

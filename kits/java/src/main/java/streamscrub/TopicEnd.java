@@ -1,6 +1,8 @@
 package streamscrub;
 
 import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -23,12 +25,17 @@ import org.apache.kafka.common.errors.RetriableException;
 /** Knows when everything that was written to a topic had been read, records of open transactions included. */
 final class TopicEnd implements AutoCloseable {
     private static final long ASK_EVERY_NS = 200_000_000, PATIENCE_S = 5;
+    private static final int ASKED_MAX = 8;
 
     private final Admin admin;
     private final String topic;
     private Map<TopicPartition, Long> ends = Map.of();
     private Uuid id;
     private long askedAt;
+    /** The last questions for the ends, the latest first. */
+    private final Deque<Asked> questions = new ArrayDeque<>();
+
+    private record Asked(long at, Map<TopicPartition, Long> ends) {}
 
     TopicEnd(String topic, Map<String, Object> properties) {
         this.topic = topic;
@@ -61,8 +68,22 @@ final class TopicEnd implements AutoCloseable {
             id = found.topicId();
             ends = next;
             askedAt = now;
+            questions.addFirst(new Asked(now, next));
+            if (questions.size() > ASKED_MAX) {
+                questions.removeLast();
+            }
         }
         return isReached(consumer) ? askedAt : null;
+    }
+
+    /** A moment ({@link System#nanoTime}) after which a record was written, by this machine's clock alone; null if unknown. */
+    Long writtenAfter(TopicPartition partition, long offset) {
+        for (var each : questions) {
+            if (each.ends.getOrDefault(partition, Long.MAX_VALUE) <= offset) {
+                return each.at;
+            }
+        }
+        return null;
     }
 
     private boolean isReached(Consumer<?, ?> consumer) {
