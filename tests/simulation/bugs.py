@@ -441,10 +441,10 @@ BUGS: dict[str, Bug] = {
     "recalled again": Bug(
         "Whoever takes a partition over does not ask what was recalled.",
         lambda: [(PastRecalls, "is_left", lambda _, __, numbers, ___: np.ones(len(numbers), np.bool_))],
-        1260,
+        3276,
     ),
     "whichever leader, for recalls": Bug(
-        "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 660
+        "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 15804
     ),
     "a gap before the place to go on": Bug(
         "A coordinator that was deposed says that nothing is committed, and leads in between are never judged.",
