@@ -161,9 +161,11 @@ def run(
     stage: Callable[[str, int, int], None],
     first: Callable[[Settings, Logger], None] = look,
     reader: Callable[[io.FileIO, Path, ListOptions], ParsedList] | None = None,
+    token: str = "",
 ) -> ImportEffect:
     """Read, guard, diff, publish. `stage` is called with the progress; `first` checks the brokers before anything is
-    published. `reader` reads the list elsewhere than in this process.
+    published. `reader` reads the list elsewhere than in this process. `token`: the name of the server's token whose owner
+    imports the list.
 
     Raises BadList, ConfigError, Corrupt, Unavailable, Migrated, Uncertain, Refused; then nothing was published that counts.
     """
@@ -171,6 +173,7 @@ def run(
     now = datetime.now(UTC)
     reading, source = _read_once(options, now, stage, reader)
     check_lines(options, reading)
+    source = DeltaSource(source.name, source.sha256, clients.made_by(settings, token))
     options = lawful(replace(options, sha256=source.sha256), settings)
     if options.dry_run:
         return _dry_run(options, settings, log, reading, started)
@@ -228,7 +231,8 @@ def asked(
     settings: Settings, log: Logger, file: str, said: Mapping[str, str], dry_run: bool
 ) -> dict[str, object]:
     """An import as a form asks for it, with every guard of `lists import`, of a list that is read in a process of its own.
-    What was said are `register`, `change`, `kind`, `effective_at` and `region`; all but the first may be missing.
+    What was said are `register`, `change`, `kind`, `effective_at` and `region`; all but the first may be missing. `token`
+    is the name of the token that signed in.
 
     Returns the effect as `lists import --json`. Raises as `run`.
     """
@@ -247,7 +251,9 @@ def asked(
     )
     reader = IsolatedReader(settings.lists.read_max_mb, settings.lists.read_max_s)
     options = guarded(options, settings, any_change=False)
-    return asdict(run(options, settings, log, lambda *_: None, reader=reader.read))
+    return asdict(
+        run(options, settings, log, lambda *_: None, reader=reader.read, token=said.get("token", ""))
+    )
 
 
 def _dry_run(

@@ -11,14 +11,13 @@ from stream_scrub.errors import Refused
 from stream_scrub.imports import import_list
 from stream_scrub.imports.plan_import import ImportPlan
 from stream_scrub.index import REMOVED_AT, Register, deltas
+from stream_scrub.kafka import clients
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.wire import REMOVED, DeltaSource
 from stream_scrub.model import INTERNAL, Logger, RegisterKind, family
 from stream_scrub.publisher import ownership
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import scrubbing
-
-_SOURCE = DeltaSource("lists remove", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,8 @@ def run(
         delta = replace(deltas.removing(held.numbers, held.numbers), reason=REMOVED)
         return ImportPlan(held, delta, replay.known(register), REMOVED_AT, 0, 0)
 
-    done, published = import_list.publish_plan(register, plan, _SOURCE, settings, log, stage)
+    source = DeltaSource("lists remove", "", clients.made_by(settings))
+    done, published = import_list.publish_plan(register, plan, source, settings, log, stage)
     return RegisterRemoved(register, len(done.delta.removes), published.position)
 
 

@@ -128,7 +128,8 @@ def run(
     there = _made(new, cut, log)
     _file(cut, proof.content)
     digest = sha256(proof.content).hexdigest()
-    source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest)
+    made_by = clients.made_by(new)
+    source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest, made_by)
 
     def need_empty(there: Replay) -> None:
         if there.known("").upto >= 0:
@@ -155,7 +156,7 @@ def run(
             f" Stop that, {_cure(new.topics.log, cut)}"
         )
     position = replay.index.position
-    _move(old, DeltaSource(new.topics.log, digest), cut, proof.end, replay, log)
+    _move(old, DeltaSource(new.topics.log, digest, made_by), cut, proof.end, replay, log)
     # The new log states what the requests made of the old one: its publisher must not take them again.
     clients.goes_on(old, new.topics.log, log)
     there, _ = _mark(new, RENEWED, source, there, log)

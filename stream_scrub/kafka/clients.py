@@ -25,6 +25,8 @@ from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.waiting_requests import WaitingRequests
+from stream_scrub.made_by import MadeBy
+from stream_scrub.made_by import made_by as made_by_process
 from stream_scrub.model import Deadline, Logger, LogReader, LogRecord
 
 ASK_S = 15.0
@@ -46,6 +48,13 @@ def refused_properties(settings: Settings) -> list[str]:
             "kafka.consumer: group.instance.id belongs to one worker: it cannot serve worker.processes > 1"
         )
     return problems
+
+
+def made_by(settings: Settings, token: str = "") -> MadeBy:
+    """Who publishes: this process, for the owner of that token."""
+    client = settings.kafka.client
+    signs_in = client.get("security.protocol", "").upper().startswith("SASL")
+    return made_by_process(token=token, kafka_user=client.get("sasl.username", "") if signs_in else "")
 
 
 def client_log(

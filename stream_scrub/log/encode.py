@@ -287,7 +287,7 @@ def restated(
     for digest, moment in known.listed.items():
         nothing = deltas.nothing(base.numbers, RENEWED)
         some, seal = records_of(
-            base, nothing, moment, source=DeltaSource(source.name, digest), known=there, may_state=False
+            base, nothing, moment, source=replace(source, sha256=digest), known=there, may_state=False
         )
         base = dataclasses.replace(base, seq=seal.seq, chain=seal.chain)
         records += some

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
+from msgspec import UNSET, UnsetType
+
 from stream_scrub.errors import Refused
 from stream_scrub.index import Index
 from stream_scrub.log.encode import FULL_EVERY, PublishedDelta, rules_records
@@ -14,6 +16,7 @@ from stream_scrub.log.register_replay import LogRules, RegisterReplay, SealedDel
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import RULES, DeltaSource
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Deadline, LogReader, LogRecord, LogWriter
 from stream_scrub.rules import Archive, Rulebook, digest_of
 
@@ -70,6 +73,7 @@ def put(
     name: str,
     *,
     full_every: int = FULL_EVERY,
+    made_by: MadeBy | UnsetType = UNSET,
 ) -> PublishedDelta | None:
     """Publish the texts that the log lacks; None if it has them all. `rules` are from `read`, called after the writer of
     `wire.RULES` was opened; `known` is from any replay before. `name` is the source on the seal.
@@ -79,6 +83,7 @@ def put(
     texts: Mapping[str, bytes] = {digest_of(text): text for text in kept(rules).lacks(book)}
     if not texts:
         return None
-    source = DeltaSource(name, sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest())
+    digest = sha256(b"".join(text for _, text in sorted(texts.items()))).hexdigest()
+    source = DeltaSource(name, digest, made_by)
     records, seal = rules_records(rules, texts, now, source, known=known, full_every=full_every)
     return PublishedDelta(seal, writer.publish(records, after=max(known.upto, rules.position)))

@@ -98,7 +98,7 @@ def find_seal(
         for record in records:
             if record.offset <= after or not _is_seal(record, register):
                 continue
-            if (seal := seal_of(record)).source == source:
+            if (seal := seal_of(record)).source.is_from(source):
                 return seal, record.offset
     return None
 

@@ -28,6 +28,7 @@ from pyroaring import BitMap64
 
 from stream_scrub.index import Hashing, as_bitmap, as_numbers
 from stream_scrub.index.deltas import StatedEnds
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Header, LogRecord, RegisterKind
 
 FORMAT = 1
@@ -65,10 +66,15 @@ class SealKind(StrEnum):
 
 
 class DeltaSource(msgspec.Struct, frozen=True):
-    """The list that a delta came from: its file's name and the SHA-256 (hex) of its bytes."""
+    """The list that a delta came from: its file's name and the SHA-256 (hex) of its bytes; and who published it."""
 
     name: str
     sha256: str
+    made_by: MadeBy | msgspec.UnsetType = msgspec.UNSET
+
+    def is_from(self, other: "DeltaSource") -> bool:
+        """Whether both are the same list, whoever published it."""
+        return (self.name, self.sha256) == (other.name, other.sha256)
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):

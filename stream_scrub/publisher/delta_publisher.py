@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.errors import Corrupt, Migrated, Refused, TakenOver, Unavailable
@@ -26,6 +28,7 @@ from stream_scrub.log.encode import nbytes_of, records_of
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.log.scan import begin, check_known, replay_to_end
 from stream_scrub.log.wire import Cursor, DeltaSource, Seal
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Deadline, Logger, RegisterKind, family
 from stream_scrub.ops import metric_catalogue
 from stream_scrub.ops.loop_state import PublisherState
@@ -99,7 +102,11 @@ class DeltaPublisher:
     _opening: dict[str, Future[KafkaLogWriter]] = field(default_factory=dict, init=False)
     _upto: int = field(default=-1, init=False)
     _publishing: str = field(default="", init=False)
+    _made_by: MadeBy = field(init=False)
     replay: Replay = field(default_factory=Replay, init=False)
+
+    def __post_init__(self) -> None:
+        self._made_by = clients.made_by(self.settings)
 
     @property
     def registers(self) -> Mapping[str, Register]:
@@ -239,7 +246,7 @@ class DeltaPublisher:
                 each.base,
                 each.delta,
                 each.effective_at,
-                each.source,
+                replace(each.source, made_by=self._made_by),
                 known=each.known,
                 full_every=self.settings.lists.full_every,
                 cursor=each.cursor,

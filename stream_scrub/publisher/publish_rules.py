@@ -51,4 +51,5 @@ def keep_rules(settings: Settings, log: Logger, replay: Replay) -> PublishedDelt
             rules = rules_on_log.read(reader, known, clients.deadline())
         name, now = f"stream-scrub {__version__}", datetime.now(UTC)
         every = settings.lists.full_every
-        return rules_on_log.put(writer, rules, known, book, now, name, full_every=every)
+        made_by = clients.made_by(settings)
+        return rules_on_log.put(writer, rules, known, book, now, name, full_every=every, made_by=made_by)

@@ -298,7 +298,8 @@ class ListImport:
     async def _import(self, job: Job, *, dry_run: bool) -> PageImport:
         settings, counters = self._context.settings, self._context.counters
         self._renew(job, time_limit_s(settings))
-        asked = (settings, self._context.queries, self._file(job), job.choices, dry_run)
+        form = {**job.choices, "token": job.owner}  # the form has no such field
+        asked = (settings, self._context.queries, self._file(job), form, dry_run)
         return await asyncio.to_thread(run, *asked, lambda: counters.stopping)
 
 
