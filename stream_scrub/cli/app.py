@@ -165,6 +165,7 @@ _COMMANDS = (
     (lists_app, "history", evidence.history),
     (lists_app, "at", evidence.at),
     (lists_app, "verify", evidence.verify),
+    (lists_app, "anchor", evidence.anchor),
     (lists_app, "export", evidence.export),
     (app, "explain", evidence.explain),
     (app, "dossier", dossier.dossier),

@@ -17,6 +17,7 @@ from stream_scrub.texts import masked, names_a_number
 if TYPE_CHECKING:  # loaded when a command runs
     from stream_scrub.config import Settings
     from stream_scrub.model import Deadline, LogReader, Progress
+    from stream_scrub.publisher.anchor import Anchored
     from stream_scrub.queries.explain import Explanation, NumberVerdict
     from stream_scrub.queries.export_registers import Export
     from stream_scrub.queries.history import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # loaded when a command runs
         MembershipsAt,
         RequestRecord,
     )
-    from stream_scrub.queries.verify_log import LogProof, RegisterProof
+    from stream_scrub.queries.verify_log import AnchorProof, LogProof, RegisterProof
     from stream_scrub.registry.records import RecordReader
 
 Number = Annotated[str, argument("NUMBER", "As a prospect would spell it.")]
@@ -79,9 +80,20 @@ def verify(
     settings = call.settings()
     filed = None if against is None else verify_log.filed_in(against)
     with _reading(call, settings) as (reader, progress, deadline):
-        result = verify_log.verify(reader, progress, deadline, snapshot, settings.topics.log, filed)
+        authorities = settings.evidence.timestamp_ca
+        result = verify_log.verify(
+            reader, progress, deadline, snapshot, settings.topics.log, filed, authorities
+        )
     call.write(result, show_proof)
     raise typer.Exit(0 if result.sound else 3)
+
+
+def anchor(call: Invocation) -> None:
+    """Have the head of the log stamped by the timestamp server, and keep the timestamp on the log."""
+    from stream_scrub.publisher import anchor as anchoring
+
+    settings = call.settings()
+    call.write(anchoring.run(settings, quiet_log(settings)), show_anchored)
 
 
 def export(
@@ -256,6 +268,15 @@ def show_memberships(answer: "MembershipsAt") -> None:
         )
 
 
+def show_anchored(anchored: "Anchored") -> None:
+    """Print what the timestamp proves, and where it is."""
+    console = terminal.people()
+    console.print(f"the log up to position {anchored.upto} existed at {anchored.at}")
+    console.print(
+        f"the timestamp is on the log at position {anchored.position}; --json gives a copy to keep elsewhere"
+    )
+
+
 def show_export(export: "Export") -> None:
     """Print each file and its content."""
     console = terminal.people()
@@ -298,12 +319,31 @@ def show_proof(proof: "LogProof") -> None:
             console.print(
                 f"the snapshot in {snapshot.folder} matches the log at position {snapshot.position}"
             )
+    for line in _anchor_lines(proof.anchors):
+        console.print(line)
     if not proof.records:
         console.print("the log is empty: nothing to verify; --against shows whether it once was not")
     console.print(
         f"{'sound' if proof.sound else 'NOT SOUND'}: {proof.records:,} records, {proof.seals:,} deltas, offsets"
         f" {proof.first} to {proof.end}, in {proof.took_s:.1f} s"
     )
+
+
+def _anchor_lines(anchors: "Sequence[AnchorProof]") -> Iterator[str]:
+    for each in anchors:
+        if each.problem:
+            yield f"the timestamp at position {each.position}: {each.problem}"
+    good = [each for each in anchors if not each.problem]
+    if not good:
+        yield "no timestamp proves when the log was written: see `stream-scrub lists anchor`"
+        return
+    first, last = good[0], good[-1]
+    yield (
+        f"timestamps: {len(good)}. The log existed up to position {first.upto} at {first.at}, and up to position"
+        f" {last.upto} at {last.at}"
+    )
+    if not last.checked:
+        yield "set evidence.timestamp_ca to have their signatures checked too"
 
 
 def _register_row(register: "RegisterProof") -> tuple[str, ...]:

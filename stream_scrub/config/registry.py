@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, model_validator
 from stream_scrub.config.section import Section, contradiction
 
 
-def _url(value: str) -> str:
+def plain_url(value: str) -> str:
+    """An address without a secret, for a validator."""
     match = re.fullmatch(r"https?://[^/?#\s]+(?:/[^?#\s]*)?", value)
     if value and (match is None or "@" in value):
         raise ValueError("should be http:// or https://, a host, and no user, password or query")
@@ -18,7 +19,7 @@ def _url(value: str) -> str:
 class Registry(Section):
     """The schema registry. `password_file`, `token_file`, `ca`: paths."""
 
-    url: Annotated[str, AfterValidator(_url)] = ""
+    url: Annotated[str, AfterValidator(plain_url)] = ""
     user: str = ""
     password_file: str = ""
     token_file: str = ""

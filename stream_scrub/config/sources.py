@@ -92,7 +92,9 @@ _TABLES: frozenset[Key] = frozenset(
     }
 )
 # Settings whose value may hold a secret, if it is wrong.
-_SECRET: frozenset[Key] = frozenset({("registry", "url"), ("fanout", "targets")})
+_SECRET: frozenset[Key] = frozenset(
+    {("registry", "url"), ("evidence", "timestamp_url"), ("fanout", "targets")}
+)
 _NOT_PROPERTIES = "should hold client properties by their names"
 _NAMES = [*Settings.model_fields, *map(".".join, _TYPES)]
 _VARIABLES = [PREFIX + "__".join(key).upper() for key in _TYPES]

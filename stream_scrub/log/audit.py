@@ -39,6 +39,14 @@ class LogProblem(msgspec.Struct, frozen=True):
     what: str
 
 
+class LogAnchor(NamedTuple):
+    """A timestamp on the log: the offset of its seal, what was read before it, and the answer (base64 of DER)."""
+
+    offset: int
+    read: wire.ReadPosition
+    timestamp: str
+
+
 @dataclass(slots=True)
 class AuditTally:
     """What was proven of a register."""
@@ -164,6 +172,7 @@ class LogAudit(Replay):
         super().__init__(keep_ends=True, digest_of=digest_of)
         self.problems: list[LogProblem] = []
         self.problems_left_out = 0
+        self.anchors: list[LogAnchor] = []
         self.registers: dict[str, RegisterAudit] = {}
         self.seen: ProvenState | None = None
         self._ledger: _WholeLedger = _WholeLedger(first)
@@ -248,6 +257,8 @@ class LogAudit(Replay):
         super()._accept(register, delta)
         if self._ledger.mark is not mark:
             self._marked_at = delta.offset
+        if isinstance(delta.seal.timestamp, str):
+            self.anchors.append(LogAnchor(delta.offset, delta.seal.read, delta.seal.timestamp))
         if register.name in self._filed and register.seq >= self._filed[register.name][0]:
             seq, chain = self._filed.pop(register.name)
             if (register.seq, register.head) != (seq, chain):

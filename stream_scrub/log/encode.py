@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 from pyroaring import BitMap64
 
@@ -143,6 +143,7 @@ def rules_records(
     known: RegisterView,
     full_every: int = FULL_EVERY,
     reason: str = "rules",
+    timestamp: str | UnsetType = UNSET,
 ) -> tuple[DeltaRecords, Seal]:
     """The records that put rules' texts on the log, by their digests, and the last seal among them. Texts that are
     there already are left out. Raises Refused on a marked log, ValueError if the log has another text under a digest,
@@ -169,6 +170,7 @@ def rules_records(
         reason=reason,
         source=source,
         read=known.log.read,
+        timestamp=timestamp,
     )
     records: DeltaRecords = []
     due = _is_due(known, seal.count, full_every) and len(whole) == seal.count
@@ -320,6 +322,24 @@ def marked(
     """A seal of the rules that changes no rule, and whose reason marks the log or ends its mark (`ledger.LogMark`)."""
     records, _ = rules_records(
         rules, {}, at, source, known=_unmarked(known), full_every=_NEVER, reason=reason
+    )
+    return records
+
+
+def anchored(
+    rules: LogRules, timestamp: str, source: DeltaSource, at: datetime, known: RegisterView
+) -> DeltaRecords:
+    """A seal of the rules that changes no rule, with the timestamp of the head that `known` was read to. Raises Refused on a
+    marked log."""
+    records, _ = rules_records(
+        rules,
+        {},
+        at,
+        source,
+        known=known,
+        full_every=_NEVER,
+        reason=wire.ANCHORED,
+        timestamp=timestamp,
     )
     return records
 

@@ -40,6 +40,7 @@ RENEWED = "renewed"  # the reason of seals that state what a renewed log held (`
 # The reasons of seals of the rules that mark a log. `renewing`: it is not complete yet, until a seal says `renewed`.
 # `moved`: it was renewed as the log that the source names, until a seal says `taken-back`.
 RENEWING, MOVED, TAKEN_BACK = "renewing", "moved", "taken-back"
+ANCHORED = "anchored"  # the reason of a seal of the rules that has a timestamp of the log's head
 MARKS = frozenset({RENEWING, RENEWED, MOVED, TAKEN_BACK})
 END_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
 _CHAIN = b',"chain":"'
@@ -144,6 +145,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     areas: list[str] | msgspec.UnsetType = msgspec.UNSET
     # How the register's numbers were hashed: its bitmaps hold the first 64 bits of digests.
     hashed: Hashing | msgspec.UnsetType = msgspec.UNSET
+    # An RFC 3161 answer (base64 of DER) with the time of `read.log_chain`, in a seal of the rules.
+    timestamp: str | msgspec.UnsetType = msgspec.UNSET
     previous: str  # the chain that this seal continues
     chain: str
 

@@ -3,16 +3,20 @@
 `--json` writes the members of these types in this order.
 """
 
+import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from stream_scrub import timestamps
+from stream_scrub.clock import utc_seconds
 from stream_scrub.errors import ConfigError
 from stream_scrub.log import snapshot, wire
-from stream_scrub.log.audit import LogAudit, LogProblem, RegisterAudit, compare
+from stream_scrub.log.audit import LogAnchor, LogAudit, LogProblem, RegisterAudit, compare
 from stream_scrub.log.replay import ReplayState
 from stream_scrub.log.scan import read_into
 from stream_scrub.model import Deadline, LogReader, Progress
@@ -34,6 +38,17 @@ class RegisterProof(msgspec.Struct, frozen=True, kw_only=True):
     unproven: list[tuple[int, int | None]]
 
 
+class AnchorProof(msgspec.Struct, frozen=True, kw_only=True):
+    """The verification of one timestamp on the log: what is on the log up to `upto` existed `at` that moment. `checked`:
+    its signature was, by evidence.timestamp_ca."""
+
+    position: int
+    upto: int
+    at: str | None
+    checked: bool
+    problem: str
+
+
 class SnapshotProof(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a snapshot matches the log; `position` is None if its files are damaged."""
 
@@ -53,6 +68,7 @@ class LogProof(msgspec.Struct, frozen=True, kw_only=True):
     registers: list[RegisterProof]
     problems: list[LogProblem]
     problems_left_out: int
+    anchors: list[AnchorProof]
     snapshot: SnapshotProof | msgspec.UnsetType = msgspec.UNSET
     took_s: float
 
@@ -64,9 +80,11 @@ def verify(
     folder: Path | None = None,
     topic: str = "",
     filed: Mapping[str, tuple[int, str]] | None = None,
+    authorities: str = "",
 ) -> LogProof:
-    """Verify that (a) the log `topic` is what publishers wrote, (b) the snapshot in `folder` matches it, and (c) it still
-    has the chains in `filed` from an earlier proof.
+    """Verify that (a) the log `topic` is what publishers wrote, (b) the snapshot in `folder` matches it, (c) it still
+    has the chains in `filed` from an earlier proof, and (d) its timestamps are of its own chain, in order, and signed by a
+    server of these authorities (a file; without one signatures are not checked).
 
     The deadline restarts with each record, as in `scan`. Raises Unavailable, Refused, ConfigError if the folder has no
     snapshot. Problems of the log are in the result, not raised.
@@ -91,8 +109,9 @@ def verify(
     if folder is not None:
         position = None if state is None else state.index.position
         snapshot_proof = SnapshotProof(folder=str(folder), position=position, problems=wrong)
+    anchors = _anchors(audit.anchors, authorities)
     return LogProof(
-        sound=not audit.problems and not wrong,
+        sound=not audit.problems and not wrong and not any(each.problem for each in anchors),
         first=passage.first,
         end=passage.end,
         records=passage.records,
@@ -100,9 +119,37 @@ def verify(
         registers=[_proven(each) for _, each in sorted(audit.registers.items())],
         problems=audit.problems,
         problems_left_out=audit.problems_left_out,
+        anchors=anchors,
         snapshot=snapshot_proof,
         took_s=round(time.monotonic() - started, 3),
     )
+
+
+def _anchors(anchors: Sequence[LogAnchor], authorities: str) -> list[AnchorProof]:
+    """Verify the timestamps. That the log's chain is as their seals say is verified with the log."""
+    proofs, latest = [], datetime.min.replace(tzinfo=UTC)
+    for anchor in anchors:
+        at, problem = None, ""
+        try:
+            answer = base64.b64decode(anchor.timestamp, validate=True)
+            at = timestamps.moment_of(answer)
+            if authorities:
+                timestamps.check(answer, anchor.read.log_chain.encode(), authorities)
+            if at < latest:
+                problem = "it is older than the timestamp before it"
+            latest = max(latest, at)
+        except ValueError as error:
+            problem = str(error)
+        proofs.append(
+            AnchorProof(
+                position=anchor.offset,
+                upto=anchor.read.upto,
+                at=None if at is None else utc_seconds(at),
+                checked=bool(authorities) and not problem,
+                problem=problem,
+            )
+        )
+    return proofs
 
 
 def filed_in(file: Path) -> dict[str, tuple[int, str]]:
