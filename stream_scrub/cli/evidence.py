@@ -232,10 +232,11 @@ def history_lines(changes: "Iterable[LoggedChange]", registers: "Iterable[Member
 def change_lines(event: "LoggedChange") -> "Iterator[str]":
     """Yield a change of a number in a register, then the requests for it."""
     end, source = f", until {event.end}" if event.end else "", event.source
+    publisher = f", published by {source.made_by}" if source.made_by else ""
     yield (
         f"{event.time or 'at an unknown time'}  position {event.position}  {event.register} ({event.kind}):"
         f" {event.change}{end}; {event.reason}, {source.name} sha256 {source.sha256[:16]},"
-        f" effective {event.effective_at}, delta {event.seq}"
+        f" effective {event.effective_at}, delta {event.seq}{publisher}"
     )
     yield from (f"    {line}" for line in _requests(event.requests))
 

@@ -55,7 +55,7 @@ from stream_scrub.queries.history import (
     RequestRecord,
     Since,
 )
-from stream_scrub.queries.verify_log import LogProof, RegisterProof, SnapshotProof
+from stream_scrub.queries.verify_log import AnchorProof, LogProof, RegisterProof, SnapshotProof
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.plans import UnusableRegister
 from stream_scrub.stamp import Stamp
@@ -143,6 +143,7 @@ def proof(text):
     return LogProof(
         sound=False, first=0, end=1, records=0, seals=1, registers=[register],
         problems=[LogProblem(offset=1, register=text, what=text)], problems_left_out=1,
+        anchors=[AnchorProof(position=1, upto=0, at=None, checked=False, problem=text)],
         snapshot=SnapshotProof(folder=text, position=1, problems=[text]), took_s=1.0,
     )  # fmt: skip
 

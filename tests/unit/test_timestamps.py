@@ -1,5 +1,7 @@
 """What a timestamp proves, with a server of openssl on loopback."""
 
+import base64
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +11,8 @@ from stream_scrub.errors import Unavailable
 from stream_scrub.timestamps import Timestamps
 from tests.support.fakes.timestamp_server import TimestampServer
 from tests.support.fakes.web import Web
+from tests.support.golden.examples import FOLDER
+from tests.support.golden.files import GOLDEN
 
 pytestmark = pytest.mark.process
 
@@ -36,6 +40,16 @@ def test_a_timestamp_is_of_its_content_and_of_its_server(server, web, tmp_path):
         timestamps.check(answer, b"the proof", str(TimestampServer(tmp_path / "other").ca))
     with pytest.raises(ValueError, match="cannot be confirmed"):
         timestamps.check(answer[:-1] + bytes([answer[-1] ^ 1]), b"the proof", str(server.ca))
+
+
+def test_a_timestamp_of_years_ago_is_still_confirmed():
+    """Each new release of openssl, and the end of each certificate, would make old evidence worthless."""
+    answer = (GOLDEN / "timestamps" / "example.tsr").read_bytes()
+    seal = json.loads((FOLDER / "rules-2.seal.json").read_bytes())
+    assert base64.b64decode(seal["timestamp"]) == answer
+    head = seal["read"]["log_chain"].encode()
+    at = timestamps.check(answer, head, str(GOLDEN / "timestamps" / "ca.pem"))
+    assert at.date().isoformat() == "2026-12-01"
 
 
 def test_an_answer_of_an_earlier_question_is_refused(server, web):

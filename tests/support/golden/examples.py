@@ -3,6 +3,7 @@
 The moment, the index and the rules (schemas/examples/fr.toml) are fixed, so the bytes are the same on every machine.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,13 +23,15 @@ from stream_scrub.index import deltas as diff
 from stream_scrub.index.deltas import Ends, StatedEnds, ended, with_ends
 from stream_scrub.log.encode import FULL_EVERY, DeltaRecords, records_of, rules_records
 from stream_scrub.log.replay import Replay
-from stream_scrub.log.wire import DeltaSource, Seal, request_line
+from stream_scrub.log.wire import ANCHORED, DeltaSource, Seal, request_line
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import LogRecord, Reason, RegisterKind
 from stream_scrub.recall_notice import RecallNotice, encode
 from stream_scrub.rules import Rulebook, RuleFile, digest_of
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
+from tests.support.golden.files import GOLDEN
 
 FOLDER = Path(__file__).parents[3] / "schemas" / "examples"
 RESTED_DAY = datetime(2018, 7, 1, 12, 0, 0, 123_000, UTC)
@@ -176,6 +179,17 @@ def _published(replay: Replay, at: datetime) -> Iterator[tuple[DeltaRecords, Sea
     later = datetime(2027, 7, 1, tzinfo=UTC)
     # State here where the registers begin; usually that is stated only after a thousand records.
     yield put("consent", lambda _: ended(replay.known("consent").ends, later), "ended", 12)
+    # A timestamp of the head, by a server with the authority ca.pem there.
+    answer = (GOLDEN / "timestamps" / "example.tsr").read_bytes()
+    yield rules_records(
+        replay.rules,
+        {},
+        at,
+        DeltaSource("https://timestamps.example", sha256(answer).hexdigest(), MadeBy("ops", "anchor-0")),
+        known=replay.known("rules"),
+        reason=ANCHORED,
+        timestamp=base64.b64encode(answer).decode(),
+    )
 
 
 def delta_file() -> bytes:
