@@ -77,6 +77,7 @@ EXAMPLES = {
     ),
     "lists at": ("lists at 4711 +33612345678", "lists at 4711 '06 12 34 56 78' --region FR"),
     "lists verify": ("lists verify", "lists verify --json --against last-month.json"),
+    "lists anchor": ("lists anchor --config stream-scrub.toml", "lists anchor --json"),
     "lists export": ("lists export internal --into lists", "lists export --at 4711 --into lists"),
     "lists remove": ("lists remove bloctel", "lists remove consent@acme --config stream-scrub.toml"),
     "purposes": ("purposes", "purposes --folder rules --json"),
