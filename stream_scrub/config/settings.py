@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from stream_scrub.call import FACTS
-from stream_scrub.config.registry import Registry, plain_url
+from stream_scrub.config.evidence import Evidence
+from stream_scrub.config.registry import Registry
 from stream_scrub.config.section import Section, contradiction
 from stream_scrub.model import CONSENT, OWN, RegisterName, family
 from stream_scrub.texts import names_a_number, plain
@@ -559,19 +560,6 @@ class Files(Section):
 
     keep_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     index_dir: str = ""
-
-
-class Evidence(Section):
-    """Timestamps of proofs, dossiers and the log by a third party (RFC 3161)."""
-
-    timestamp_url: Annotated[str, AfterValidator(plain_url)] = ""
-    timestamp_ca: str = ""
-
-    @model_validator(mode="after")
-    def _server_and_authorities(self) -> Self:
-        if self.timestamp_url and not self.timestamp_ca:
-            raise contradiction(["timestamp_url", "timestamp_ca"], "should both be given, or neither")
-        return self
 
 
 class Log(Section):

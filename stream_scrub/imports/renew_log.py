@@ -20,6 +20,7 @@ from secrets import token_hex
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from stream_scrub.atomic_file import atomic_file
 from stream_scrub.config import Settings
@@ -128,8 +129,9 @@ def run(
     there = _made(new, cut, log)
     _file(cut, proof.content)
     digest = sha256(proof.content).hexdigest()
-    made_by = clients.made_by(new)
-    source = DeltaSource(f"{old.topics.log} up to position {replay.index.position}", digest, made_by)
+    source = DeltaSource(
+        f"{old.topics.log} up to position {replay.index.position}", digest, clients.made_by(new)
+    )
 
     def need_empty(there: Replay) -> None:
         if there.known("").upto >= 0:
@@ -155,13 +157,12 @@ def run(
             f"{new.topics.log} holds {', '.join(others)} otherwise than was stated: somebody publishes to it."
             f" Stop that, {_cure(new.topics.log, cut)}"
         )
-    position = replay.index.position
-    _move(old, DeltaSource(new.topics.log, digest, made_by), cut, proof.end, replay, log)
+    _move(old, replace(source, name=new.topics.log), cut, proof.end, replay, log)
     # The new log states what the requests made of the old one: its publisher must not take them again.
     clients.goes_on(old, new.topics.log, log)
     there, _ = _mark(new, RENEWED, source, there, log)
     publish_rules.keep_rules(new, log, there)
-    return LogRenewed(old.topics.log, position, str(cut), digest, new.topics.log, written)
+    return LogRenewed(old.topics.log, replay.index.position, str(cut), digest, new.topics.log, written)
 
 
 def _need_quiet(settings: Settings, log: Logger) -> None:
