@@ -129,9 +129,8 @@ def run(
     there = _made(new, cut, log)
     _file(cut, proof.content)
     digest = sha256(proof.content).hexdigest()
-    source = DeltaSource(
-        f"{old.topics.log} up to position {replay.index.position}", digest, clients.made_by(new)
-    )
+    name = f"{old.topics.log} up to position {replay.index.position}"
+    source = DeltaSource(name, digest, clients.made_by(new))
 
     def need_empty(there: Replay) -> None:
         if there.known("").upto >= 0:
