@@ -339,7 +339,7 @@ def show_prepared(prepared: "WashPrepared", folder: Path) -> None:
             ("duplicates", f"{prepared.repeated:,}"),
             ("not a valid number", f"{prepared.invalid:,}"),
             ("an earlier answer is still valid", f"{prepared.good:,}"),
-            ("of another register, or blocked anyway", f"{prepared.others:,}"),
+            ("of another register, blocked anyway, or allowed without an answer", f"{prepared.others:,}"),
         ],
     )
     console.print(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final
@@ -45,12 +45,14 @@ class ProvenRegister(msgspec.Struct, frozen=True):
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run rests on and what it made. `rules` are the texts of the rules that decided, by their digests. `index` is
+    """What a run rests on and what it made. `at` is the moment at which it was made, `on` the day whose rules decided where the
+    user named one. `rules` are the texts of the rules that decided, by their digests. `index` is
     the position on the log, `source` as in the summary. `counts` are the rows by reason."""
 
     format: int
     version: str
     at: datetime
+    on: date | None
     input: ProvenFile
     outputs: list[ProvenFile]
     source: str
@@ -85,6 +87,7 @@ def proof_of(
         format=FORMAT,
         version=made.version,
         at=made.at,
+        on=made.on,
         input=read,
         outputs=[ProvenFile(each.name, each.sha256, each.size) for each in written],
         source=made.source,

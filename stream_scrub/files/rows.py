@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import IO, NamedTuple, Protocol
 
@@ -29,10 +29,11 @@ from stream_scrub.files.cells import (
 from stream_scrub.files.options import REGION, FileOptions
 from stream_scrub.files.outputs import Sink
 from stream_scrub.files.summary import LineCount, StaleCount, Windows
-from stream_scrub.index import Index
-from stream_scrub.model import Reason, Verdict
+from stream_scrub.index import Index, Register
+from stream_scrub.index.index import ByName
+from stream_scrub.model import Reason, Verdict, family
 from stream_scrub.numbering import Line, is_blank, region_named
-from stream_scrub.rules import earliest
+from stream_scrub.rules import Rulebook, earliest
 from stream_scrub.scrub.backend import Plain
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decide import Finding
@@ -405,13 +406,44 @@ class Targets:
 @dataclass(frozen=True, slots=True)
 class Judging:
     """What rows are judged by: settings, the scrubber of these settings, index and moment. `watch` is shown every block
-    of judged rows."""
+    of judged rows. `later`: answers of a later day than the one that the user named; the index lacks them."""
 
     settings: Settings
     scrubber: Scrubber
     index: Index
     now: datetime
     watch: Watch | None = None
+    later: tuple[Register, ...] = ()
+
+    @classmethod
+    def as_of(
+        cls,
+        on: datetime | None,
+        settings: Settings,
+        scrubber: Scrubber,
+        index: Index,
+        watch: Watch | None = None,
+    ) -> "Judging":
+        """Judge as of a moment; None: as of now. An answer of a later day says nothing of that day."""
+        if on is None:
+            return cls(settings, scrubber, index, datetime.now(UTC), watch)
+        washes = washed_by(scrubber.rulebook)
+        answers = [each for each in index.present() if family(each.name) in washes]
+        later = {each.name: each for each in answers if each.effective_at.date() > on.date()}
+        if later:
+            known = {name: each for name, each in index.registers.items() if name not in later}
+            index = Index(ByName(known), index.position)
+        return cls(settings, scrubber, index, on, watch, tuple(later.values()))
+
+
+def washed_by(rulebook: Rulebook) -> set[str]:
+    """The registers by which rules wash: their numbers are the answers."""
+    return {
+        name
+        for country in rulebook.countries.values()
+        for rule in country.rules
+        for name in (*rule.wash, *rule.wash_named)
+    }
 
 
 class Run:

@@ -100,7 +100,7 @@ def scrub_file(
     _need_encoding(options.encoding)
     need_language(options.language)
     scrubber = scrubbing.scrubber(settings, hold=False)
-    judging = Judging(settings, scrubber, used.index, options.on or datetime.now(UTC))
+    judging = Judging.as_of(options.on, settings, scrubber, used.index)
     options.region_by(settings)
     if options.dry_run:
         with tempfile.TemporaryFile() as scratch, tempfile.TemporaryDirectory() as path:
@@ -219,7 +219,7 @@ def _summary(
         format=FORMAT,
         version=__version__,
         input=read,
-        at=judging.now,
+        at=datetime.now(UTC) if options.on else judging.now,
         on=None if options.on is None else options.on.date(),
         source=used.source,
         index=used.index.position,

@@ -122,7 +122,7 @@ class CallablePart(msgspec.Struct, frozen=True, rename={"begin": "from", "end": 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a file's rows.
 
-    `at` is the moment of the verdicts, `on` the day whose rules decided where the user named one. `index` is the log's
+    `at` is the moment of the run, `on` the day whose rules decided, and as of which it judged, where the user named one. `index` is the log's
     position (or that of the list files), `source` "log", "snapshot" or "lists". `scrub_again_by` is the last day on
     which every allowed row may still be called; None if nothing limits it. `plan`: how many allowed rows may be called when, by these verdicts, for rules that ask for
     hours; `any_hour` are the others. `duplicates` are numbers that stood in an
@@ -265,6 +265,7 @@ def report_environment(language: str) -> jinja2.Environment:
         "percent": partial(languages.percent, language=language),
         "shown": _shown,
         "minutes": utc_minutes,
+        "day": partial(languages.day, language=language),
     }
     environment.filters |= filters
     return environment

@@ -6,7 +6,6 @@ depend on a new answer.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -17,11 +16,11 @@ from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.files.cells import CellColumn
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import Nowhere, need_apart, output_folder
-from stream_scrub.files.rows import Duplicates, JudgedRows, Judging, Targets
+from stream_scrub.files.rows import Duplicates, JudgedRows, Judging, Targets, washed_by
 from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
 from stream_scrub.imports.index_sources import IndexUsed
-from stream_scrub.model import Reason, RegisterName, Verdict
+from stream_scrub.model import Reason, RegisterName
 from stream_scrub.numbering import national_digits
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import scrubbing
@@ -34,8 +33,8 @@ _MERGED = 1 << 20  # numbers that are gathered before equal ones are joined
 class WashPrepared(msgspec.Struct, frozen=True, kw_only=True):
     """The upload and what it saves: `numbers` are in it, the others are left out. `cells` are all that hold something,
     `invalid` those without a valid number, `repeated` those whose number was there before; `good` are numbers whose verdict
-    is still good by an earlier answer, `others` those that the register is not asked about: other countries' rules, or
-    blocked whatever the answer."""
+    is still good by an earlier answer, `others` those that the register is not asked about: other countries' rules,
+    blocked whatever the answer, or allowed without one (exempt, a contract, a consent)."""
 
     register: str
     file: str
@@ -114,7 +113,7 @@ class _Sorter:
             return _OTHER
         if reason in (Reason.NOT_WASHED, Reason.STALE_REGISTER):
             return _ASKED if self._register in registers else _OTHER
-        return _GOOD if reason.verdict is Verdict.ALLOWED else _OTHER
+        return _GOOD if reason is Reason.CLEAR else _OTHER
 
 
 def prepare_wash(options: FileOptions, register: str, settings: Settings, used: IndexUsed) -> WashPrepared:
@@ -125,7 +124,7 @@ def prepare_wash(options: FileOptions, register: str, settings: Settings, used: 
     scrubber = scrubbing.scrubber(settings, hold=False)
     _need_required(register, scrubber.rulebook)
     sorter = _Sorter(register, scrubber.rulebook)
-    judging = Judging(settings, scrubber, used.index, options.on or datetime.now(UTC), sorter)
+    judging = Judging.as_of(options.on, settings, scrubber, used.index, sorter)
     nowhere = Nowhere()
     need_apart((options.input, *used.files.values()), options.output)
     with (
@@ -156,12 +155,7 @@ def prepare_wash(options: FileOptions, register: str, settings: Settings, used: 
 
 def _need_required(register: str, rulebook: Rulebook) -> None:
     """Raises ConfigError for a register that no rule requires: nothing of it would ever be asked."""
-    required = {
-        name
-        for country in rulebook.countries.values()
-        for rule in country.rules
-        for name in (*rule.wash, *rule.wash_named)
-    }
+    required = washed_by(rulebook)
     if register not in required or RegisterName.parse(register) is None:
         listed = ", ".join(sorted(required))
         raise ConfigError([f"--prepare-wash: no rule washes by {register!r}; rules wash by: {listed}"])

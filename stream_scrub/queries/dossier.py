@@ -362,7 +362,7 @@ def _calls(
         facts = explaining.facts_in(value, terms)
         ends = [endings[place]] if place in endings else []
         ends += [
-            Ending(max(rest.since, each.stamp.at), rest.why, rest.why, True, rest.nth)
+            Ending(max(rest.since, each.stamp.at), rest.why, rest.why, True, rest.by)
             for rest in resting
             if rest.until > each.stamp.at and rest.concerns(facts.professionals)
         ]
@@ -431,11 +431,11 @@ def _attempts(
     gap: Gap | None,
 ) -> list[DossierAttempt]:
     made = []
-    for each, nth in zip(attempts, rests.places(attempts), strict=True):
+    for each, call in zip(attempts, rests.calls_in(attempts), strict=True):
         day = each.at.astimezone(watch.zone).date()
         of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
         if asked.first <= day <= asked.last and not of_another:
-            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices, nth, gap)
+            judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices, call, gap)
             made.append(
                 DossierAttempt(
                     at=utc_seconds(each.at),

@@ -26,6 +26,13 @@ _ONE_LOG = timedelta(milliseconds=ONE_LOG_MS)
 _A_SECOND = timedelta(seconds=1)
 
 
+class ReportedCall(NamedTuple):
+    """A call that a dialler reported: the place of the report in the order of their moments, and the call's id."""
+
+    nth: int
+    id: int
+
+
 class Ending(NamedTuple):
     """From this moment on the log, or the reported calls, forbid what a verdict allowed."""
 
@@ -35,7 +42,7 @@ class Ending(NamedTuple):
     by_calls: bool = (
         False  # by calls and refusals, whether or not the publisher had put the number on the log by then
     )
-    nth: int = -1  # the place of that call among the reported ones; -1: by the log
+    by: ReportedCall | None = None  # that call; None: by the log
 
 
 class JudgedCall(NamedTuple):
@@ -108,21 +115,21 @@ class _Change(NamedTuple):
 
 
 def _stop_of(
-    call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime, attempt: int | None = None
+    call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime, judged: ReportedCall | None = None
 ) -> Ending | None:
-    """What ended an allowing verdict by that moment. `attempt`: the place of the reported call that is judged: neither it nor
-    later ones forbid it."""
-    endings = [each for each in call.endings if _ended(each, upto, attempt)]
+    """What ended an allowing verdict by that moment. `judged`: the call that is judged: neither it nor a later one forbids
+    it."""
+    endings = [each for each in call.endings if _ended(each, upto, judged)]
     if (notice := _recall_of(call, notices, upto)) is not None:
         endings.append(Ending(parse_zoned(notice.at), _by(notice), _by(notice)))
     return min(endings, key=lambda each: each.at, default=None)
 
 
-def _ended(ending: Ending, upto: datetime, attempt: int | None) -> bool:
-    if attempt is None:
+def _ended(ending: Ending, upto: datetime, judged: ReportedCall | None) -> bool:
+    if judged is None:
         return ending.at <= upto
-    if ending.nth >= 0:
-        return ending.nth < attempt
+    if ending.by is not None:
+        return ending.by.nth < judged.nth and ending.by.id != judged.id
     # An attempt has the second in which it began. The number rests within that second by the call itself.
     return ending.at <= upto if ending.by_calls else ending.at < upto + _A_SECOND
 
@@ -379,11 +386,10 @@ def of_attempt(
     zone: tzinfo,
     calls: Sequence[JudgedCall],
     notices: Sequence[RecallNotice],
-    nth: int | None = None,
+    judged: ReportedCall | None = None,
     gap: Gap | None = None,
 ) -> AttemptJudgement:
-    """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any. `nth`: its place
-    among the reported ones."""
+    """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any."""
     before = [
         each
         for each in calls
@@ -399,7 +405,7 @@ def of_attempt(
         return AttemptJudgement(False, f"{given} blocked it: {last.why}")
     if not _covers(last, day):
         return AttemptJudgement(False, f"{given} counted until {in_words(last.until or day)} only")
-    if (stop := _stop_of(last, notices, at, nth)) is not None:
+    if (stop := _stop_of(last, notices, at, judged)) is not None:
         return AttemptJudgement(False, f"{given} no longer counted: {stop.why}")
     if gap is not None and last.at < gap.before:
         return AttemptJudgement(False, f"{given} allowed it, but {gap.why}")

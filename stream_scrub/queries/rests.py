@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from stream_scrub.clock import from_seconds
+from stream_scrub.queries.lawful_days import ReportedCall
 from stream_scrub.queries.side_topics import ReportedAttempt
 from stream_scrub.requests.attempts import NO_ID, CallAttempt, rested_until
 from stream_scrub.rules import Rulebook
@@ -17,13 +18,12 @@ from stream_scrub.rules.rule import ATTEMPTS_MAX
 
 
 class Rest(NamedTuple):
-    """From a reported call until a moment the number must not be called for a professional (empty: for anyone). `nth`: the
-    place of that call among the reported ones."""
+    """From a reported call until a moment the number must not be called for a professional (empty: for anyone)."""
 
     since: datetime
     until: datetime
     professional: str
-    nth: int
+    by: ReportedCall
     why: str
 
     def concerns(self, professionals: Sequence[str]) -> bool:
@@ -31,46 +31,47 @@ class Rest(NamedTuple):
         return not self.professional or not professionals or self.professional in professionals
 
 
-def places(reported: Sequence[ReportedAttempt]) -> list[int]:
-    """The place of each reported call among the distinct ones: two reports with one id are of one call."""
-    nth: dict[int, int] = {}
-    return [nth.setdefault(_id(each.attempt), len(nth)) for each in reported]
-
-
-def _id(attempt: CallAttempt) -> int:
+def calls_in(reported: Sequence[ReportedAttempt]) -> list[ReportedCall]:
+    """The call of each report."""
     # A refusal without an id is told from others by its moment.
-    return attempt.at if attempt.id == NO_ID else attempt.id
+    ids = [each.attempt.at if each.attempt.id == NO_ID else each.attempt.id for each in reported]
+    return [ReportedCall(nth, id_) for nth, id_ in enumerate(ids)]
 
 
 def rests(reported: Sequence[ReportedAttempt], book: Rulebook) -> list[Rest]:
     """Return the rests that the calls to one number caused. `reported` is in the order of their moments."""
     found: list[Rest] = []
-    counted: set[tuple[str, int]] = set()
-    moments: dict[str, list[int]] = defaultdict(list)  # of the calls for each professional; "": for anyone
+    # By professional ("": anyone) and the call's id. The latest report of a call counts, as the publisher counts it.
+    moments: dict[str, dict[int, int]] = defaultdict(dict)
     refusals: dict[str, int] = defaultdict(int)
     regions: dict[str, None] = {}
-    for each, nth in zip(reported, places(reported), strict=True):
+    for each, call in zip(reported, calls_in(reported), strict=True):
         attempt = each.attempt
         regions |= dict.fromkeys(
             name for name in (book.region_of(attempt.number, attempt.region), attempt.residence) if name
         )
-        if (attempt.professional, _id(attempt)) not in counted:
-            counted.add((attempt.professional, _id(attempt)))
-            moments[attempt.professional].append(attempt.at)
+        _count(moments[attempt.professional], call.id, attempt.at)
         if attempt.refused:
             refusals[attempt.professional] = max(attempt.at, refusals[attempt.professional])
         # A call that names nobody may have been for each professional.
         whose = [attempt.professional] if attempt.professional else ["", *filter(None, moments)]
         for professional in whose:
-            own, anybodys = moments[professional], moments[""] if professional else []
-            made = sorted(own[-ATTEMPTS_MAX:] + anybodys[-ATTEMPTS_MAX:])
+            made = sorted([*moments[professional].values(), *(moments[""].values() if professional else ())])
             refused = max(refusals[professional], refusals[""])
             for limit, end in _ends(made, refused, regions, book, each.at):
                 if end > attempt.at:
                     until = from_seconds(end)
                     assert until is not None, "a rest has an end"
-                    found.append(Rest(each.at, until, professional, nth, _why(limit, refused, attempt)))
+                    found.append(Rest(each.at, until, professional, call, _why(limit, refused, attempt)))
     return found
+
+
+def _count(moments: dict[int, int], call: int, at: int) -> None:
+    """Count a call at its latest moment, among the latest ones: no rule counts more."""
+    moments.pop(call, None)
+    moments[call] = at
+    if len(moments) > ATTEMPTS_MAX:
+        del moments[next(iter(moments))]
 
 
 def _ends(

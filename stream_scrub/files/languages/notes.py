@@ -44,12 +44,13 @@ _PARTLY = (
     "rows with a number that may be called, blocked because another one may not, although nobody opposed: %(rows)s;"
     " prospect.mixed = strip allows them, with the numbers that may be called"
 )
+_LATER = "the list %(list)s is of %(listed)s, after %(day)s: its answers do not count for that day"
 _UNASKED = "no rule in force on %(day)s uses %(list)s: this list changes no verdict"
 _ENDLESS = "expiry dates of the list %(list)s ignored: %(rows)s; an opposition to you does not expire"
 _REFUSED = "lines of the list %(list)s without a valid number, which are not used: %(rows)s (line %(places)s)"
 TEXTS = (
     *(_UNKNOWN_PURPOSE, _NO_PURPOSE, _NO_CAMPAIGN, _OTHER_CAMPAIGN, _NO_LIST_OF_CAMPAIGN, _NO_LIST),
-    *(_UNNAMED, _PARTLY, _UNASKED, _ENDLESS, _REFUSED),
+    *(_UNNAMED, _PARTLY, _LATER, _UNASKED, _ENDLESS, _REFUSED),
 )
 
 
@@ -92,6 +93,9 @@ def notes_on(
         yield from _on_campaigns(lacking, unknown, options, tally, judging)
     if tally.partly:
         yield Note(_PARTLY, {"rows": tally.partly})
+    for register in judging.later:
+        dates = {"listed": register.effective_at.date(), "day": judging.now.date()}
+        yield Note(_LATER, {"list": register.name, **dates})
     for register in judging.index.present():
         if scrubbing.unasked(judging.scrubber.rulebook, register.name, judging.now):
             yield Note(_UNASKED, {"day": judging.now.date(), "list": register.name})

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -31,6 +32,17 @@ def changed(path, place: int):
 def named(bureau):
     """Where the input of the first run and the lists are."""
     return str(bureau.folder / "1" / "leads.csv"), {name: each.path for name, each in bureau.lists.items()}
+
+
+def test_a_proof_says_when_it_was_made_and_apart_from_it_for_which_day(bureau):
+    """A proof that was made today would say that leads were scrubbed in 2024."""
+    before = datetime.now(UTC)
+    made = bureau.scrub(LEADS, on=date(2024, 3, 15))
+    for file in ("proof.json", "summary.json"):
+        said = json.loads((made.folder / file).read_bytes())
+        assert before <= datetime.fromisoformat(said["at"]) <= datetime.now(UTC)
+        assert said["on"] == "2024-03-15"
+    assert json.loads((bureau.scrub(LEADS, on=None).folder / "proof.json").read_bytes())["on"] is None
 
 
 def test_what_is_as_it_was_is_said_to_be(done, bureau):

@@ -39,7 +39,9 @@ def washed(bureau):
         "bloctel-clean": ListFile(clean, effective_at=dt.datetime(2026, 5, 20, tzinfo=dt.UTC)),
     }
 
-    def prepare(content: str = "phone\n" + "\n".join(ROWS) + "\n", register="bloctel-clean", day=1, **more):
+    def prepare(
+        content: str = "phone\n" + "\n".join(ROWS) + "\n", register="bloctel-clean", on=dt.date(2026, 6, 1)
+    ):
         bureau.runs += 1
         source, out = bureau.folder / "leads.csv", bureau.folder / f"out{bureau.runs}"
         source.write_text(content)
@@ -48,7 +50,7 @@ def washed(bureau):
             input=str(source),
             output=out,
             columns=Asked(("phone",)),
-            on=dt.datetime(2026, 6, day, 12, tzinfo=dt.UTC),
+            on=dt.datetime(on.year, on.month, on.day, 12, tzinfo=dt.UTC),
         )
         return prepare_wash(
             order, register, settings, index_sources.offline(bureau.lists, None, settings)
@@ -81,6 +83,20 @@ def test_only_what_must_be_asked_is_submitted_each_once(washed):
     assert [path.name for path in out.iterdir()] == [made.file]
 
 
+def test_an_exempt_lead_has_no_earlier_answer(washed):
+    """The manager would read that the registry had answered for leads that it was never asked about."""
+    leads = "phone;contract\n0633333333;2030-01-01\n0622222222;\n0611111111;\n"
+    made, _ = washed(leads)
+    assert (made.numbers, made.good, made.others) == (1, 1, 1)
+
+
+def test_an_answer_of_a_later_day_makes_nobody_clear(washed):
+    """A wash of today would prove that a call of long ago was lawful."""
+    made, out = washed(on=dt.date(2026, 5, 19))
+    assert (out / made.file).read_text().split() == ["0611111111", "0612345678", "0622222222"]
+    assert made.good == 0
+
+
 def test_lines_of_ndjson_are_asked_about_as_well(washed):
     """A program that keeps its leads as the stream has them would need a table first."""
     lines = [json.dumps({"phone": number}) for number in ROWS]
@@ -93,7 +109,7 @@ def test_lines_of_ndjson_are_asked_about_as_well(washed):
 
 def test_an_answer_that_is_too_old_is_asked_again(washed):
     """Numbers would stay blocked for ever, because nobody asks about them any more."""
-    made, out = washed(day=25)
+    made, out = washed(on=dt.date(2026, 6, 25))
 
     assert (out / made.file).read_text().split() == ["0611111111", "0612345678", "0622222222"]
     assert made.good == 0

@@ -68,6 +68,10 @@ def test_a_call_above_the_laws_limit_is_not_covered(tmp_path):
     assert [each.covered for each in made.attempts] == [True, True, False, False]
     assert "called 2 times" in made.attempts[2].says
     assert [each.lawful for each in made.days[:3]] == ["part", "no", "no"]
+    # An old report under the id of a coming call makes it no earlier one.
+    forged = golden.attempt(3, "2026-11-24T10:00")
+    made = golden.made(told._replace(sides=told.sides._replace(attempts=[forged, *calls], notices=[])))
+    assert [each.covered for each in made.attempts] == [True, False, False, False]
     refused = [golden.attempt(0, "2026-11-25T10:00", refused=True), golden.attempt(1, "2026-11-26T10:00")]
     made = golden.made(told._replace(sides=told.sides._replace(attempts=refused, notices=[])))
     assert [each.covered for each in made.attempts] == [True, False]
