@@ -19,7 +19,7 @@ The requirements of the shipped rules in words, their legal sources, and what is
 
 * **Requirements** are today's rule in words. `stream-scrub rules show FR --on 2026-08-10` prints the rule of another day.
 * In every country a number that opposed to you (`internal`) is `opposed`; before the first day of a country's rules, and for a channel without a rule, the verdict is `no-rule`; a premium line is `not-callable`.
-* A consent without a campaign counts for `prospect.default_campaign` only, in all rules that ask for a consent to the caller.
+* `consent@campaign` is the register of the prospect's own campaign. A consent without a campaign counts for `prospect.default_campaign` only, in all rules that ask for a consent to the caller.
 * **An artificial voice** needs a separate consent (`consent-artificial`) in every country; in the states of Massachusetts, Mississippi and Washington no consent is enough. The verdict is then good through the next day.
 * **Not proven and not modelled** lists open doubts, how they were settled, and requirements that no verdict checks. [Hours](../hours.md) are on the verdict, and [attempts](../dialler.md#how-often) count once they are reported.
 """
@@ -27,6 +27,7 @@ STATES = """### States of the United States
 
 A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too. In several states:
 """
+_OF_CAMPAIGN = "@campaign of the prospect's own campaign"  # what @campaign means is said at the top
 _FEDERAL = ("16 CFR", "47 CFR")  # how the federal sources begin
 _SHARED_MIN = 3  # states with one note, from which on it is said once
 # A sentence on what is blocked, its exceptions, and how old a list may be.
@@ -78,12 +79,14 @@ def _sentences(rule: Rule, federal: Rule | None = None) -> Iterator[str]:
     for sentence in in_words(rule):
         if sentence in known or _COMMON.match(sentence):
             continue
-        shown = bare = sentence
-        for exemption in rule.exempt:
-            named = "" if exemption.source in said else f" ({_own(exemption.source, rule)})"
-            shown = shown.replace(f" ({exemption.source})", named)
-            bare = bare.replace(f" ({exemption.source})", "")
-        said.update(exemption.source for exemption in rule.exempt if exemption.source in sentence)
+        shown = bare = sentence.replace(_OF_CAMPAIGN, "@campaign")
+        for source in dict.fromkeys(exemption.source for exemption in rule.exempt):
+            before, named, after = shown.partition(f" ({source})")
+            if named:
+                once = "" if source in said else f" ({_own(source, rule)})"
+                shown = f"{before}{once}{after.replace(named, '')}"
+                said.add(source)
+            bare = bare.replace(f" ({source})", "")
         if rule.hours is not None:
             shown = shown.replace(rule.hours.source, _own(rule.hours.source, rule))
         if (match := _BLOCKED.fullmatch(bare)) is not None:
