@@ -40,6 +40,17 @@ STATES: Final = {
     "AK": "America/Anchorage America/Adak",
     "HI": "Pacific/Honolulu",
 }
+# Australian states; the west of New South Wales (Broken Hill) keeps the time of Adelaide (tzdata, zone.tab).
+AU_STATES: Final = {
+    "ACT": "Australia/Sydney",
+    "NSW": "Australia/Sydney Australia/Adelaide Australia/Lord_Howe",
+    "NT": "Australia/Darwin",
+    "QLD": "Australia/Brisbane",
+    "SA": "Australia/Adelaide",
+    "TAS": "Australia/Hobart",
+    "VIC": "Australia/Melbourne",
+    "WA": "Australia/Perth Australia/Eucla",
+}
 _USES: Final = Counter(zone for zones in TIMEZONE_DATA.values() for zone in zones)
 _STEP: Final = 4  # days: clocks that differ only for fewer are one
 _SINCE, _UPTO = datetime(2023, 1, 1, tzinfo=UTC), datetime(2033, 1, 1, tzinfo=UTC)
@@ -59,16 +70,16 @@ def distinct(zones: Iterable[str]) -> list[str]:
 
 
 def of_regions() -> dict[str, list[str]]:
-    """The zones of every region, and of the American states."""
+    """The zones of every region, and of the American and Australian states."""
     zones: dict[str, list[str]] = {}
     table = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     for line in table.splitlines():
         if not line.startswith("#"):
             zones.setdefault(line.split("\t")[0], []).append(line.split("\t")[2])
     regions = {region: distinct(every) for region, every in sorted(zones.items())}
-    return regions | {
-        f"US-{code}": names.split() for codes, names in STATES.items() for code in codes.split()
-    }
+    american = {code: names for codes, names in STATES.items() for code in codes.split()}
+    regions |= {f"US-{code}": names.split() for code, names in american.items()}
+    return regions | {f"AU-{code}": names.split() for code, names in AU_STATES.items()}
 
 
 def _parts(pair: str) -> list[str]:

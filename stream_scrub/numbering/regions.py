@@ -21,6 +21,8 @@ US_STATES: Final = frozenset(  # ISO 3166-2; the territories are regions of thei
         *("RI", "SC", "SD", "TN", "TX", "UT", "VA", "VT", "WA", "WI", "WV", "WY"),
     )
 )
+AU_STATES: Final = frozenset(f"AU-{state}" for state in ("ACT", "NSW", "NT", "QLD", "SA", "TAS", "VIC", "WA"))
+STATES: Final = US_STATES | AU_STATES  # in which a person may live
 NAMES: Final = FOLDER / "regions.json"
 UNKNOWN: Final = "unknown region: write its code or name, as in FR, FRA, UK or United Kingdom"
 NOWHERE: Final = "ZZ"  # a region that ISO 3166-1 gives to no country
@@ -33,7 +35,7 @@ _IN_PARENTHESES = re.compile(r"([^()]*)\(\s*([A-Za-z]{2,3})\s*\)")  # "Nederland
 
 def region_named(word: Any) -> str:
     """The region (ISO 3166-1, two letters) that a word names: by its code of two or three letters, by UK or EL, by its
-    calling code (+44), by the code of an American state (US-CT), by the country's name in its own languages or in
+    calling code (+44), by the code of an American or Australian state (US-CT), by the country's name in its own languages or in
     those of the shipped rules, by a language tag (nl-NL), or by a code in parentheses, as in "Nederland (NL)". Empty if it
     names none, or more than one."""
     if not isinstance(word, str) or len(word) > _CHARS_MAX:
@@ -44,8 +46,8 @@ def region_named(word: Any) -> str:
     if (calling := _CALLING.fullmatch(code)) is not None:
         region = region_code_for_country_code(int(calling[1]))
         return region if region in REGIONS else ""
-    if code in US_STATES:
-        return "US"
+    if code in STATES:
+        return code.partition("-")[0]
     return _names().get(compared(word), "") or _of_language_tag(word.strip()) or _in_parentheses(word.strip())
 
 
@@ -86,7 +88,7 @@ def residence_named(word: Any) -> str:
     """The region that a word names as `region_named` says, or the state by its code in ISO 3166-2 ("US-CT"). Empty for a
     state that does not exist."""
     region = region_named(word)
-    return word.strip().upper() if region == "US" and word.strip().upper() in US_STATES else region
+    return word.strip().upper() if region and word.strip().upper() in STATES else region
 
 
 def compared(word: str) -> str:

@@ -23,7 +23,7 @@ def _table() -> Any:
 
 @cache
 def zones_of(region: str) -> Zones:
-    """The zones of a region, or of an American state; none of a region that has no people."""
+    """The zones of a region, or of a state; none of a region that has no people."""
     return tuple(_table()["regions"].get(region, ()))
 
 

@@ -30,6 +30,7 @@ HOURS = "hours"  # in `Exemption.lifts`, where it must be named
 # In `Rule.consent_proof`: the hour of the consent, its end, and that its text told how to withdraw and to get the proof.
 PROOFS = ("hour", "until", "withdrawal", "access")
 DIGEST_DIGITS = 6  # short, because every stamp has it; `check` and `archive` refuse two texts with one digest
+_SUNDAY = 6
 _VOCABULARIES_KEPT = 8  # nearly all rules that name a purpose have the same words for purposes in their text
 _COUNTRY = re.compile(rb'^country *= *"([A-Z]{2}(?:-[A-Z0-9]{1,3})?)"', re.MULTILINE)
 
@@ -45,7 +46,8 @@ class Exemption:
     other_than: tuple[str, ...] = ()  # all its purposes are known, and none may be one of these
     who: str = ""  # COMPANY: it is a company
     relation: str = ""  # it has such a relation with the caller,
-    months: int = 0  # which counts for so many months
+    months: int = 0  # which counts for so many months,
+    working_days: int = 0  # or for so many days from Monday to Saturday after its own
     lifts: tuple[str, ...] = LIFTS  # exempt from registers that deny, from required ones, from hours
     bans: tuple[str, ...] = ()  # purposes whose ban it lifts as well
 
@@ -59,6 +61,7 @@ class Exemption:
             ("who", self.who),
             ("relation", self.relation),
             ("months", self.months),
+            ("working_days", self.working_days),
             ("lifts", [] if self.lifts == LIFTS else list(self.lifts)),
             ("bans", list(self.bans)),
             ("source", self.source),
@@ -266,6 +269,17 @@ def until(rule: Rule, day: date, last: date | None = None) -> date | None:
 def earliest(days: Iterable[date | None]) -> date | None:
     """The first of some last days; None, for no limit, if all are None."""
     return min((day for day in days if day is not None), default=None)
+
+
+def last_working_day(since: date, days: int) -> date:
+    """The last of so many days from Monday to Saturday after the day `since`. Holidays count too, so it is never later
+    than the law's."""
+    weeks, rest = divmod(days, 6)
+    last = since + timedelta(weeks=weeks)
+    while rest:
+        last += timedelta(days=1)
+        rest -= last.weekday() != _SUNDAY
+    return last
 
 
 def last_day(since: date, months: int) -> date:

@@ -42,10 +42,22 @@ _KEYS = (
 _EMERGENCY_KEYS = ("from", "to", "source")
 _ASKING = ("deny", "require", "require_named", "require_named_for", "wash", "wash_named")
 _EXEMPTION_KEYS = (
-    *("contract", "purposes", "other_than", "who", "relation", "months", "lifts", "bans", "source"),
+    *(
+        "contract",
+        "purposes",
+        "other_than",
+        "who",
+        "relation",
+        "months",
+        "working_days",
+        "lifts",
+        "bans",
+        "source",
+    ),
 )
 ATTEMPTS_MAX = 90  # days, too: attempts are kept for so long
 _MONTHS = range(1, 121)  # ten years
+_WORKING_DAYS = range(1, 61)
 # From one digit of calling code and one of area, to three digits of code and four of area.
 _AREA_DIGITS = range(2, 8)
 _PREFIX = re.compile(r"\+[1-9][0-9]{0,14}")
@@ -276,21 +288,28 @@ def _exemption(sheet: ProblemSheet, table: Mapping[str, Any], banned: Collection
         other_than=other_than,
         who=str(who or ""),
         relation=str(relation or ""),
-        months=_months(table.get("months"), relation is not None, wrong),
+        months=_term(table, "months", _MONTHS, relation, wrong),
+        working_days=_term(table, "working_days", _WORKING_DAYS, relation, wrong),
         lifts=tuple(name for name in (*LIFTS, HOURS) if name in lifts),
         bans=bans,
     )
 
 
-def _months(months: object, needed: bool, wrong: Callable[[str], None]) -> int:
-    if months is None and not needed:
+def _term(
+    table: Mapping[str, Any], key: str, known: range, relation: object, wrong: Callable[[str], None]
+) -> int:
+    """For how long a relation counts, in months or in working days; 0 for the other one."""
+    term, other = table.get(key), "months" if key == "working_days" else "working_days"
+    if term is None and (relation is None or other in table or key == "working_days"):
         return 0
-    if not needed:
-        wrong("`months` is the term of a relation: name the `relation`, or remove it")
-    elif isinstance(months, bool) or not isinstance(months, int) or months not in _MONTHS:
-        wrong(f"`months` must be a whole number from {_MONTHS[0]} to {_MONTHS[-1]}, as in months = 18")
+    if relation is None:
+        wrong(f"`{key}` is the term of a relation: name the `relation`, or remove it")
+    elif other in table:
+        wrong("a relation has one term: name `months` or `working_days`")
+    elif isinstance(term, bool) or not isinstance(term, int) or term not in known:
+        wrong(f"`{key}` must be a whole number from {known[0]} to {known[-1]}, as in {key} = {known[5]}")
     else:
-        return months
+        return term
     return 0
 
 

@@ -238,7 +238,10 @@ def _condition(exemption: Exemption) -> str:
     if exemption.relation:
         day = {"purchase": "the last purchase or the end of a contract", "inquiry": "an inquiry"}
         whole = "1 month" if exemption.months == 1 else f"{exemption.months} months"
-        conditions.append(f"{day[exemption.relation]} is less than {whole} ago")
+        ago = f"less than {whole} ago"
+        if exemption.working_days:
+            ago = f"at most {exemption.working_days} days from Monday to Saturday ago"
+        conditions.append(f"{day[exemption.relation]} is {ago}")
     if exemption.purposes:
         conditions.append(f"all its purposes are {_either(exemption.purposes)}")
     if exemption.other_than:

@@ -22,6 +22,7 @@ from stream_scrub.rules.country import (
     Rule,
     earliest,
     last_day,
+    last_working_day,
 )
 from stream_scrub.rules.hours import Hours
 from stream_scrub.scrub.facts import Facts
@@ -410,7 +411,9 @@ def _term(exemption: Exemption, rule: Rule, facts: Facts, now: datetime) -> _Ter
         relation, today = facts.relation, now.date()
         if relation is None or relation.kind != exemption.relation or relation.since > today:
             return None
-        ends.append(last := last_day(relation.since, exemption.months))
+        days = exemption.working_days
+        last = last_working_day(relation.since, days) if days else last_day(relation.since, exemption.months)
+        ends.append(last)
         if last < today:
             return None
     return _Term(earliest(ends))

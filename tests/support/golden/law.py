@@ -19,15 +19,21 @@ The requirements of the shipped rules in words, their legal sources, and what is
 
 * **Requirements** are today's rule in words. `stream-scrub rules show FR --on 2026-08-10` prints the rule of another day.
 * In every country a number that opposed to you (`internal`) is `opposed`; before the first day of a country's rules, and for a channel without a rule, the verdict is `no-rule`; a premium line is `not-callable`.
+* No verdict may be used for longer than its lists and consents allow.
 * `consent@campaign` is the register of the prospect's own campaign. A consent without a campaign counts for `prospect.default_campaign` only, in all rules that ask for a consent to the caller.
 * **An artificial voice** needs a separate consent (`consent-artificial`) in every country; in the states of Massachusetts, Mississippi and Washington no consent is enough. The verdict is then good through the next day.
-* **Not proven and not modelled** lists open doubts, how they were settled, and requirements that no verdict checks. [Hours](../hours.md) are on the verdict, and [attempts](../dialler.md#how-often) count once they are reported.
+* **Not proven and not modelled** lists open doubts, how they were settled, and requirements that no verdict checks. [Hours](../hours.md) are on the verdict, by the person's own clock, and [attempts](../dialler.md#how-often) count once they are reported.
 """
-STATES = """### States of the United States
+STATES = """### States of %s
 
-A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too. In several states:
+A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too.
 """
-_OF_CAMPAIGN = "@campaign of the prospect's own campaign"  # what @campaign means is said at the top
+# What each rule would repeat, and the top of the page says.
+_REPEATED = (
+    " of the prospect's own campaign",
+    ", and never longer than its lists and consents",
+    " on the person's own clock",
+)
 _FEDERAL = ("16 CFR", "47 CFR")  # how the federal sources begin
 _SHARED_MIN = 3  # states with one note, from which on it is said once
 # A sentence on what is blocked, its exceptions, and how old a list may be.
@@ -59,9 +65,11 @@ def _section(book: Rulebook, land: Land) -> Iterator[str]:
     states = [each for each in matrix.lands().values() if parent_of(each.code) == land.code]
     if not states:
         return
-    yield STATES
+    yield STATES % ("the United States" if land.code == "US" else land.name)
     said = Counter(note for each in states for note in _open_points(each, book.countries[each.code]))
     shared = [note for note, count in said.items() if count >= _SHARED_MIN]
+    if shared:
+        yield "In several states:\n"
     for note in shared:
         where = [each.code[3:] for each in states if note in _open_points(each, book.countries[each.code])]
         yield f"* {', '.join(where)}: {note}"
@@ -79,7 +87,10 @@ def _sentences(rule: Rule, federal: Rule | None = None) -> Iterator[str]:
     for sentence in in_words(rule):
         if sentence in known or _COMMON.match(sentence):
             continue
-        shown = bare = sentence.replace(_OF_CAMPAIGN, "@campaign")
+        shown = sentence
+        for words in _REPEATED:
+            shown = shown.replace(words, "")
+        bare = shown
         for source in dict.fromkeys(exemption.source for exemption in rule.exempt):
             before, named, after = shown.partition(f" ({source})")
             if named:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stream_scrub.clock import zone
-from stream_scrub.numbering.regions import US_STATES
+from stream_scrub.numbering.regions import STATES
 from stream_scrub.numbering.zones import TARGET, areas_of, zones_of
 from tools import zones_table
 
@@ -28,7 +28,7 @@ def test_an_area_code_over_two_clocks_has_both(code):
 
 def test_every_state_has_zones():
     """A person who lives in a state without any would never be called."""
-    assert all(zones_of(state) for state in US_STATES)
+    assert all(zones_of(state) for state in STATES)
     assert zones_of("RE") == ("Indian/Reunion",) and zones_of("PF")[0].startswith("Pacific/")
     assert zones_of("001") == () and areas_of("FR") == {}
 

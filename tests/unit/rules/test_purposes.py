@@ -126,7 +126,7 @@ def test_words_do_not_belong_into_a_rule_file():
 @pytest.mark.parametrize(
     ("default", "said"),
     [
-        ("", "it is empty, so prospects of ES, FR, GB"),
+        ("", "it is empty, so prospects of AU, AU-VIC, CH, ES, FR, GB"),
         ("offer of the month", "is not a known purpose"),
         ("Assurance", ""),
     ],

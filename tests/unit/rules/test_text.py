@@ -55,7 +55,7 @@ def test_every_key_is_in_the_text():
     assert rule.banned_without_consent == {"e"} and rule.banned == {"a", "b", "d", "e"}
     (exemption,) = rule.exempt
     assert exemption == Exemption(
-        "art. 1", True, ("press",), ("other",), "company", "purchase", 18, ("require",), ("a",)
+        "art. 1", True, ("press",), ("other",), "company", "purchase", 18, 0, ("require",), ("a",)
     )
     assert (rule.artificial_voice, rule.channels) == (("consent-artificial",), ("sms", "voice"))
     assert rule.uncertain == ("one", "two")
