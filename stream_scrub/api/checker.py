@@ -115,12 +115,13 @@ class Checker:
         TooMany.
         """
         loaded = load(flags=settings, config_file=config)
-        index, unused = index_sources.of_lists(lists, loaded)
-        for name, (endless, refused, places) in unused.items():
-            if endless:
-                warnings.warn(f"{endless:,} expiry dates of {name} do not count", stacklevel=2)
-            if refused:
-                warnings.warn(f"{refused:,} lines of {name} hold no valid number: {places}", stacklevel=2)
+        index, readings = index_sources.of_lists(lists, loaded)
+        for name, reading in readings.items():
+            if reading.endless:
+                warnings.warn(f"{reading.endless:,} expiry dates of {name} do not count", stacklevel=2)
+            if reading.refused:
+                why = f"{reading.refused:,} lines of {name} hold no valid number: {reading.places}"
+                warnings.warn(why, stacklevel=2)
         return cls(loaded, lambda: read_log.used(index))
 
     @classmethod

@@ -17,6 +17,7 @@ from stream_scrub.cli.options import (
     Invocation,
     Options,
     argument,
+    columns_to_name,
     option,
     quiet_log,
     with_options,
@@ -107,6 +108,18 @@ Areas = Annotated[
         "--areas REGISTER=AREAS", "Subscribed areas of a --list, as in us-dnc=212,305; repeatable.", REGISTERS
     ),
 ]
+ListColumns = Annotated[
+    list[str] | None,
+    option(
+        "--columns REGISTER:ROLE=TITLE,...",
+        "Columns of a --list, as in consent:phone=Mobile,consent=Opt-in; repeatable.",
+        REGISTERS,
+    ),
+]
+AllConsented = Annotated[
+    list[str] | None,
+    option("--all-consented REGISTER", "Every person in this --list consented; repeatable.", REGISTERS),
+]
 Snapshot = Annotated[
     Path | None, option("DIR", "A worker's snapshot (worker.state_dir), without Kafka.", REGISTERS)
 ]
@@ -132,6 +145,8 @@ def file(
     force: Force = False,
     lists: Lists = None,
     areas: Areas = None,
+    columns: ListColumns = None,
+    all_consented: AllConsented = None,
     list_max_bad: ListMaxBad = None,
     register_unknown: RegisterUnknown = False,
     snapshot: Snapshot = None,
@@ -167,8 +182,11 @@ def file(
         force=force,
         language=language,
     )
-    given = GivenLists(lists or [], areas or [], list_max_bad, register_unknown)
-    settings, used = _index(call, given, snapshot, rules)
+    given = GivenLists(
+        lists or [], areas or [], columns or [], all_consented or [], list_max_bad, register_unknown
+    )
+    with columns_to_name(register=True):
+        settings, used = _index(call, given, snapshot, rules)
     if wash:
         from stream_scrub.files.wash import prepare_wash
 
@@ -188,6 +206,8 @@ class GivenLists(NamedTuple):
 
     lists: list[str]
     areas: list[str]
+    columns: list[str]
+    all_consented: list[str]
     max_bad: float | None
     register_unknown: bool
 
@@ -203,8 +223,14 @@ def _index(
     named = _files(given.lists)
     pairs = (_pair(each, _AREAS) for each in given.areas)
     bought = {register: tuple(text.split(",")) for register, text in pairs}
-    if unlisted := bought.keys() - named.keys():
-        raise ConfigError([f"--areas: there is no --list {min(unlisted)}=FILE"])
+    columns = _list_columns(given.columns)
+    for name, registers in (
+        ("--areas", bought),
+        ("--columns", columns),
+        ("--all-consented", given.all_consented),
+    ):
+        if unlisted := {*registers} - named.keys():
+            raise ConfigError([f"{name}: there is no --list {min(unlisted)}=FILE"])
     if len(named) < len(given.lists) or (named and snapshot is not None):
         raise ConfigError(["--list: give each register once, and no --snapshot"])
     if named or snapshot is not None:
@@ -212,7 +238,11 @@ def _index(
         settings = load(flags=flags, config_file=call.config, extra_checks=[])
         listed = {
             register: index_sources.ListFile(
-                path, areas=bought.get(register, ()), register_unknown=given.register_unknown
+                path,
+                areas=bought.get(register, ()),
+                register_unknown=given.register_unknown,
+                columns=columns.get(register, {}),
+                all_consented=register in given.all_consented,
             )
             for register, path in named.items()
         }
@@ -231,6 +261,19 @@ def _index(
 
 def _files(lists: list[str]) -> dict[str, Path]:
     return {register: Path(path) for register, path in (_pair(each, _LIST) for each in lists)}
+
+
+def _list_columns(texts: list[str]) -> dict[str, dict[str, str]]:
+    """The columns of lists that `--columns REGISTER:ROLE=TITLE` names, by register. Raises ConfigError."""
+    from stream_scrub.imports import import_list
+
+    named: dict[str, dict[str, str]] = {}
+    for text in texts:
+        register, colon, columns = text.partition(":")
+        if not colon or "=" in register:
+            raise ConfigError([f"--columns: {text!r}: write REGISTER:ROLE=TITLE, as in consent:phone=Mobile"])
+        named.setdefault(register, {}).update(import_list.columns(columns))
+    return named
 
 
 _LIST = ("--list", "REGISTER=FILE, as in internal=optouts.txt")
@@ -300,6 +343,9 @@ def show_summary(summary: "Summary", folder: Path | None) -> None:
     total = [("", "rows", f"{summary.rows:,}", "")]
     ordered = sorted(rows, key=lambda row: row[0] != Verdict.ALLOWED)
     console.rows(("verdict", "reason", "rows", "share"), [*ordered, *total])
+    for register in summary.registers:
+        for line in register.read:
+            console.print(f"{register.register}: {line}")
     for note in _notes(summary):
         console.print(note)
     speed = f"{summary.rows / max(summary.took_s, 0.001):,.0f} rows/s"

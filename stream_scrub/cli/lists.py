@@ -1,5 +1,6 @@
 """`lists import`, `remove`, `status`, `publish` and `renew`: writes lists and requests to the log."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream_scrub import terminal
-from stream_scrub.cli.options import GUARDS, LIST, Invocation, argument, option, quiet_log
+from stream_scrub.cli.options import (
+    CONSENTS,
+    GUARDS,
+    LIST,
+    Invocation,
+    argument,
+    columns_to_name,
+    option,
+    quiet_log,
+)
 from stream_scrub.errors import ConfigError
 from stream_scrub.model import LogReader, RegisterKind
 
@@ -34,7 +44,20 @@ ListColumn = Annotated[
     str, option("NAME", "Column of the numbers in a CSV: a header's name, or a number from 1.", LIST)
 ]
 ListColumns = Annotated[
-    str, option("NAME=COLUMN,...", "Columns by name, as in area=1,number=2,date=3,change=4.", LIST)
+    str,
+    option("NAME=COLUMN,...", "Columns by name, as in phone=Mobile,consent=Opt-in or area=1,number=2.", LIST),
+]
+AllConsented = Annotated[
+    bool,
+    option("--all-consented", "Every person in the list consented, whatever its columns say.", CONSENTS),
+]
+NoInto = Annotated[
+    str,
+    option(
+        "--no-into REGISTER",
+        "With consent= in --columns: import the people who said no as opt-outs.",
+        CONSENTS,
+    ),
 ]
 AllowChange = Annotated[
     bool,
@@ -95,6 +118,8 @@ def import_(
     format_: ListFormat = "auto",
     column: ListColumn = "",
     columns: ListColumns = "",
+    all_consented: AllConsented = False,
+    no_into: NoInto = "",
     max_bad: MaxBad = None,
     areas: ListAreas = "",
     hashed: ListHashed = "",
@@ -122,6 +147,8 @@ def import_(
         column=column,
         format=format_,
         columns=import_list.columns(columns),
+        all_consented=all_consented,
+        no_into=import_list.named(no_into, settings) if no_into else "",
         max_bad=settings.lists.max_bad,
         allow_older=allow_older,
         allow_ends=allow_ends,
@@ -132,7 +159,7 @@ def import_(
         dry_run=dry_run,
     )
     options = import_list.guarded(options, settings, any_change=allow_change)
-    with call.progress() as progress:
+    with columns_to_name(), call.progress() as progress:
         effect = import_list.run(options, settings, quiet_log(settings), progress)
     call.write(effect, show_effect)
 
@@ -213,31 +240,10 @@ def show_effect(effect: "ImportEffect") -> None:
     console.rows(
         ("", ""), [({"count": "now in it"}.get(what, what), f"{getattr(effect, what):,}") for what in counts]
     )
-    if effect.kept:
-        console.print(f"{effect.kept:,} numbers not in the list stay: full lists only add to this register")
-    if effect.endless:
-        console.print(
-            f"warning: {effect.endless:,} expiry dates are ignored: an opposition to you does not expire. To apply"
-            " them, import the list again with --allow-ends"
-        )
-    if effect.outside:
-        console.print(
-            f"{effect.outside:,} numbers lie outside the declared areas: they are opposed, and their areas stay closed"
-        )
-    if effect.older:
-        console.print(f"{effect.older:,} clean answers are older than the register's and no longer count")
+    for line in _notes_on(effect):
+        console.print(line)
     if effect.foreseen is not None:
         _preview(console, effect.foreseen)
-    if effect.ending:
-        console.print(f"{effect.ending:,} of the listed numbers expire")
-    if effect.refused:
-        names = effect.refused_in or [""] * len(effect.refused_lines)
-        places = zip(names, effect.refused_lines, strict=True)
-        lines = ", ".join(f"{name}: {line}" if name else str(line) for name, line in places)
-        more = " ..." if effect.refused > len(effect.refused_lines) else ""
-        console.print(f"refused lines: {lines}{more}")
-    for note in effect.notes:
-        console.print(f"note: {note}")
     if effect.would_be_refused:
         console.print(f"would be refused: {effect.would_be_refused}")
     where = (
@@ -246,6 +252,35 @@ def show_effect(effect: "ImportEffect") -> None:
         else f"published at position {effect.position}"
     )
     console.print(f"{where}, effective {effect.effective_at}, in {effect.took_s:.1f} s")
+
+
+def _notes_on(effect: "ImportEffect") -> Iterator[str]:
+    """What a list's counts do not say: how it was read, and what does not count of it."""
+    yield from effect.reading
+    if effect.kept:
+        yield f"{effect.kept:,} numbers not in the list stay: full lists only add to this register"
+    if effect.endless:
+        yield (
+            f"warning: {effect.endless:,} expiry dates are ignored: an opposition to you does not expire. To apply"
+            " them, import the list again with --allow-ends"
+        )
+    if effect.outside:
+        yield f"{effect.outside:,} numbers lie outside the declared areas: they are opposed, and their areas stay closed"
+    if effect.older:
+        yield f"{effect.older:,} clean answers are older than the register's and no longer count"
+    if effect.ending:
+        yield f"{effect.ending:,} of the listed numbers expire"
+    if effect.refused:
+        names = effect.refused_in or [""] * len(effect.refused_lines)
+        places = zip(names, effect.refused_lines, strict=True)
+        lines = ", ".join(f"{name}: {line}" if name else str(line) for name, line in places)
+        more = " ..." if effect.refused > len(effect.refused_lines) else ""
+        yield f"refused lines: {lines}{more}"
+    if (opt_outs := effect.opt_outs) is not None:
+        known = f"{opt_outs.unchanged:,} were in it already"
+        yield f"{opt_outs.added:,} opt-outs added to {opt_outs.register}, {known}"
+    for note in effect.notes:
+        yield f"note: {note}"
 
 
 def _preview(console: "People", preview: "ImportPreview") -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import typer
 
 from stream_scrub import terminal
 from stream_scrub.call import FACTS
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.model import Progress
 
 if TYPE_CHECKING:  # pydantic is most of what a command's start would cost
@@ -23,7 +24,7 @@ Result = TypeVar("Result")
 # The headings of the options in `--help`; an option without one stands under "Options".
 LEADS, CALL, COLUMNS = "The file of leads", "The call, for all rows", "The call, by column"
 REGISTERS, RESULTS, SETTINGS = "Registers and rules", "Results", "Settings"
-LIST, GUARDS, WHICH = "The list", "Guards", "Which prospect"
+LIST, CONSENTS, GUARDS, WHICH = "The list", "Lists of consents", "Guards", "Which prospect"
 
 
 def option(usage: str, help_: str, panel: str | None = None, **more: Any) -> Any:
@@ -148,6 +149,24 @@ class Invocation:
     ) -> None:
         """Write the result to standard output: for people, or with --json as one document."""
         (machine if self.as_json else people)(result)
+
+
+@contextmanager
+def columns_to_name(register: bool = False) -> Iterator[None]:
+    """Print the columns of a list that states no consents, with the whole command that names them. `register`: the
+    command reads several lists. Raises Refused."""
+    from stream_scrub.imports.guards import UnstatedConsents
+
+    try:
+        yield
+    except UnstatedConsents as error:
+        for line in error.facts:
+            terminal.complain(line)
+        command = ["stream-scrub", *sys.argv[1:]]
+        cures = error.cures(command, error.register if register else "")
+        for cure in cures[:-1]:
+            terminal.complain(cure)
+        raise Refused(cures[-1]) from error
 
 
 Options = Mapping[str, tuple[Any, Any]]  # by name: the annotation as typer reads it, and the default

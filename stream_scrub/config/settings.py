@@ -7,7 +7,7 @@ words of the problems are those of `sources`.
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
@@ -264,7 +264,7 @@ def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _named_registers(values: Mapping[str, str]) -> Mapping[str, str]:
+def _named_registers(values: Mapping[str, Any]) -> Mapping[str, Any]:
     names = [RegisterName.parse(name) for name in values]
     if None in names:
         raise ValueError('should name registers, as in tps = "hold"')
@@ -509,6 +509,9 @@ class Lists(Section):
     read_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 768
     read_max_s: Annotated[float, Field(ge=1, le=86_400)] = 900
     registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = tuple(OWN)
+    columns: Annotated[Mapping[str, Properties], AfterValidator(_named_registers)] = Field(
+        default_factory=dict
+    )
     consent_proof: Literal["kept", "required"] = "kept"
     folder: str = ""
     hash_keys: str = ""

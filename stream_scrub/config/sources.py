@@ -86,6 +86,7 @@ _MAPS: frozenset[Key] = frozenset(("kafka", side) for side in PROPERTIES)
 _TABLES: frozenset[Key] = frozenset(
     {
         ("rules", "stale_by_register"),
+        ("lists", "columns"),
         ("kafka", "keep_days"),
         ("prospect", "professionals"),
         ("fanout", "targets"),

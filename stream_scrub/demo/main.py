@@ -23,7 +23,7 @@ from stream_scrub.demo.oracle import OutputCheck
 from stream_scrub.demo.play import Play, SendPlan
 from stream_scrub.demo.view import View, summary
 from stream_scrub.errors import ConfigError
-from stream_scrub.imports import import_list, plan_import
+from stream_scrub.imports import areas, import_list
 from stream_scrub.imports.import_list import ImportEffect
 from stream_scrub.imports.plan_import import ImportMode, ImportOptions
 from stream_scrub.kafka import clients
@@ -128,7 +128,7 @@ def _import(
         effective_at=datetime.now(UTC),
         region=HOME,
         max_bad=settings.lists.max_bad,
-        areas=(plan_import.ALL,) if register in BY_AREA else (),
+        areas=(areas.ALL,) if register in BY_AREA else (),
     )
     # The embedded broker gives no settings of a topic, and this one was made a moment ago.
     return import_list.run(options, settings, log, lambda *_: None, lambda *_: None)

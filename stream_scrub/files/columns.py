@@ -14,7 +14,7 @@ from stream_scrub.call import FACTS
 from stream_scrub.errors import ConfigError
 from stream_scrub.files.options import REGION, Asked
 from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions
-from stream_scrub.imports.parsing.refusals import refusals_in
+from stream_scrub.imports.parsing.roles import may_refuse
 from stream_scrub.numbering import (
     has_lost_digits,
     may_be_several,
@@ -193,7 +193,7 @@ def _overlooked(rows: Rows, shares: Sequence[float], found: Columns) -> Iterator
         title = found.names[place] if place < len(found.names) else ""
         if share >= _SOME_NUMBERS:
             yield f"not looked at: {found.name(place)}, which holds numbers too (--column?)"
-        elif refusals_in(title, cells):
+        elif may_refuse(title, cells):
             yield f"not looked at: {found.name(place)}, where rows say no to calls (put these people into --list internal=FILE)"
         for fact in FACTS.values():
             known = shipped().keys() if fact.name == "purpose" else fact.words

@@ -214,7 +214,7 @@ def _summary(
         )
         for each in files
     ]
-    notes = list(notes_on(options, leads.facts, tally, judging, used.unused))
+    notes = list(notes_on(options, leads.facts, tally, judging, used.readings))
     made = Summary(
         format=FORMAT,
         version=__version__,

@@ -60,8 +60,9 @@ class InputRead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegisterUsed(msgspec.Struct, frozen=True, kw_only=True):
-    """A register as the verdicts found it. `file` and `sha256` are of the list file, where the run was given one. `chain` is
-    the head of its hash chain on the log."""
+    """A register as the verdicts found it. `file` and `sha256` are of the list file, where the run was given one, and `read`
+    says how it was read: its rows by what became of them, its columns with their roles. `chain` is the head of its hash
+    chain on the log."""
 
     register: str
     kind: str
@@ -71,6 +72,7 @@ class RegisterUsed(msgspec.Struct, frozen=True, kw_only=True):
     chain: str
     file: str = ""
     sha256: str = ""
+    read: list[str] = []
 
 
 class RuleUsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,6 +213,7 @@ def registers_of(used: IndexUsed, now: datetime) -> list[RegisterUsed]:
                 chain=register.chain,
                 file="" if file is None else masked(file.name),
                 sha256="" if file is None else digest(file),
+                read=used.readings[name].lines if name in used.readings else [],
             )
         )
     return found

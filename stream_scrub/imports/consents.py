@@ -16,6 +16,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.call import VOICE
+from stream_scrub.imports.parsing.cells import begins_with
 from stream_scrub.index import Numbers, Register, as_bitmap, as_numbers
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds
 from stream_scrub.model import CONSENT, RegisterKind, RegisterName, family
@@ -25,7 +26,6 @@ from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.texts import plain
 
 _HOUR = re.compile(r"T\d{2}:\d{2}", re.ASCII | re.IGNORECASE)  # in a moment; a day has none
-_LONGEST = 15  # digits of a number (ITU-T E.164)
 
 
 class ConsentLaw:
@@ -136,7 +136,8 @@ def limited(
     register holds with its end, `known`, unless the list states a later one."""
     for digits, most in days:
         last = int((min(given, now) + timedelta(days=most)).timestamp())
-        numbers = _beginning(as_numbers(listed), digits)
+        numbers = as_numbers(listed)
+        numbers = numbers[begins_with(numbers, digits)]
         if last <= now.timestamp():
             listed = listed - as_bitmap(numbers)
             stated = _without(stated, numbers)
@@ -159,15 +160,6 @@ def belated(held: BitMap64, known: Ends, days: ConsentDays, given: datetime, now
     kept, stated = limited(endless, StatedEnds.none(), Ends.none(), days, given, now)
     over = (endless - kept) | known.until(int(now.timestamp()))
     return Delta(BitMap64(), over, 0, ends=stated, reason="ended")
-
-
-def _beginning(numbers: Numbers, digits: str) -> Numbers:
-    """Those of the numbers that begin with these digits."""
-    begins = np.zeros(len(numbers), np.bool_)
-    for more in range(_LONGEST - len(digits) + 1):
-        first = int(digits) * 10**more
-        begins |= (numbers >= np.uint64(first)) & (numbers < np.uint64(first + 10**more))
-    return numbers[begins]
 
 
 def _without(stated: StatedEnds, numbers: Numbers) -> StatedEnds:

@@ -4,6 +4,7 @@ report.
     FOLDER/tps/list.csv               the full list of tps
     FOLDER/tps/allow-change/list.csv  the same, and it may change as much of the register as it does
     FOLDER/tps/allow-older/list.csv   the same, and it may be from before what the register holds
+    FOLDER/consent/all-consented/list.csv the same, and all of its persons consented; also adds/all-consented
     FOLDER/internal/allow-ends/list.csv   the same, and its expiry dates end oppositions; also adds/allow-ends
     FOLDER/internal/adds/list.csv         numbers to add; as many as they are in adds/allow-change
     FOLDER/internal/removes/list.csv      numbers to remove
@@ -44,14 +45,17 @@ from stream_scrub.log.wire import RULES
 from stream_scrub.model import RegisterName
 
 _ANY_CHANGE, _ANY_AGE, _ENDS = "allow-change", "allow-older", "allow-ends"
+_ALL_CONSENTED = "all-consented"
 _WAYS: Mapping[str, ImportMode] = {
     "": "full",
     _ANY_CHANGE: "full",
     _ANY_AGE: "full",
     _ENDS: "full",
+    _ALL_CONSENTED: "full",
     "adds": "adds",
     f"adds/{_ANY_CHANGE}": "adds",
     f"adds/{_ENDS}": "adds",
+    f"adds/{_ALL_CONSENTED}": "adds",
     "removes": "removes",
 }
 DONE, REFUSED = "done", "refused"
@@ -97,6 +101,11 @@ class DroppedFile(NamedTuple):
     def any_age(self) -> bool:
         """Whether it may be older than the list that its register holds."""
         return self.way == _ANY_AGE
+
+    @property
+    def all_consented(self) -> bool:
+        """Whether every person in it consented, whatever its columns say."""
+        return self.way.endswith(_ALL_CONSENTED)
 
     @property
     def ends(self) -> bool:

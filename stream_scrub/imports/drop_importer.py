@@ -26,7 +26,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.log.encode import PublishedDelta
 from stream_scrub.log.scan import find_seal
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import Deadline, Logger
+from stream_scrub.model import Deadline, Logger, family
 from stream_scrub.publisher import ownership
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 
@@ -226,6 +226,8 @@ class DropImporter:
         job.thread.start()
 
     def _options_of(self, dropped: DroppedFile) -> plan_import.ImportOptions:
+        columns = self.settings.lists.columns
+        named = columns.get(dropped.register) or columns.get(family(dropped.register), {})
         options = plan_import.ImportOptions(
             file=dropped.path,
             register=dropped.register,
@@ -234,8 +236,11 @@ class DropImporter:
             max_bad=self.settings.lists.max_bad,
             allow_ends=dropped.ends,
             register_unknown=dropped.any_change,
+            columns={} if dropped.all_consented else named,
+            all_consented=dropped.all_consented,
         )
-        return import_list.guarded(options, self.settings, any_change=dropped.any_change)
+        options = import_list.guarded(options, self.settings, any_change=dropped.any_change)
+        return import_list.lawful(options, self.settings)
 
     def _publish(self, job: _Job) -> Counter[str]:
         if (note := self._doubtful.pop(job.dropped, None)) is not None:
@@ -282,7 +287,6 @@ class DropImporter:
         now = datetime.now(UTC)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         options = replace(job.options, written=written, allow_older=job.dropped.any_age, sha256=job.sha256)
-        options = import_list.lawful(options, self.settings)
         plan = plan_import.plan_of(options, job.reading, self.delta_publisher.replay, now, self._kinds)
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:

@@ -1,6 +1,7 @@
 """What is odd about a list, so that somebody should look at it before it is published. An option lets it through."""
 
 import math
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,6 +10,8 @@ from difflib import get_close_matches
 from pyroaring import BitMap64
 
 from stream_scrub.imports.formats import BadList, ParsedList
+from stream_scrub.imports.parsing.list_columns import suggested_columns
+from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.index import Register
 from stream_scrub.index.deltas import Delta
 from stream_scrub.model import family
@@ -53,28 +56,68 @@ def check_name(register: str, known: Collection[str]) -> None:
 def check_answers(reading: ParsedList, register: str) -> None:
     """Raises BadList for a list of several columns in a register of clean answers of which only the numbers were read:
     if another column holds the answers, whoever is opposed would be taken for clean."""
-    if reading.unread_columns:
+    if reading.answered or reading.unread_columns:
         raise BadList(
             f"{register} holds clean answers, and another column may hold them. Use --format wash, with --columns"
             " status=COLUMN,clean=WORD, or with --columns listed=clean if the opposed numbers were taken out"
         )
 
 
-def check_consents(reading: ParsedList, register: str) -> None:
-    """Raises BadList for a list of consents in which a row says that its person does not want to be called, or, in a way
-    that is not read, until when."""
-    line, column = reading.refusal_at
-    if line:
-        raise BadList(
-            f"line {line}: column {column} says that the person does not want to be called, and {register} is a register"
-            " of consents: everybody in its list may be called. Take these rows out, and import them into internal"
+class UnstatedConsents(BadList):
+    """A list for a register of consents that does not state them. `columns` are its columns, `named` those that
+    might state them, by role."""
+
+    def __init__(self, register: str, columns: Sequence[ListColumn]) -> None:
+        self.register, self.columns = register, tuple(columns)
+        self.named = suggested_columns(columns)
+        head = f"{register} is a register of consents, and the list does not state that each of its persons consented"
+        lines = (
+            ["it has these columns:", *map(str, columns)] if columns else ["its layout is one of oppositions"]
         )
+        self.facts = [f"{head}: {lines[0]}", *lines[1:]]
+        super().__init__("\n".join([*self.facts, *self.cures()]))
+
+    @property
+    def order(self) -> str:
+        """The columns as `--columns` takes them; empty if none are known."""
+        return ",".join(f"{role}={name}" for role, name in self.named.items())
+
+    def cures(self, command: Sequence[str] = (), register: str = "") -> list[str]:
+        """What to do, with the whole command if `command` is the one that was refused. `register` stands before the columns
+        and in --all-consented, where an option of a command is for one of several lists."""
+        everybody = f"--all-consented={register}" if register else "--all-consented"
+        named = f"{register}:{self.order}" if register else self.order
+        options = ["--columns", named] if self.named else []
+        if "consent" in self.named:
+            return [
+                f"to count only the rows with a yes, name the columns: {shlex.join([*command, *options])}",
+                f"if every person in the list consented: {shlex.join([*command, everybody])}",
+            ]
+        return [
+            "none of its columns seems to say yes or no: if one does, name it, as in --columns phone=Mobile,consent=Opt-in",
+            f"if every person in the list consented: {shlex.join([*command, *options, everybody])}",
+        ]
+
+
+def check_consents(reading: ParsedList, register: str) -> None:
+    """Raises UnstatedConsents for a list of which nobody said that its persons consented, BadList for one whose ends
+    may be one of two days."""
+    if reading.unstated:
+        raise UnstatedConsents(register, reading.columns)
     line, column = reading.end_at
     if line:
         raise BadList(
-            f"line {line}: column {column} says until when the person may be called, but its day is not read, or may be"
-            f" one of two. Write its days as in 2027-01-31 under the title expires, and choose the kind allow; or, if {register} does"
-            " not depend on it, take the column out"
+            f"line {line}: column {column} says until when the person may be called, and its day may be one of two. Write"
+            f" its days as in 2027-01-31, or name the columns: --columns phone=1,until={column} --all-consented"
+        )
+
+
+def check_every_row(reading: ParsedList, register: str) -> None:
+    """Raises BadList for a list of oppositions, or of numbers to remove, that was read by the columns of its consents."""
+    if reading.answered:
+        raise BadList(
+            f"every row of this list counts for {register}: name no column but phone. To import only the people who said"
+            " no, import the list into its register of consents with --no-into REGISTER"
         )
 
 

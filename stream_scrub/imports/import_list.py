@@ -16,21 +16,31 @@ from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated, Refused
 from stream_scrub.imports import plan_import
+from stream_scrub.imports.areas import area_shape
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.drop_folder import speakable
 from stream_scrub.imports.formats import BadList, ListOptions, ParsedList
 from stream_scrub.imports.guards import LETS_THROUGH
 from stream_scrub.imports.hashed_list import HashedAs, HashedOrder
 from stream_scrub.imports.isolated_reader import IsolatedReader
+from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.imports.parsing.unpack import digest_of
-from stream_scrub.imports.plan_import import ImportMode, ImportOptions, ImportPlan, check_lines, plan_of, read
+from stream_scrub.imports.plan_import import (
+    ImportMode,
+    ImportOptions,
+    ImportPlan,
+    check_lines,
+    plan_of,
+    read,
+    reading_of,
+)
 from stream_scrub.index import Index, Numbers, Register, as_numbers
 from stream_scrub.index.deltas import Delta
 from stream_scrub.kafka import clients
 from stream_scrub.log.encode import NeedsTime, PublishedDelta, publish
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import OWN, Logger, RegisterKind, family
+from stream_scrub.model import INTERNAL, OWN, Logger, RegisterKind, family
 from stream_scrub.numbering import line_of, region_of_user
 from stream_scrub.ops import preflight, read_log
 from stream_scrub.publisher import ownership, publish_rules
@@ -81,6 +91,10 @@ class ImportEffect:
     older: int = 0  # clean answers of a wash that a newer answer replaces
     endless: int = 0  # numbers of `internal` whose ends in the list do not count
     notes: list[str] = field(default_factory=list)  # what an option let through; why it changes no verdict
+    columns: list[ListColumn] = field(default_factory=list)  # of a CSV, with their roles
+    outcomes: dict[str, int] = field(default_factory=dict)  # rows by what became of them
+    reading: list[str] = field(default_factory=list)  # how the list was read, in lines for people
+    opt_outs: "ImportEffect | None" = None  # what the people who said no did in the register of --no-into
     would_be_refused: str = ""  # of a dry run: why
     foreseen: ImportPreview | None = None  # of a dry run
 
@@ -171,25 +185,70 @@ def run(
     """
     started = time.monotonic()
     now = datetime.now(UTC)
+    options = lawful(options, settings)
     reading, source = _read_once(options, now, stage, reader)
     check_lines(options, reading)
     source = DeltaSource(source.name, source.sha256, clients.made_by(settings, token))
-    options = lawful(replace(options, sha256=source.sha256), settings)
+    options = replace(options, sha256=source.sha256)
+    parts = parts_of(options, reading, settings)
     if options.dry_run:
-        return _dry_run(options, settings, log, reading, started)
+        effects = [_dry_run(each, settings, log, read, started) for each, read in parts]
+        return _together(effects)
     stage("opening the log", 0, 0)
     first(settings, log)
-    ownership.leave_to_daemon(settings, options.register, log)
     kinds = kinds_of(settings)
-    plan, published = publish_plan(
-        options.register,
-        lambda replay: plan_of(options, reading, replay, now, kinds),
-        source,
-        settings,
-        log,
-        stage,
+    for each, _ in parts:
+        ownership.leave_to_daemon(settings, each.register, log)
+    if len(parts) > 1:  # nothing is published of a list one half of which is refused
+        replay = read_log.replayed(settings, log, keep_ends=True)
+        for each, read in parts:
+            plan_of(each, read, replay, now, kinds)
+    effects = []
+    for each, read in parts:
+
+        def planned(replay: Replay, each: ImportOptions = each, read: ParsedList = read) -> ImportPlan:
+            return plan_of(each, read, replay, now, kinds)
+
+        plan, published = publish_plan(each.register, planned, source, settings, log, stage)
+        effects.append(effect_of(read, plan, published, started, settings))
+    return _together(effects)
+
+
+def parts_of(
+    options: ImportOptions, reading: ParsedList, settings: Settings
+) -> list[tuple[ImportOptions, ParsedList]]:
+    """The lists that are published: first the people who said no, as opt-outs, if the order has a register for them,
+    then the list itself. Raises ConfigError."""
+    if not options.no_into:
+        return [(options, reading)]
+    if family(options.no_into) != INTERNAL:
+        raise ConfigError([f"--no-into: opt-outs go into {INTERNAL}, or {INTERNAL}@CAMPAIGN"])
+    if not reading.answered:
+        raise ConfigError(
+            ["--no-into: name the column that says yes or no, as in --columns phone=1,consent=2"]
+        )
+    opt_outs = ImportOptions(
+        file=options.file,
+        register=options.no_into,
+        region=options.region,
+        max_bad=options.max_bad,
+        change="adds",
+        dry_run=options.dry_run,
+        max_change=options.max_change,
+        max_added=options.max_added,
+        max_numbers=options.max_numbers,
+        allow_change=options.allow_change,
+        sha256=options.sha256,
     )
-    return effect_of(reading, plan, published, started, settings)
+    return [(lawful(opt_outs, settings), reading.refusals()), (options, reading)]
+
+
+def _together(effects: Sequence[ImportEffect]) -> ImportEffect:
+    """The effect of an import that may have two parts, the opt-outs first."""
+    if len(effects) == 1:
+        return effects[0]
+    opt_outs, own = effects
+    return replace(own, opt_outs=opt_outs, would_be_refused=own.would_be_refused or opt_outs.would_be_refused)
 
 
 def publish_plan(
@@ -231,8 +290,9 @@ def asked(
     settings: Settings, log: Logger, file: str, said: Mapping[str, str], dry_run: bool
 ) -> dict[str, object]:
     """An import as a form asks for it, with every guard of `lists import`, of a list that is read in a process of its own.
-    What was said are `register`, `change`, `kind`, `effective_at` and `region`; all but the first may be missing. `token`
-    is the name of the token that signed in.
+    source = DeltaSource(source.name, source.sha256, clients.made_by(settings, token))
+    What was said are `register`, `change`, `kind`, `effective_at`, `region`, `columns` (as `--columns`), `all_consented` and
+    `no_into`; all but the first may be missing.
 
     Returns the effect as `lists import --json`. Raises as `run`.
     """
@@ -246,6 +306,9 @@ def asked(
         kind=RegisterKind(kind) if kind else None,
         effective_at=effective(said.get("effective_at", ""), datetime.now(UTC)),
         region=said.get("region", settings.prospect.default_region),
+        columns=columns(said.get("columns", "")),
+        all_consented=bool(said.get("all_consented")),
+        no_into=named(said["no_into"], settings) if said.get("no_into") else "",
         max_bad=settings.lists.max_bad,
         dry_run=dry_run,
     )
@@ -329,7 +392,7 @@ def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
         options,
         answers=name in book.washes,
         aging=name in book.aging,
-        shape=plan_import.area_shape(book, name),
+        shape=area_shape(book, name),
         consent_days=scrubbing.good_days(book, name),
         codes=() if name in OWN else scrubbing.calling_codes(book, name),
         known=scrubbing.known_registers(book, settings),
@@ -346,6 +409,7 @@ def effect_of(
     """What a plan did or, where nothing is `published`, would do."""
     base, delta = plan.base, plan.delta
     unasked = scrubbing.unasked(scrubbing.rulebook(settings), base.name, datetime.now(UTC))
+    told = reading_of(reading, plan)
     notes = [f"{LETS_THROUGH} let through: {fact}" for fact in plan.let_through]
     return ImportEffect(
         register=base.name,
@@ -368,6 +432,9 @@ def effect_of(
         older=plan.older,
         endless=plan.endless,
         notes=[*notes, unasked] if unasked else notes,
+        columns=reading.columns,
+        outcomes=told.outcomes,
+        reading=told.lines,
     )
 
 

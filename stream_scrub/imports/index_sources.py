@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Unavailable
+from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import digest_of
 from stream_scrub.index import Index
@@ -36,7 +37,10 @@ class ListFile:
     registry sells its list by area, or ("all",); by default none counts as bought. `region` is the region of national
     numbers, by default `prospect.default_region`. `register_unknown`: no rule of any day need ask the register. `kind` is
     by default the one that the rules need. `format` is a name from docs/reference/list-formats.md. `column` is a CSV's
-    column of numbers: the name in its header, or its number, counted from 1.
+    column of numbers: the name in its header, or its number, counted from 1. `columns` name those of a CRM's export, as in
+    {"phone": "Mobile", "consent": "Opt-in"}; with `all_consented` every person in it consented, whatever its columns say.
+
+    After it was read, `reading` says how: the columns with their roles, and the rows by what became of them.
     """
 
     path: str | Path
@@ -47,26 +51,20 @@ class ListFile:
     column: str = ""
     areas: Sequence[str] = ()
     register_unknown: bool = False
-
-
-class ListUnused(NamedTuple):
-    """What does not count of a list: so many expiry dates, and so many lines without a valid number, which are at these
-    places."""
-
-    endless: int
-    refused: int
-    places: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    all_consented: bool = False
+    reading: ListReading | None = field(default=None, init=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class IndexUsed:
-    """An index, and where it came from: "log", "snapshot" or "lists". `files` has the list file of each register, `unused`
-    what does not count of it."""
+    """An index, and where it came from: "log", "snapshot" or "lists". `files` has the list file of each register, `readings`
+    how it was read."""
 
     index: Index
     source: str
     files: Mapping[str, Path] = field(default_factory=dict)
-    unused: Mapping[str, ListUnused] = field(default_factory=dict)
+    readings: Mapping[str, ListReading] = field(default_factory=dict)
 
 
 def offline(
@@ -78,8 +76,8 @@ def offline(
         return IndexUsed(used(of_snapshot(snapshot_folder, settings)), "snapshot")
     need_lists(lists)
     files = {name: Path(file.path if isinstance(file, ListFile) else file) for name, file in lists.items()}
-    index, unused = of_lists(lists, settings)
-    return IndexUsed(used(index), "lists", files, unused)
+    index, readings = of_lists(lists, settings)
+    return IndexUsed(used(index), "lists", files, readings)
 
 
 def need_lists(lists: object) -> None:
@@ -91,24 +89,27 @@ def need_lists(lists: object) -> None:
 
 def of_lists(
     lists: Mapping[str, str | Path | ListFile], settings: Settings
-) -> tuple[Index, dict[str, ListUnused]]:
-    """The index of a full list for each register: the one that a log with just these lists would give; and what does not
-    count, by register. Each list is read, guarded and planned as an import is, and becomes the records of one delta for
+) -> tuple[Index, dict[str, ListReading]]:
+    """The index of a full list for each register: the one that a log with just these lists would give; and how each was
+    read, by register. Each list is read, guarded and planned as an import is, and becomes the records of one delta for
     a follower's replay. A list without a date is as old as its file. Raises ConfigError, BadList (a file is no list, or
     no rule of any day asks its register), TooMany.
     """
-    from stream_scrub.imports.plan_import import area_shape, check_lines, plan_of
+    from stream_scrub.imports.areas import area_shape
+    from stream_scrub.imports.plan_import import check_lines, plan_of, reading_of
 
     need_lists(lists)
     book, now = scrubbing.rulebook(settings), datetime.now(UTC)
     all_options = [_options_of(name, file, settings, book) for name, file in lists.items()]
-    replay, offset, unused = Replay(keep_ends=True), 0, dict[str, ListUnused]()
-    for each in all_options:
+    replay, offset, readings = Replay(keep_ends=True), 0, dict[str, ListReading]()
+    for each, file in zip(all_options, lists.values(), strict=True):
         options, parsed, source = _read(each, now)
         check_lines(options, parsed)
         plan = plan_of(options, parsed, replay, now, {**book.kinds, **OWN})
-        if plan.endless or parsed.refused:
-            unused[options.register] = ListUnused(plan.endless, parsed.refused, parsed.refused_places())
+        reading = reading_of(parsed, plan)
+        readings[options.register] = reading
+        if isinstance(file, ListFile):
+            object.__setattr__(file, "reading", reading)
         if not options.areas and area_shape(book, options.register) is not None:
             # One stray number would open its whole area.
             plan = plan._replace(delta=replace(plan.delta, areas=()))
@@ -116,7 +117,7 @@ def of_lists(
         for key, value, headers in records:
             replay.take(LogRecord(offset, key, value, headers))
             offset += 1
-    return replay.index, unused
+    return replay.index, readings
 
 
 def of_snapshot(folder: str | Path, settings: Settings) -> Index:
@@ -138,8 +139,9 @@ def of_snapshot(folder: str | Path, settings: Settings) -> Index:
 def _options_of(
     register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook
 ) -> "ImportOptions":
+    from stream_scrub.imports.areas import area_shape
     from stream_scrub.imports.consents import ConsentLaw
-    from stream_scrub.imports.plan_import import ImportOptions, area_shape, named
+    from stream_scrub.imports.plan_import import ImportOptions, named
 
     register = named(register, ConsentLaw(book).known)
     listed = file if isinstance(file, ListFile) else ListFile(file)
@@ -157,6 +159,8 @@ def _options_of(
         effective_at=listed.effective_at,
         region=listed.region or settings.prospect.default_region,
         column=listed.column,
+        columns=listed.columns,
+        all_consented=listed.all_consented,
         format=listed.format,
         max_bad=settings.lists.max_bad,
         max_numbers=settings.lists.max_numbers,

@@ -12,7 +12,7 @@ long it is.
 import io
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path, PurePath
@@ -25,13 +25,17 @@ from pyroaring import BitMap64
 from stream_scrub.clock import utc_seconds
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.imports import hashed_list
+from stream_scrub.imports.areas import AreaShape, check_areas, declared
 from stream_scrub.imports.consents import ConsentDays, limited
 from stream_scrub.imports.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
+from stream_scrub.imports.formats.named_columns import UNDATED
 from stream_scrub.imports.guards import (
+    UnstatedConsents,
     check_answers,
     check_change,
     check_consents,
     check_country,
+    check_every_row,
     check_joins,
     check_name,
     noted,
@@ -40,19 +44,18 @@ from stream_scrub.imports.guards import (
 from stream_scrub.imports.hashed_list import HashedOrder
 from stream_scrub.imports.parsing.cells import day_in, earliest
 from stream_scrub.imports.parsing.format import AUTO, read_list
+from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.imports.parsing.unpack import PackedList
 from stream_scrub.index import NO_KEYS, HashKeys, Register, as_bitmap, as_numbers, deltas
 from stream_scrub.index.capacity import Capacity
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds, with_ends
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family, scoped_name
-from stream_scrub.numbering import calling_code, region_of_user
-from stream_scrub.rules import Rulebook
+from stream_scrub.numbering import region_of_user
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.texts import masked
 
 ImportMode = Literal["full", "adds", "removes"]
-ALL = "all"
 OLDER = "--allow-older"
 FUTURE_MAX = timedelta(days=1)
 TO_COME = "the list's date is in the future, so it would count as current for too long"
@@ -98,61 +101,6 @@ def day_named(name: str, now: datetime) -> datetime | None:
     """The first day in a file's name that has come; None without one."""
     day = day_in(name, now.date())
     return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-class AreaShape(NamedTuple):
-    """How a register's areas are named: so many first digits of a number, of which `code` is the calling code."""
-
-    digits: int
-    code: str
-
-
-def area_shape(book: Rulebook, register: str) -> AreaShape | None:
-    """How the rules name the areas of a register; None if no rule says that it is sold by area."""
-    name = family(register)
-    for country in book.countries.values():
-        for rule in country.rules:
-            if name in rule.areas:
-                return AreaShape(rule.areas[name], calling_code(country.regions[0]))
-    return None
-
-
-def declared(said: Sequence[str], shape: AreaShape | None, register: str) -> tuple[str, ...] | None:
-    """The areas that were said, each with its calling code; an empty one stands for all, None for nothing said.
-    Raises ConfigError."""
-    if not said:
-        return None
-    if shape is None:
-        raise ConfigError([f"--areas: no rule says that {register} is sold by area"])
-    if list(said) == [ALL]:
-        return ("",)
-    short = shape.digits - len(shape.code)
-    whole = [area if len(area) == shape.digits else shape.code + area for area in said]
-    plain = [
-        a.isascii() and a.isdigit() and len(a) == shape.digits and a.startswith(shape.code) for a in whole
-    ]
-    wrong = [area for area, right in zip(said, plain, strict=True) if not right]
-    if wrong:
-        why = f"--areas: {wrong[0]!r} is no area of {register}: write {short} digits each, as in 212,305, or {ALL}"
-        raise ConfigError([why])
-    return tuple(sorted(set(whole)))
-
-
-def check_areas(areas: tuple[str, ...] | None, numbers: BitMap64) -> int:
-    """How many of the numbers lie in none of the declared areas. Raises BadList when none was declared, or when the
-    list holds no number of a declared one."""
-    if areas is None:
-        raise BadList(
-            "the register is sold by area: name the areas that you bought, once, with --areas 212,305 or --areas"
-            f" {ALL}; later imports keep them"
-        )
-    inside = [within(area, numbers) for area in areas]
-    if empty := [area for area, count in zip(areas, inside, strict=True) if area and not count]:
-        raise BadList(
-            f"it holds no number of the declared area {empty[0]}: its file is missing, or it was not bought: leave it"
-            " out of --areas"
-        )
-    return len(numbers) - sum(inside)
 
 
 def change_of(register: str, change: ImportMode) -> ImportMode:
@@ -278,14 +226,18 @@ def delta_of(
     if consent_days and base.kind is RegisterKind.ALLOW:
         listed, stated = limited(listed, stated, ends, consent_days, given or now, now)
     if change == "removes":
-        # the end of a number to remove does not matter
+        # The end of a number to remove does not matter.
         return deltas.removing(base.numbers, reading.bitmap())
     if reading.change == "delta":
         held = base.numbers.intersection_cardinality(listed)
         removes = removals & base.numbers
         delta = Delta(listed - base.numbers, removes, held + len(removals) - len(removes))
+    elif change == "adds":
+        delta = deltas.adding(base.numbers, listed)
+        # Whoever says no in a list of consents withdraws an earlier one.
+        delta = replace(delta, removes=delta.removes | (removals & base.numbers))
     else:
-        delta = (deltas.adding if change == "adds" else deltas.full)(base.numbers, listed)
+        delta = deltas.full(base.numbers, listed)
     return with_ends(replace(delta, hashed=reading.hashed), ends, listed, stated)
 
 
@@ -336,6 +288,8 @@ class ImportOptions:
     dry_run: bool = False
     format: str = AUTO
     columns: Mapping[str, str] = field(default_factory=dict)
+    all_consented: bool = False  # every person in it consented, whatever its columns say
+    no_into: str = ""  # the register of oppositions that the people who said no go into
     hashed: HashedOrder | None = None  # it is a list of hashes
     keys: HashKeys = NO_KEYS
     max_change: float = math.inf  # share of its register that a full list may change
@@ -355,6 +309,11 @@ class ImportOptions:
     known: frozenset[str] = frozenset()  # registers that rules and settings use; empty: any
     written: datetime | None = None  # when the file was written, the moment of a full list that says none
 
+    @property
+    def wanted(self) -> RegisterKind | None:
+        """The kind of register that the operator says the numbers are for."""
+        return RegisterKind.ALLOW if self.all_consented else self.kind
+
 
 class ImportPlan(NamedTuple):
     """What an import would do to the register as it stands, and what its publisher must know."""
@@ -369,6 +328,13 @@ class ImportPlan(NamedTuple):
     older: int = 0
     endless: int = 0  # listed numbers whose ends do not count
     let_through: tuple[str, ...] = ()  # what allow_change let through
+    undated: int = 0  # consents without the day that the law asks for
+
+
+def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
+    """How a list was read, for people."""
+    outcomes = {**parsed.outcomes, **({UNDATED: plan.undated} if plan.undated else {})}
+    return ListReading(parsed.columns, outcomes, plan.endless, parsed.refused, parsed.refused_places())
 
 
 def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
@@ -397,6 +363,8 @@ def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
         options.columns,
         options.max_numbers,
         options.effective_at,
+        options.all_consented,
+        tuple(options.consent_days),
     )
 
 
@@ -476,7 +444,7 @@ def plan_of(
             held, said, options.written or now, whole=whole, older=options.allow_older, opens=opens
         )
         base = held or Register.empty(options.register, kind, effective_at)
-        check_fits(reading, options.change, base, options.kind)
+        check_fits(reading, options.change, base, options.wanted)
         hashed_list.check_register(reading, base, whole=whole, by_area=options.shape is not None)
         # A person who opposed to you did so for good; many diallers write an end next to every number that they export.
         ends = options.allow_ends or family(options.register) != INTERNAL
@@ -494,6 +462,8 @@ def plan_of(
         _check_delta(options, base, delta, reading.lines, let_through)
         Capacity(options.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
         delta, outside = _covering(options, base, delta, whole=whole or fresh)
+    except UnstatedConsents:
+        raise
     except (BadList, TooMany) as error:
         ours = error.figures if isinstance(error, BadList) else (str(error),)
         raise BadList(
@@ -515,7 +485,9 @@ def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterK
         check_name(options.register, options.known)
     if options.answers:
         check_answers(reading, options.register)
-    if kind is RegisterKind.ALLOW and options.change != "removes":
+    if kind is RegisterKind.DENY or options.change == "removes":
+        check_every_row(reading, options.register)
+    else:
         check_consents(reading, options.register)
 
 
@@ -552,7 +524,7 @@ def _opens(options: ImportOptions, reading: ParsedList, held: Register | None, *
 def _consents_age(options: ImportOptions, reading: ParsedList, change: ImportMode) -> bool:
     """Whether the law ends some of the list's consents so many days after they were given: the list must say its day,
     or a copy of its file would make them younger."""
-    if change == "removes" or not options.consent_days:
+    if change == "removes" or not options.consent_days or reading.dated:
         return False
     numbers = reading.bitmap()
     return any(within(digits, numbers) for digits, _ in options.consent_days)
@@ -574,7 +546,9 @@ def _kind(
     options: ImportOptions, reading: ParsedList, held: Register | None, ruled: RegisterKind | None
 ) -> RegisterKind:
     """The register's kind, which a list of another kind does not change. Raises ConfigError."""
-    kind = kind_of(reading, options.kind, held, ruled)
+    kind = kind_of(reading, options.wanted, held, ruled)
+    if options.all_consented and kind is not RegisterKind.ALLOW:
+        raise ConfigError([f"--all-consented: {options.register} is a register of oppositions"])
     if options.kind is not None and kind is not options.kind:
         raise ConfigError([f"--kind: register {options.register} is of kind {kind} since its first import"])
     if held is None and ruled is not None and kind is not ruled:

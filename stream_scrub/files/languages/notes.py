@@ -10,7 +10,7 @@ from stream_scrub.files import languages
 from stream_scrub.files.languages import ENGLISH
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.rows import Counts, Judging
-from stream_scrub.imports.index_sources import ListUnused
+from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.facts import campaigns_of
@@ -77,14 +77,14 @@ def notes_on(
     columns: Collection[str],
     tally: Counts,
     judging: Judging,
-    unused: Mapping[str, ListUnused],
+    readings: Mapping[str, ListReading],
 ) -> Iterator[Note]:
-    """The notes. `columns` are the facts that rows say themselves, `unused` what does not count of lists, by register."""
-    for name, (endless, refused, places) in unused.items():
-        if endless:
-            yield Note(_ENDLESS, {"list": name, "rows": endless})
-        if refused:
-            yield Note(_REFUSED, {"list": name, "rows": refused, "places": places})
+    """The notes. `columns` are the facts that rows say themselves, `readings` how lists were read, by register."""
+    for name, reading in readings.items():
+        if reading.endless:
+            yield Note(_ENDLESS, {"list": name, "rows": reading.endless})
+        if reading.refused:
+            yield Note(_REFUSED, {"list": name, "rows": reading.refused, "places": reading.places})
     unknown = tally.reasons[Reason.UNKNOWN_PURPOSE]
     if unknown:
         yield Note(_UNKNOWN_PURPOSE if "purpose" in columns else _NO_PURPOSE, {"rows": unknown})

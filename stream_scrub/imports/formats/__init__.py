@@ -7,6 +7,7 @@ from stream_scrub.imports.formats import (
     api_json,
     european_txt,
     expiry_csv,
+    named_columns,
     nanp_change,
     nanp_pair,
     nanp_xml,
@@ -34,6 +35,7 @@ __all__ = [
 # In the order of the docs' table. Order says nothing about which one is chosen: `recognise` does.
 FORMATS: tuple[FormatSpec, ...] = (
     plain.FORMAT,
+    named_columns.FORMAT,
     suppression_csv.FORMAT,
     nanp_pair.FORMAT,
     nanp_xml.FORMAT,

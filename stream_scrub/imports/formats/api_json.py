@@ -101,10 +101,12 @@ WEBEX = FormatSpec(
     "Webex Contact Center's entries: phoneNumber, source, addedDate ...",
     _recognise_webex,
     _read_webex,
+    oppositions=True,
 )
 RINGCENTRAL = FormatSpec(
     "ringcentral-json",
     "RingCentral's entries: phone, countryCode, addedDate, dncTagId ...",
     _recognise_ringcentral,
     _read_ringcentral,
+    oppositions=True,
 )

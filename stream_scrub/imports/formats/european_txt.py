@@ -123,4 +123,10 @@ TPS = FormatSpec(
     _recognise_tps,
     _read_tps,
 )
-DNCM = FormatSpec("dncm-txt", "the Belgian list: number and registration date", _recognise_dncm, _read_dncm)
+DNCM = FormatSpec(
+    "dncm-txt",
+    "the Belgian list: number and registration date",
+    _recognise_dncm,
+    _read_dncm,
+    oppositions=True,
+)

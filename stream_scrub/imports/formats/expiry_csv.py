@@ -24,9 +24,9 @@ from typing import NamedTuple
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer, days, latest
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
+from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
-from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.model import RegisterKind
 
@@ -83,9 +83,10 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     odd: list[int] = []  # the first lines whose end could not be read
     ended = unreadable = 0
     headed, named = bool(titles), bool(options.column) or "number" in options.columns
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, places.phones, options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
-    for row in watched(rows, titles, {*places.phones, places.expires, places.days}, reading):
+    for row in counter.counted(rows):
         end = _end(row, places, now)
         if places.expires >= 0 and len(days(_BEHIND_DAY.sub("", row.cell(places.expires)))) > 1:
             reading.end_at = row.line, places.expires + 1
@@ -100,6 +101,8 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
             batch.put(phone, row.line, end, region=country(row))
         ended += end != NO_END and end <= now
     batch.close()
+    roles = {places.expires: "until", places.days: "until", **dict.fromkeys(places.phones, "phone")}
+    reading.columns = reading.columns or counter.columns(roles)
     reading.endless = unreadable
     lines = ", ".join(map(str, odd)) + (" ..." if unreadable > len(odd) else "")
     what = f"{len(places.phones)} columns of phones" if len(places.phones) > 1 else "phones"
@@ -158,4 +161,5 @@ FORMAT = FormatSpec(
     _recognise,
     _read,
     frozenset({"number", "expires", "days"}),
+    oppositions=True,
 )

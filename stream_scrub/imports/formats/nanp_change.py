@@ -223,4 +223,5 @@ FORMAT = FormatSpec(
     _recognise,
     _read,
     frozenset(_Columns._fields),
+    oppositions=True,
 )

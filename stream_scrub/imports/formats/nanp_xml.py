@@ -168,5 +168,9 @@ class _Elements:
 
 
 FORMAT = FormatSpec(
-    "nanp-xml", "a North American register as XML: list, ac and ph elements", _recognise, _read
+    "nanp-xml",
+    "a North American register as XML: list, ac and ph elements",
+    _recognise,
+    _read,
+    oppositions=True,
 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stream_scrub.imports.parsing.cells import EntryBuffer, clean, numbers_of_lines
 from stream_scrub.imports.parsing.csv_table import PHONES, CsvTable, place_of, separator_of, title
 from stream_scrub.imports.parsing.format import FormatSpec, ListOptions, ListSample
+from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import (
     all_read,
@@ -21,7 +22,6 @@ from stream_scrub.imports.parsing.phone_columns import (
     several,
     unread_phones,
 )
-from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise, numbers_in
 
@@ -90,11 +90,15 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     reading.described = f"column {place + 1} of CSV by {table.spoken}" + (", with header" if titles else "")
     batch = EntryBuffer(reading, options.region)
     headed, named = bool(titles), bool(options.column)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [place], options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
-    for row in watched(rows, titles, {place}, reading):
+    for row in counter.counted(rows):
         batch.put(row.cell(place), row.line, region=country(row))
     batch.close()
+    reading.columns = reading.columns or counter.columns({place: "phone"})
+    if not options.all_consented and counter.others_filled(place):
+        reading.unstated = True
 
 
 def _column(table: CsvTable, region: str, wanted: str) -> tuple[int, list[str]]:

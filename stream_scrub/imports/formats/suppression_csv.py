@@ -8,9 +8,9 @@ passed, not refused.
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
+from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
-from stream_scrub.imports.parsing.refusals import watched
 from stream_scrub.imports.parsing.unpack import ListSource
 
 _EMAILS = frozenset({"email", "emailaddress", "mail"})
@@ -42,20 +42,26 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     email = csv_table.find(titles, _EMAILS)
     batch, before = EntryBuffer(reading, options.region), reading.passed
     headed, named = bool(titles), bool(options.column)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [phone], options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
-    for row in watched(rows, titles, {phone}, reading):
+    for row in counter.counted(rows):
         cell = row.cell(phone)
         if not cell.strip() and email >= 0 and row.cell(email).strip():
             reading.passed += 1
         else:
             batch.put(cell, row.line, region=country(row))
     batch.close()
+    reading.columns = reading.columns or counter.columns({phone: "phone"})
     reading.described = f"suppressed phones of a CRM, CSV by {table.spoken}" + (
         f", without a phone: {passed}" if (passed := reading.passed - before) else ""
     )
 
 
 FORMAT = FormatSpec(
-    "crm-suppression", "a CRM's suppression list: phone,email,date_added,reason", _recognise, _read
+    "crm-suppression",
+    "a CRM's suppression list: phone,email,date_added,reason",
+    _recognise,
+    _read,
+    oppositions=True,
 )

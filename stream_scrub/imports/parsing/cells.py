@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from stream_scrub.numbering.arrays import VALID
 from stream_scrub.numbering.tables import ASK
 
 _SIZE = 10_000
+_LONGEST = 15  # digits of a number (ITU-T E.164)
 _CELL_SIGNS_MAX = 250  # no number is longer; what waits here is as short
 NO_END = 0
+NO_DAY = 0  # on which a consent was given
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST_ZONE_S = 12 * 3600
 _FOREVER = 2200  # years from which lists mean "never"
@@ -114,13 +117,21 @@ class EntryBuffer:
         self._elsewhere: defaultdict[str, list[int]] = defaultdict(list)  # places, by their region
         self._lines: list[int] = []
         self._ends: list[int] = []
+        self._given: list[int] = []
         self._removed: list[bool] = []
 
     def put(
-        self, cell: str, line: int, end: int = NO_END, *, removed: bool = False, region: str = ""
+        self,
+        cell: str,
+        line: int,
+        end: int = NO_END,
+        *,
+        removed: bool = False,
+        region: str = "",
+        given: int = NO_DAY,
     ) -> None:
-        """One cell and the line that it stands on; a cell without a valid number is a refused line. `end` is in epoch
-        seconds UTC, `region` another one than the batch's.
+        """One cell and the line that it stands on; a cell without a valid number is a refused line. `end` and `given` (when
+        a consent was given) are in epoch seconds UTC, `region` another one than the batch's.
         """
         if len(self._cells) >= _SIZE:
             self._flush()
@@ -129,6 +140,7 @@ class EntryBuffer:
         self._cells.append(cell if len(cell) <= _CELL_SIGNS_MAX else clean(cell)[: _CELL_SIGNS_MAX + 1])
         self._lines.append(line)
         self._ends.append(end)
+        self._given.append(given)
         self._removed.append(removed)
 
     def refuse(self, line: int) -> None:
@@ -153,10 +165,18 @@ class EntryBuffer:
             numbers[places], valid[places] = numbers_of([there[place] for place in places], region)
         lines = np.array(self._lines, np.int64)
         ends = np.array(self._ends, np.int64)
+        given = np.array(self._given, np.int64)
         removed = np.array(self._removed, bool)
         self._empty()
-        self._hand_on(numbers[valid], removed[valid], ends[valid])
+        self._hand_on(*self._lawful(numbers[valid], removed[valid], ends[valid], given[valid]))
         self._reading.refuse_many(lines[~valid])
+
+    def _lawful(
+        self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64], given: NDArray[np.int64]
+    ) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.int64]]:
+        """What counts of a batch, and when it ends. A format of consents looks at `given`."""
+        del given
+        return numbers, removed, ends
 
     def _hand_on(self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64]) -> None:
         """Additions and removals. Their order matters only for a number that is among both: to keep that of all would
@@ -187,6 +207,38 @@ def days(text: str) -> list[date]:
     if found["by"] != ".":  # 31.12.2026 is never month first
         ways.append((found["year"], found["a"], found["b"]))
     return _dates(*ways)
+
+
+class DayOrder(NamedTuple):
+    """The days that a cell may mean: with the day first, and with the month first. Both are the same if the cell is clear.
+    None: no such day."""
+
+    day_first: date | None
+    month_first: date | None
+
+    @property
+    def proves(self) -> str:
+        """The order that the cell proves: "day first", "month first", or "" if it may be either or needs none."""
+        if self.day_first is None:
+            return "month first"
+        return "day first" if self.month_first is None else ""
+
+
+def in_orders(text: str) -> DayOrder | None:
+    """The day in a cell of a day or a moment, by both orders; None for no day."""
+    found = _DAY.match(text.strip()[:_SIGNS_MAX])
+    if found is None or text.strip()[found.end() :][:1] not in ("", " ", "T"):
+        return None
+    if found["y"]:
+        clear = _dates((found["y"], found["m"], found["d"]))
+        return DayOrder(clear[0], clear[0]) if clear else None
+    day_first = _dates((found["year"], found["b"], found["a"]))
+    if found["by"] == ".":  # 31.12.2026 is never month first
+        return DayOrder(day_first[0], day_first[0]) if day_first else None
+    month_first = _dates((found["year"], found["a"], found["b"]))
+    if not day_first and not month_first:
+        return None
+    return DayOrder(day_first[0] if day_first else None, month_first[0] if month_first else None)
 
 
 def day_in(name: str, today: date) -> date | None:
@@ -221,6 +273,31 @@ def latest(text: str) -> int | None:
         return None
     at, offset = _time(found), _offset(rest[found.end() :].strip())
     return None if at is None or offset is None else _ahead(max(named), at, offset)
+
+
+def first_end(day: date, text: str) -> int | None:
+    """The first moment, in epoch seconds UTC, at which a day or moment that a text names may be over somewhere; NO_END if
+    it means never, None if what stands behind the day is no time. `day` is the one that the text means."""
+    if day.year >= _FOREVER:
+        return NO_END
+    found = _DAY.match(text.strip()[:_SIGNS_MAX])
+    rest = "" if found is None else text.strip()[found.end() : _SIGNS_MAX].lstrip("T ").rstrip()
+    if not rest:
+        return earliest(day) + 86_400
+    clock = _TIME.match(rest)
+    at = None if clock is None else _time(clock)
+    zone = "" if clock is None else rest[clock.end() :].strip()
+    offset = _offset(zone) if zone else -int(FIRST_ZONE.total_seconds())
+    return None if at is None or offset is None else _seconds(day, at) + offset
+
+
+def begins_with(numbers: Numbers, digits: str) -> NDArray[np.bool_]:
+    """Which of the numbers begin with these digits."""
+    begins = np.zeros(len(numbers), np.bool_)
+    for more in range(_LONGEST - len(digits) + 1):
+        first = int(digits) * 10**more
+        begins |= (numbers >= np.uint64(first)) & (numbers < np.uint64(first + 10**more))
+    return begins
 
 
 def earliest(day: date) -> int:

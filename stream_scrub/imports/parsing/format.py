@@ -62,7 +62,9 @@ class ListOptions:
     `columns`: places for named contents, as in {"area": "1", "number": "2", "date": "3", "change": "4"}; values are
     as those of `column`, or what else the format says. `now` is the moment of the import: an end before it has passed.
     `max_numbers` is the most that the list may hold (`lists.max_numbers`), `said` the moment that it speaks of where the
-    operator says it.
+    operator says it. `all_consented`: every person in the list consented, whatever its columns say. `law`: by
+    the first digits of numbers, after how many days a consent of the register is over; `dated`: those whose consents must
+    say their day.
     """
 
     region: str
@@ -71,6 +73,9 @@ class ListOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     max_numbers: float = math.inf
     said: datetime | None = None
+    all_consented: bool = False
+    law: tuple[tuple[str, int], ...] = ()
+    dated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,8 @@ class FormatSpec:
     is a refused line. It raises BadList when the file as a whole is not of this format, and nothing else, whatever
     the bytes. For a zip of several files it is called once for each of them, with the same `ParsedList`.
 
-    `columns` are the names that `ListOptions.columns` may have for it.
+    `columns` are the names that `ListOptions.columns` may have for it. `oppositions`: its layout is one of people who
+    opposed, so it states no consents.
     """
 
     name: str
@@ -94,6 +100,7 @@ class FormatSpec:
     recognise: Callable[[ListSample], int]
     read: Callable[[ListSource, ListOptions, ParsedList], None]
     columns: frozenset[str] = frozenset()
+    oppositions: bool = False
 
 
 AUTO = "auto"
@@ -156,6 +163,10 @@ def read_list(
             raise BadList(
                 f"read as {chosen.name}: {reading.member + ': ' if reading.member else ''}{error}"
             ) from error
+    if chosen.oppositions and not options.all_consented:
+        reading.unstated = True
+    if not reading.outcomes:
+        reading.outcomes = {"counted": reading.taken, "without a valid number": reading.refused}
     like = shape(packed.members[0])
     parts = (chosen.name, packed.described, reading.described, f"like {like}" if like else "")
     reading.described = ", ".join(filter(None, parts))
@@ -166,7 +177,7 @@ def _that_take(formats: Sequence[FormatSpec], options: ListOptions) -> Sequence[
     """The formats that may be meant: who names the column of the numbers has said that it is a CSV, and who names
     other columns that it is a format that has them. Raises BadList when none has.
     """
-    if options.column:
+    if options.column and not options.columns:
         return [each for each in formats if each.name == _BY_COLUMN]
     if not options.columns:
         return formats

@@ -170,6 +170,34 @@ def _masked(text: str, figures: Sequence[str]) -> str:
     return figures[0].join(_masked(part, figures[1:]) for part in parts)
 
 
+@dataclass(frozen=True, slots=True)
+class ListColumn:
+    """One column of a list. `place` counts from 1; `title` is empty without a header. `role` is what it was read as,
+    `suggested` what it might be. `answers`: most of its cells say yes or no, and both occur."""
+
+    place: int
+    title: str
+    role: str
+    suggested: str
+    filled: int
+    empty: int
+    values: str
+    answers: bool
+
+    @property
+    def name(self) -> str:
+        """The column as `--columns` may name it: by its title, or by its place if the title could be misread."""
+        plain = self.title and not self.title.isdecimal() and not set(self.title) & set(",='\"")
+        return self.title if plain else str(self.place)
+
+    def __str__(self) -> str:
+        empty = f", {self.empty:,} empty" if self.empty else ""
+        called = f"{self.place} {self.title}" if self.title else str(self.place)
+        role = self.role or (f"{self.suggested}?" if self.suggested else "")
+        shown = f": {self.values}" if self.values else ""
+        return f"column {called}{f' ({role})' if role else ''}: {self.filled:,} filled{empty}{shown}"
+
+
 @dataclass(slots=True)
 class ParsedList:
     """A list as it was read. Line numbers count from 1 in each file; a refused line's text is never kept.
@@ -196,10 +224,17 @@ class ParsedList:
     endless: int = 0  # lines whose end could not be read, and whose number was taken without one
     change: Literal["full", "delta"] = "full"  # "delta": holds additions and removals, never a whole register
     unread_columns: bool = False  # the numbers were one column of several, and nothing looked at the others
-    # The line and the column of the first cell in another column that says no to calls; zeros without one.
-    refusal_at: tuple[int, int] = (0, 0)
-    # Those of the last cell that says until when its entry holds, and is not read, or may be one of two days.
+    unstated: bool = (
+        False  # its rows do not say that their persons consented: it has columns that nobody named
+    )
+    answered: bool = False  # it was read by columns that the operator named, so only its consents are in it
+    dated: bool = False  # its rows say when each consent was given, or do not count
+    # The line and the column of the last end that may be one of two days; zeros without one.
     end_at: tuple[int, int] = (0, 0)
+    columns: list[ListColumn] = field(
+        default_factory=list
+    )  # of a CSV; of a zip of several, those of the first
+    outcomes: dict[str, int] = field(default_factory=dict)  # rows by what became of them, as people are told
     hashed: Hashing | None = None  # how its numbers were hashed; then they are the prefixes of digests
     good_s: int = 0  # the answers of a wash are good for so many seconds; 0: it is no wash
     since: datetime | None = None  # of changes: the first day that they speak of
@@ -284,6 +319,13 @@ class ParsedList:
     def removals(self) -> BitMap64:
         """The distinct numbers that a delta takes out. Not to be written into."""
         return self.gathered().removed
+
+    def refusals(self) -> "ParsedList":
+        """The people who said no, as a list of their own."""
+        refusing = ParsedList(described=f"{self.described}, the people who said no")
+        refusing.take(as_numbers(self.removals()))
+        refusing.outcomes = {"said no": refusing.taken}
+        return refusing
 
     def ends(self) -> StatedEnds:
         """The numbers that end, and when. They are in `bitmap` as well."""

@@ -3,7 +3,6 @@
 import json
 import os
 import zipfile
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,64 +17,17 @@ from stream_scrub.imports import import_list, plan_import, remove_register
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.isolated_reader import IsolatedReader
 from stream_scrub.log.encode import marked
-from stream_scrub.log.scan import begin, replay_to_end
 from stream_scrub.log.wire import MOVED, RULES, DeltaSource
-from stream_scrub.model import Deadline, RegisterKind
+from stream_scrub.model import RegisterKind
 from stream_scrub.queries import history
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.plans import unusable
 from tests.support.fakes.lists import NOW
-from tests.support.fakes.log import Log, Reader, Writer
+from tests.support.fakes.log import Writer
 from tests.support.golden.files import GOLDEN
 
 LISTS = GOLDEN / "lists"
 FILES = sorted(path.name for path in LISTS.iterdir() if not (LISTS / path.stem).is_file())
-
-
-class Frozen(datetime):
-    """The clock stands at NOW: the lists of tests/golden speak of days around it."""
-
-    @classmethod
-    def now(cls, tz=None):
-        return NOW.astimezone(tz)
-
-
-@pytest.fixture
-def log(monkeypatch):
-    """The opposition log, in memory, in place of Kafka's."""
-    monkeypatch.setattr(import_list, "datetime", Frozen)
-    made = Log()
-
-    def replayed(settings, said, *, keep_ends=False, before=None, **_):
-        reader = Reader(made)
-        if before is not None and before.known("").upto >= 0:
-            reader.seek(before.known("").upto + 1)
-            return replay_to_end(reader, Deadline.after(60), replay=before) and before
-        replay = begin(reader, Deadline.after(60), start="latest-full", keep_ends=keep_ends)
-        replay_to_end(reader, Deadline.after(60), replay=replay)
-        return replay
-
-    monkeypatch.setattr(import_list.read_log, "replayed", replayed)
-    monkeypatch.setattr(import_list.clients, "reading", lambda *_, **__: nullcontext(Reader(made)))
-    made.opened = []
-
-    def log_writer(settings, register, said, also=(), nbytes=0):
-        writer = Writer(made, at_most=max(3_000, 2 * nbytes))
-        made.opened.append(writer)
-        if made.meanwhile:
-            made.meanwhile.pop(0)()
-        return writer
-
-    made.meanwhile = []
-    monkeypatch.setattr(import_list.clients, "log_writer", log_writer)
-    monkeypatch.setattr(import_list.clients, "topics", lambda *_: nullcontext())
-    monkeypatch.setattr(import_list.preflight, "need", lambda *_: None)
-    monkeypatch.setattr(import_list.preflight, "need_log", lambda *_: None)
-    monkeypatch.setattr(import_list.ownership, "leave_to_daemon", lambda *_: None)
-    monkeypatch.setattr(import_list.publish_rules, "keep_rules", lambda *_: None)
-    made.replayed = lambda: replayed(None, None, keep_ends=True)
-    monkeypatch.setattr(import_list.clients, "last_prospects", lambda *_: [])
-    return made
 
 
 def run(file, register="internal", **more):
@@ -198,7 +150,7 @@ def test_every_format_is_imported_with_nothing_but_the_register(log, name):
         with pytest.raises(BadList, match="applies on sequence"):
             run(LISTS / name, register)
         return
-    effect = run(LISTS / name, register, allow_ends=True)
+    effect = run(LISTS / name, register, allow_ends=True, columns=expected.get("columns", {}))
 
     replay = log.replayed()
     held = replay.index.registers[register]
@@ -269,7 +221,7 @@ def test_ends_are_published(log, tmp_path):
     day = NOW.date()
     lines = [f"+3361234567{at},{day + timedelta(days=days)}T00:00Z" for at, days in enumerate((-1, 5, 9))]
     effect = run(
-        written(tmp_path, "\n".join(["phone,expires", *lines]).encode()), "consent", kind=RegisterKind.ALLOW
+        written(tmp_path, "\n".join(["phone,expires", *lines]).encode()), "consent", all_consented=True
     )
 
     replay = log.replayed()
@@ -345,7 +297,7 @@ def test_a_register_that_the_rules_name_is_of_the_kind_that_they_need(log, tmp_p
 def test_a_list_of_oppositions_is_not_taken_for_consents(log, tmp_path):
     """A file of people who opposed until a day would be read as their consent until then."""
     oppositions = written(tmp_path, b"phone,expires\n0612345678,2027-01-01\n")
-    with pytest.raises(BadList, match="for a register of kind deny, and consent is of kind allow"):
+    with pytest.raises(BadList, match="consent is a register of consents, and the list does not state"):
         run(oppositions, "consent")
     assert not log.replayed().index.registers
 
@@ -625,7 +577,7 @@ def test_a_list_of_consents_ends_as_the_law_says(log, tmp_path):
     run(file, "consent", effective_at=given + timedelta(days=20))  # a consent grows no younger by that
     assert ends() == {34612345678: last, 33612345678: 0}
     said = written(tmp_path, b"phone,until\n+34612345678,2031-01-01\n+33612345678,2031-01-01\n")
-    run(said, "consent", effective_at=given + timedelta(days=20), kind=RegisterKind.ALLOW)
+    run(said, "consent", effective_at=given + timedelta(days=20), all_consented=True)
     assert ends()[34612345678] == last + 20 * 86_400 and ends()[33612345678] > last + 20 * 86_400
     old = written(tmp_path, b"+34612345679\n+33612345679\n")
     run(old, "consent@acme", effective_at=datetime(2024, 11, 1, tzinfo=UTC))

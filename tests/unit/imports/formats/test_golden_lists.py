@@ -3,7 +3,8 @@ from it, never written by the product: `<file>.json`.
 
 | member | is |
 |---|---|
-| `format`, `packed`, `described` | how it is read, with no option given |
+| `columns` | what the operator says of it, where a format needs that |
+| `format`, `packed`, `described` | how it is read, with no other option given |
 | `numbers`, `removals` | the distinct numbers, ascending |
 | `ends` | of numbers that end: the moment, RFC 3339 |
 | `refused`, `refused_in` | line numbers, and the files of a zip of several |
@@ -36,7 +37,8 @@ def test_a_list_gives_the_numbers_that_stand_in_it(name, tmp_path):
     """An operator would import a list with nothing but its register's name, and other people would be opposed."""
     expected = UNSAID | json.loads((FOLDER / f"{name}.json").read_text())
 
-    reading = read(tmp_path, (FOLDER / name).read_bytes(), name=name)
+    columns = expected.pop("columns", {})
+    reading = read(tmp_path, (FOLDER / name).read_bytes(), name=name, columns=columns)
 
     said = ", ".join(filter(None, (expected.pop(key) for key in ("format", "packed", "described"))))
     assert reading.described.rpartition(", like ")[0] == said

@@ -23,7 +23,8 @@ def samples(path):
 @pytest.mark.parametrize("name", FILES)
 def test_a_golden_list_is_claimed_by_its_own_format_alone(name):
     """An operator would be asked which of two formats it is, or it would be read as another register's."""
-    own = json.loads((FOLDER / f"{name}.json").read_text())["format"]
+    expected = json.loads((FOLDER / f"{name}.json").read_text())
+    own = "plain" if "columns" in expected else expected["format"]
 
     for sample in samples(FOLDER / name):
         claims = {each.name for each in FORMATS if each.recognise(sample) >= 2}

@@ -1,0 +1,251 @@
+"""`named-columns`: a CRM's export as CSV, whose columns the operator names: `--columns phone=Mobile,consent=Opt-in`.
+
+A row is a consent only if the named columns state it:
+
+* `consent`: a yes of the dictionary (`imports/parsing/roles.toml`). A no, and whatever a column `withdrawn` holds besides a no,
+  ends the consent; a no anywhere in the list beats a yes of the same number. Anything else is unclear, and no consent.
+* `channel`: it names calls.
+* `until` has not passed, and `given` has come. A cell that is no day makes the row unclear. The order of day and month
+  follows the column: one cell such as 15/03/2027 proves it for all. If none does, the reading that ends a consent earlier,
+  or begins it later, counts. An end without a zone is the first moment that it can be on earth.
+* `proof` is for people: it says which column of the file has the proof.
+
+Without `consent` every row states it only with `--all-consented`.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scrub.imports.parsing import csv_table
+from stream_scrub.imports.parsing.cells import (
+    NO_DAY,
+    NO_END,
+    EntryBuffer,
+    begins_with,
+    clean,
+    earliest,
+    first_end,
+    in_orders,
+)
+from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions
+from stream_scrub.imports.parsing.list_columns import ColumnCounter
+from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.phone_columns import all_read, countries
+from stream_scrub.imports.parsing.roles import ROLES, VOICE, answer, channels
+from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.index import Numbers
+from stream_scrub.model import RegisterKind
+
+_DAYS = ("given", "until")
+_WAITING_MAX = 1_000_000  # rows whose days may be read in two ways: some 300 MB
+_EVERY = "every"  # a channel word for all of them
+_DAY_S = 86_400
+_CONSENTED, _SAID_NO, _UNCLEAR = "consented", "said no", "unclear"
+_ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED = "ended", "not begun", "for another channel", "undated"
+_NO_NUMBER = "without a valid number"
+_OUTCOMES = (_CONSENTED, _SAID_NO, _UNCLEAR, _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED, _NO_NUMBER)
+
+
+def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
+    """Every consent, and every no as a removal. Raises BadList if a column is missing, or its days contradict."""
+    table = csv_table.CsvTable(source.text(), reading)
+    if not table.head:
+        return
+    named = {**options.columns, **({"phone": options.column} if options.column else {})}
+    # A named title makes the first row a header, whatever else is in it.
+    titles = table.headed() or _titles(table, named)
+    columns = {role: csv_table.place_of(name, titles, table.width) for role, name in named.items()}
+    if "phone" not in columns:
+        raise BadList("name the column of the numbers too, as in --columns phone=1")
+    if options.all_consented and "consent" in columns:
+        raise BadList("--all-consented counts every row: leave consent= out of --columns")
+    if len(set(columns.values())) < len(columns):
+        raise BadList("--columns: one column has two roles: name another for one of them")
+    consents = _Consents(columns, options, reading)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
+    rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
+    country = countries(table, headed=bool(titles))
+    for row in counter.counted(rows):
+        consents.take(row, country(row))
+    consents.close()
+    reading.columns = reading.columns or counter.columns({place: role for role, place in columns.items()})
+    if {*columns} - {"phone", "proof"}:
+        reading.kind, reading.answered = RegisterKind.ALLOW, True
+    if "consent" not in columns and not options.all_consented and counter.others_filled(columns["phone"]):
+        reading.unstated = True
+    reading.dated = "given" in columns
+    reading.described = f"named columns of CSV by {table.spoken}" + (", with header" if titles else "")
+
+
+def _titles(table: csv_table.CsvTable, named: Mapping[str, str]) -> list[str]:
+    titles = [csv_table.title(cell) for cell in table.head[0].cells]
+    return (
+        titles
+        if any(csv_table.title(name) in titles for name in named.values() if not name.isdecimal())
+        else []
+    )
+
+
+class _Consents:
+    """The rows on their way into a list. A row waits while the order of its day and month is not known."""
+
+    def __init__(self, columns: Mapping[str, int], options: ListOptions, reading: ParsedList) -> None:
+        self._columns = columns
+        self._reading = reading
+        self._now = int(options.now.timestamp())
+        self._today = options.now.date()
+        self._orders: dict[str, tuple[str, int]] = {}  # by role, with the line of the cell that proves it
+        self._waiting: list[tuple[csv_table.CsvRow, str]] = []
+        self._law = options.law if "given" in columns else ()
+        self._batch = _ConsentBuffer(reading, options.region, self._law, self._now)
+        self._passed: Counter[str] = Counter()
+        self._refused = reading.refused
+
+    def take(self, row: csv_table.CsvRow, region: str) -> None:
+        """Raises BadList for days of another order than the column's."""
+        unsure = [role for role in _DAYS if role in self._columns and self._is_unsure(role, row)]
+        if not unsure:
+            self._put(row, region)
+            return
+        self._waiting.append((row, region))
+        if len(self._waiting) > _WAITING_MAX:
+            raise BadList(
+                f"in the first {_WAITING_MAX:,} rows day and month may be either way round: write days as in 2027-01-31"
+            )
+
+    def close(self) -> None:
+        """Put the rows that waited, and say what became of all."""
+        for row, region in self._waiting:
+            self._put(row, region)
+        self._batch.close()
+        outcomes = Counter(self._reading.outcomes)
+        outcomes.update(self._passed)
+        outcomes.update(self._batch.outcomes)
+        outcomes[_NO_NUMBER] += self._reading.refused - self._refused
+        self._reading.outcomes = {
+            name: outcomes[name] for name in _OUTCOMES if outcomes[name] or name == _CONSENTED
+        }
+
+    def _is_unsure(self, role: str, row: csv_table.CsvRow) -> bool:
+        """Whether a row's day waits for the column's order. Notes the order if the row proves it."""
+        days = in_orders(row.cell(self._columns[role]))
+        if days is None or days.day_first == days.month_first:
+            return False
+        if not days.proves:
+            return role not in self._orders
+        order, line = self._orders.setdefault(role, (days.proves, row.line))
+        if order != days.proves:
+            raise BadList(
+                f"column {self._columns[role] + 1}: the days are {order} in line {line}, and {days.proves} in line"
+                f" {row.line}: write them as in 2027-01-31"
+            )
+        return False
+
+    def _put(self, row: csv_table.CsvRow, region: str) -> None:
+        phone = row.cell(self._columns["phone"])
+        if self._refuses(row):
+            self._batch.put(phone, row.line, removed=True, region=region)
+            return
+        end, given = self._end(row), self._given(row)
+        outcome = self._lack(row, end, given)
+        if outcome:
+            self._passed[outcome] += 1
+            self._reading.passed += 1
+            return
+        assert end is not None, "an unreadable day is unclear"
+        assert given is not None, "an unreadable day is unclear"
+        self._batch.put(phone, row.line, end, region=region, given=given)
+
+    def _refuses(self, row: csv_table.CsvRow) -> bool:
+        consent, withdrawn = self._cell("consent", row), self._cell("withdrawn", row)
+        return answer(consent) == "no" or (bool(withdrawn) and answer(withdrawn) != "no")
+
+    def _lack(self, row: csv_table.CsvRow, end: int | None, given: int | None) -> str:
+        """Why a row that does not refuse is no consent; "" if it is one."""
+        if "consent" in self._columns and answer(self._cell("consent", row)) != "yes":
+            return _UNCLEAR
+        if end is None or given is None:
+            return _UNCLEAR
+        if "channel" in self._columns:
+            named = channels(self._cell("channel", row))
+            if not named:
+                return _UNCLEAR
+            if named.isdisjoint({VOICE, _EVERY}):
+                return _OTHER_CHANNEL
+        if end != NO_END and end <= self._now:
+            return _ENDED
+        days = self._days("given", row)
+        return _NOT_BEGUN if any(day > self._today for day in days) else ""
+
+    def _end(self, row: csv_table.CsvRow) -> int | None:
+        """The first moment, epoch seconds, at which the row's consent may be over; None if the cell cannot be read."""
+        cell = self._cell("until", row)
+        if not cell:
+            return NO_END
+        ends = [first_end(day, cell) for day in self._days("until", row)]
+        return None if not ends or None in ends else min(end for end in ends if end is not None)
+
+    def _given(self, row: csv_table.CsvRow) -> int | None:
+        if not self._cell("given", row):
+            return NO_DAY
+        days = self._days("given", row)
+        return max(1, earliest(min(days))) if days else None
+
+    def _days(self, role: str, row: csv_table.CsvRow) -> list[date]:
+        """The days that a row's cell may mean by the order of its column."""
+        days = in_orders(self._cell(role, row))
+        if days is None:
+            return []
+        order, _ = self._orders.get(role, ("", 0))
+        if order == "day first":
+            both = [days.day_first or days.month_first]
+        elif order == "month first":
+            both = [days.month_first or days.day_first]
+        else:
+            both = [days.day_first, days.month_first]
+        return [day for day in both if day is not None]
+
+    def _cell(self, role: str, row: csv_table.CsvRow) -> str:
+        return clean(row.cell(self._columns[role])) if role in self._columns else ""
+
+
+class _ConsentBuffer(EntryBuffer):
+    """Entries of consents, each ended as the law says after the day on which it was given. A no beats every yes of its
+    number."""
+
+    def __init__(self, reading: ParsedList, region: str, law: Sequence[tuple[str, int]], now: int) -> None:
+        super().__init__(reading, region, removals_last=True)
+        self.outcomes: Counter[str] = Counter()
+        self._law = law
+        self._now = now
+
+    def _lawful(
+        self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64], given: NDArray[np.int64]
+    ) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.int64]]:
+        undated = np.zeros(len(numbers), np.bool_)
+        for digits, days in self._law:
+            limited = begins_with(numbers, digits) & ~removed
+            last = given + days * _DAY_S
+            ends = np.where(limited & (given != NO_DAY) & ((ends == NO_END) | (ends > last)), last, ends)
+            undated |= limited & (given == NO_DAY)
+        ended = ~removed & ~undated & (ends != NO_END) & (ends <= self._now)
+        kept = ~(undated | ended)
+        self.outcomes[UNDATED] += int(undated.sum())
+        self.outcomes[_ENDED] += int(ended.sum())
+        self.outcomes[_SAID_NO] += int(removed.sum())
+        self.outcomes[_CONSENTED] += int((kept & ~removed).sum())
+        self._reading.passed += int((~kept).sum())
+        return numbers[kept], removed[kept], ends[kept]
+
+
+FORMAT = FormatSpec(
+    "named-columns",
+    "a CRM's export: --columns phone=Mobile,consent=Opt-in,until=Ends",
+    lambda _: NEVER,
+    _read,
+    frozenset(ROLES),
+)

@@ -1,0 +1,174 @@
+"""The columns of a CSV list, as an operator is told of them: title, role, filled cells, and the commonest values.
+
+A value is shown in words only if it is an answer or repeated in a column of few values: any other may be a person's, and
+shows as its shape. Digits never show.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from stream_scrub.imports.parsing.cells import clean, days, number_of
+from stream_scrub.imports.parsing.csv_table import CsvRow, speakable, title
+from stream_scrub.imports.parsing.parsed_list import ListColumn
+from stream_scrub.imports.parsing.roles import ROLES, answer, suggested_role
+
+_BATCH = 200  # rows, of a mebibyte at most
+_VALUES_MAX = 12  # different values of a column whose values are shown in words
+_SAMPLE = 200  # filled cells by which a column's shapes and its suggested role are told
+_SHOWN = 3
+_SHOWN_SIGNS = 24
+_COLUMNS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ListReading:
+    """How a list was read: its columns, its rows by what became of them, and what does not count: so many expiry dates
+    (`endless`), and so many lines without a valid number (`refused`), which are at these `places`."""
+
+    columns: list[ListColumn]
+    outcomes: dict[str, int]
+    endless: int = 0
+    refused: int = 0
+    places: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The same for people."""
+        lines = ["rows: " + ", ".join(f"{name} {count:,}" for name, count in self.outcomes.items())]
+        for what, chosen in (
+            ("columns used", [column for column in self.columns if column.role]),
+            ("columns ignored", [column for column in self.columns if not column.role and column.filled]),
+        ):
+            if chosen:
+                lines.append(f"{what}: {', '.join(map(_brief, chosen))}")
+        lines += [
+            f"{_brief(column)} says {column.values}, and every row counts. To import only the people who said no,"
+            " import the list into its register of consents, with this column as consent= and with --no-into"
+            for column in self.columns
+            if column.answers and not column.role and not self.consents
+        ]
+        return lines
+
+    @property
+    def consents(self) -> bool:
+        """Whether the list was read by the columns of its consents."""
+        return any(column.role not in ("", "phone") for column in self.columns)
+
+
+def _brief(column: ListColumn) -> str:
+    called = column.title or f"column {column.place}"
+    role = column.role or (f"{column.suggested}?" if column.suggested else "")
+    return f"{called} ({role})" if role else called
+
+
+class ColumnCounter:
+    """Counts the cells of each column while the rows go by."""
+
+    def __init__(self, titles: Sequence[str], region: str) -> None:
+        """`titles` are as in the file; none without a header."""
+        self._titles = titles
+        self._region = region
+        self._rows = 0
+        self._columns: list[_Cells] = []
+
+    def counted(self, rows: Iterator[CsvRow]) -> Iterator[CsvRow]:
+        """The same rows."""
+        while batch := list(islice(rows, _BATCH)):
+            self._rows += len(batch)
+            width = max(len(row.cells) for row in batch)
+            while len(self._columns) < width:
+                self._columns.append(_Cells())
+            for index, column in enumerate(self._columns[:width]):
+                column.take([row.cells[index] for row in batch if len(row.cells) > index])
+            yield from batch
+
+    def others_filled(self, read: int) -> bool:
+        """Whether a column besides the one that was read has anything in it."""
+        return any(column.filled for index, column in enumerate(self._columns) if index != read)
+
+    def columns(self, roles: Mapping[int, str]) -> list[ListColumn]:
+        """What was counted, by column. `roles` are the roles that columns were read in, by index."""
+        listed = []
+        for index, column in enumerate(self._columns[:_COLUMNS_SHOWN]):
+            name = clean(self._titles[index]) if index < len(self._titles) else ""
+            listed.append(column.told(index, name, self._rows, roles.get(index, ""), self._region))
+        return listed
+
+
+class _Cells:
+    """The cells of one column. Without `values` there are too many different ones."""
+
+    def __init__(self) -> None:
+        self.filled = 0
+        self.values: Counter[str] | None = Counter()
+        self.sample: list[str] = []
+
+    def take(self, cells: Sequence[str]) -> None:
+        filled = [cell for cell in cells if cell and not cell.isspace()]
+        self.filled += len(filled)
+        if len(self.sample) < _SAMPLE:
+            self.sample += filled[: _SAMPLE - len(self.sample)]
+        if self.values is not None:
+            self.values.update(filled)
+            if len(self.values) > _VALUES_MAX:
+                self.values = None
+
+    def told(self, index: int, name: str, rows: int, role: str, region: str) -> ListColumn:
+        sample = self.sample
+        numbers = sum(number_of(cell, region) is not None and not _is_day(cell) for cell in sample)
+        holds_days = bool(sample) and sum(map(_is_day, sample)) * 2 > len(sample)
+        suggested = suggested_role(
+            title(name),
+            sample,
+            holds_days=holds_days,
+            holds_numbers=bool(sample) and numbers * 2 > len(sample),
+        )
+        said = [answer(cell) for cell in (self.values or sample)]
+        return ListColumn(
+            place=index + 1,
+            title="" if not name else speakable(name) if speakable(name) == name else "",
+            role=role,
+            suggested=suggested,
+            filled=self.filled,
+            empty=rows - self.filled,
+            values=self._shown(),
+            answers={"yes", "no"} <= {*said} and said.count("unclear") * 2 < len(said),
+        )
+
+    def _shown(self) -> str:
+        counts: Counter[str] = Counter()
+        if self.values is None:
+            counts.update(map(_shape, self.sample))
+        else:
+            for value, count in self.values.items():
+                in_words = answer(value) != "unclear" or (count > 1 and self.filled > len(self.values) * 2)
+                counts[_digitless(clean(value)) if in_words else _shape(value)] += count
+        shown = [f"{value} {count:,}" for value, count in counts.most_common(_SHOWN)]
+        return ", ".join(shown) + (" ..." if len(counts) > _SHOWN or self.values is None else "")
+
+
+def _is_day(cell: str) -> bool:
+    text = clean(cell)
+    return bool(days(text)) or bool(days(text[:10].rstrip("T ")))
+
+
+def suggested_columns(columns: Sequence[ListColumn]) -> dict[str, str]:
+    """The columns that the operator might name, by role: of each role the first one, and always one of phones."""
+    named: dict[str, str] = {}
+    for role in ROLES:
+        for column in columns:
+            if (column.role or column.suggested) == role:
+                named[role] = column.name
+                break
+    return named
+
+
+def _digitless(text: str) -> str:
+    cut = "".join("9" if sign.isdigit() else sign for sign in text if sign.isprintable())
+    return cut if len(cut) <= _SHOWN_SIGNS else cut[:_SHOWN_SIGNS] + "..."
+
+
+def _shape(cell: str) -> str:
+    return "".join("x" if sign.isalpha() else sign for sign in _digitless(cell.strip()))

@@ -1,0 +1,230 @@
+"""A list of consents counts only the people who said yes: `lists import`, with the log in memory."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+
+from stream_scrub.config import load
+from stream_scrub.errors import ConfigError
+from stream_scrub.imports import import_list, plan_import
+from stream_scrub.imports.formats import BadList
+from stream_scrub.imports.guards import UnstatedConsents
+from stream_scrub.imports.isolated_reader import IsolatedReader
+from stream_scrub.model import RegisterKind
+from tests.support.fakes.lists import NOW
+
+PEOPLE = [f"+4915112345{n:03d}" for n in range(5)]
+HEAD = "Nom;Mobile;Consentement téléphone"
+YESSES_AND_NOTHING = [
+    *(
+        ("Oui", ""),
+        ("TRUE", ""),
+        ("x", ""),
+        ("1", "0"),
+        ("Oui", "?"),
+        ("Oui", "En attente"),
+        ("Ja", "vielleicht"),
+    ),
+    *(("yes", "yes, by e-mail"), ("si", "sì?"), ("J", "-"), ("oui", "oui/non")),
+]
+
+
+def day(days):
+    """A day from today on, as French files write it."""
+    return (NOW + timedelta(days=days)).strftime("%d/%m/%Y")
+
+
+def export(tmp_path, head, rows, name="c.csv"):
+    file = tmp_path / name
+    file.write_text(
+        "\n".join([head, *(f"Rose;{phone};{rest}" for phone, rest in zip(PEOPLE, rows, strict=False))])
+    )
+    return file
+
+
+def imported(file, register="consent@a", **more):
+    settings = load(environ={}, cwd=file.parent)
+    order = plan_import.ImportOptions(file=file, register=register, region="DE", max_bad=1.0)
+    return import_list.run(replace(order, **more), settings, structlog.get_logger(), lambda *_: None)
+
+
+def held(log, register="consent@a"):
+    register = log.replayed().index.registers.get(register)
+    return [] if register is None else [PEOPLE.index(f"+{number}") for number in register.numbers]
+
+
+@pytest.mark.parametrize(("yes", "other"), YESSES_AND_NOTHING)
+def test_an_export_with_other_columns_is_refused_until_they_are_named(log, tmp_path, yes, other):
+    """Whoever did not tick the box would be called."""
+    file = export(tmp_path, HEAD, [yes, other, yes, other, yes])
+
+    with pytest.raises(UnstatedConsents) as refused:
+        imported(file)
+    assert held(log) == []
+    assert "column 3 Consentement téléphone (consent?)" in str(refused.value)
+    assert "--columns 'phone=Mobile,consent=Consentement téléphone'" in str(refused.value)
+    assert not any(phone[-9:] in str(refused.value) for phone in PEOPLE)
+
+    done = imported(file, columns={"phone": "Mobile", "consent": "Consentement téléphone"})
+    assert held(log) == [0, 2, 4]
+    told = {"said no" if other == "0" else "unclear": 2}
+    assert done.outcomes == {"consented": 3, **told}
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "role", "counts", "outcome"),
+    [
+        ("Nom;Mobile;Fin du consentement", [day(90), day(-1), day(90), day(-400), ""], "until", [0, 2, 4], "ended"),
+        ("Nom;Mobile;Date", [day(-9), day(366), day(-9), day(2), ""], "given", [0, 2, 4], "not begun"),
+        ("Nom;Mobile;Date de retrait", ["", day(-9), "", "oui", "non"], "withdrawn", [0, 2, 4], "said no"),
+        ("Nom;Mobile;Révoqué le", ["", day(-9), "", "2026-01-02", ""], "withdrawn", [0, 2, 4], "said no"),
+        ("Nom;Mobile;Canal", ["tel", "SMS", "SMS, Téléphone", "E-Mail", "tous"], "channel", [0, 2, 4], "for another channel"),
+        ("Nom;Mobile;Canal", ["tel", "", "appel", "pas de téléphone", "Voice"], "channel", [0, 2, 4], "unclear"),
+        ("Nom;Mobile;Fin", [day(90), "bientôt", day(90), "31/02/2027", "2027-06-01"], "until", [0, 2, 4], "unclear"),
+    ],
+)  # fmt: skip
+def test_a_row_counts_only_while_its_consent_holds(log, tmp_path, head, rows, role, counts, outcome):
+    """Whoever's consent has ended, was withdrawn, or is about letters and messages would be called."""
+    file = export(tmp_path, head, rows)
+    title = head.split(";")[2]
+
+    with pytest.raises(UnstatedConsents):
+        imported(file)
+    done = imported(file, columns={"phone": "Mobile", role: title}, all_consented=True)
+
+    assert held(log) == counts
+    assert done.outcomes == {"consented": 3, outcome: 2}
+    assert [(column.title, column.role) for column in done.columns if column.role] == [
+        ("Mobile", "phone"),
+        (title, role),
+    ]
+
+
+@pytest.mark.parametrize("rows", [["2027-06-01"] * 5, [day(90)] * 5])
+def test_an_end_is_kept(log, tmp_path, rows):
+    """A consent would be called upon after the day until which it was given."""
+    file = export(tmp_path, "Nom;Mobile;Fin", rows)
+    imported(file, columns={"phone": "Mobile", "until": "Fin"}, all_consented=True)
+    ends = log.replayed().index.registers["consent@a"].next_end
+    last = datetime(2027, 6, 1, tzinfo=UTC) if rows[0] == "2027-06-01" else NOW + timedelta(days=90)
+    assert last.date() == ends.date() and ends < last.replace(hour=12)
+
+
+@pytest.mark.parametrize(
+    ("proof", "counts"),
+    [("15/03/2027", [0]), ("03/15/2027", [0, 1]), ("2027-03-15", [0])],
+)
+def test_day_and_month_follow_the_column(log, tmp_path, proof, counts):
+    """A consent that ended on 1 December would be called upon until January, or one until January be lost."""
+    # By day first 2026-11-12 has ended on 24 November, by month first it is 11 December.
+    file = export(tmp_path, "Nom;Mobile;Fin", ["01/06/2027", "12/11/2026", proof])
+    done = imported(file, columns={"phone": "Mobile", "until": "Fin"}, all_consented=True)
+    assert held(log) == sorted({*counts, 2})
+    assert done.outcomes.get("ended", 0) == 2 - len(counts)
+
+
+def test_a_column_whose_days_contradict_is_refused(log, tmp_path):
+    """Half of the column would be read with day and month the wrong way round."""
+    file = export(tmp_path, "Nom;Mobile;Fin", ["15/03/2027", "01/02/2027", "03/15/2027"])
+    with pytest.raises(BadList, match="day first in line 2, and month first in line 4"):
+        imported(file, columns={"phone": "Mobile", "until": "Fin"}, all_consented=True)
+    assert held(log) == []
+
+
+def test_a_no_is_imported_as_an_opt_out_in_the_same_run(log, tmp_path):
+    """People who said no would only be left out, and be called under another consent."""
+    file = export(tmp_path, HEAD, ["Oui", "Non", "", "nein", "Oui"])
+    columns = {"phone": "Mobile", "consent": "Consentement téléphone"}
+
+    done = imported(file, columns=columns, no_into="internal@a", dry_run=True)
+    assert (done.added, done.opt_outs.added, done.opt_outs.position) == (2, 2, None)
+    assert held(log, "internal@a") == []
+    done = imported(file, columns=columns, no_into="internal@a")
+
+    assert (held(log), held(log, "internal@a")) == ([0, 4], [1, 3])
+    assert done.outcomes == {"consented": 2, "said no": 2, "unclear": 1}
+    assert done.opt_outs.position < done.position
+    assert log.replayed().index.registers["internal@a"].source == "c.csv"
+    with pytest.raises(ConfigError, match="--no-into: opt-outs go into internal"):
+        imported(file, columns=columns, no_into="tps")
+    with pytest.raises(ConfigError, match="--no-into: name the column"):
+        imported(file, columns={"phone": "Mobile"}, all_consented=True, no_into="internal")
+
+
+def test_a_no_ends_an_earlier_consent_also_among_numbers_to_add(log, tmp_path):
+    """Whoever withdrew in the CRM would be called for as long as only additions are imported, or one of two rows says yes."""
+    columns = {"phone": "Mobile", "consent": "Consentement téléphone"}
+    imported(export(tmp_path, HEAD, ["Oui"] * 5), columns=columns)
+    file = export(tmp_path, HEAD, ["Oui", "Non", ""])
+    file.write_text(file.read_text() + f"\nRose;{PEOPLE[0]};non\n")
+
+    done = imported(file, columns=columns, change="adds")
+
+    assert held(log) == [2, 3, 4]
+    assert done.removed == 2
+
+
+def test_lists_that_state_their_consents_need_no_word(log, tmp_path):
+    """A list of numbers and nothing else, or our own export, would ask who consented."""
+    numbers = tmp_path / "numbers.txt"
+    for content in (
+        "\n".join(PEOPLE),
+        "Mobile\n" + "\n".join(PEOPLE),
+        "Mobile;\n" + "".join(f"{p};\n" for p in PEOPLE),
+    ):
+        numbers.write_text(content)
+        assert imported(numbers, change="full").count == 5
+    assert held(log) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "phone,email,date_added,reason\n{},a@b.de,2026-01-02,asked\n",
+        "phone,expires\n{},2027-01-01\n",
+        '[{{"phoneNumber":"{}","source":"x"}}]',
+    ],
+)
+def test_a_list_of_oppositions_is_no_list_of_consents(log, tmp_path, layout):
+    """A suppression list that lands in the wrong register would make callable whoever opposed."""
+    file = tmp_path / "list.csv"
+    file.write_text(layout.format(PEOPLE[0]))
+    for kind in (None, RegisterKind.ALLOW):
+        with pytest.raises(UnstatedConsents):
+            imported(file, kind=kind)
+    assert held(log) == []
+    assert imported(file, all_consented=True).added == 1
+
+
+def test_every_row_of_an_opposition_list_counts_and_its_answers_are_told(log, tmp_path):
+    """An export of everybody would block everybody, and no word say which option splits it."""
+    file = export(tmp_path, HEAD, ["Oui", "Non", "Oui", "", "Oui"])
+    done = imported(file, "internal")
+    assert held(log, "internal") == [0, 1, 2, 3, 4]
+    (told,) = [line for line in done.reading if "--no-into" in line]
+    assert "Consentement téléphone (consent?) says Oui 3, Non 1" in told
+    with pytest.raises(BadList, match="every row of this list counts for internal"):
+        imported(file, "internal", columns={"phone": "Mobile", "consent": "Consentement téléphone"})
+    with pytest.raises(BadList, match="every row of this list counts for consent"):
+        imported(file, change="removes", columns={"phone": "Mobile", "consent": "Consentement téléphone"})
+
+
+def test_how_a_list_was_read_survives_the_process_that_reads_it(log, tmp_path):
+    """The publisher's report and the page would not say which column was the consent."""
+    file = export(tmp_path, HEAD, ["Oui", "Non", "", "", "Oui"])
+    settings = load(environ={}, cwd=tmp_path)
+    columns = {"phone": "Mobile", "consent": "Consentement téléphone"}
+    order = plan_import.ImportOptions(
+        file=file, register="consent@a", region="DE", max_bad=1.0, columns=columns
+    )
+    reader = IsolatedReader(512, 60.0)
+    done = import_list.run(order, settings, structlog.get_logger(), lambda *_: None, reader=reader.read)
+    assert done.reading == [
+        "rows: consented 2, said no 1, unclear 2",
+        "columns used: Mobile (phone), Consentement téléphone (consent)",
+        "columns ignored: Nom",
+    ]
+    assert json.dumps(done.outcomes)
