@@ -420,11 +420,7 @@ def plan_of(
     _check_scope(options.register, kind)
     fresh = held is None or held.is_removed
     whole = options.change == "full" and reading.change == "full"
-    said = options.effective_at or reading.effective_at
-    if said is None and whole and reading.day_by != "import":
-        said = day_named(options.file.name, now)
-    if said is not None and said - now > FUTURE_MAX:
-        raise BadList(f"{masked(options.file.name)}: {TO_COME}; say another with --effective-at")
+    said = _said_day(options, reading, now, whole=whole)
     known = replay.known(options.register)
     change = change_of(options.register, options.change)
     let_through: list[str] = []
@@ -466,17 +462,33 @@ def plan_of(
         raise
     except (BadList, TooMany) as error:
         ours = error.figures if isinstance(error, BadList) else (str(error),)
-        raise BadList(
-            f"{masked(options.file.name)}, read as {reading.described}: {error}; nothing was published",
-            [*ours, reading.described],
-        ) from error
+        why = f"{masked(options.file.name)}, read as {reading.described}: {error}; nothing was published"
+        raise BadList(why, [*ours, reading.described]) from error
     kept = len(base.numbers) - delta.unchanged if change != options.change else 0
     stated = reading.ends().ends
-    ending = int((stated > int(now.timestamp())).sum()) if ends else 0
     after = (base.numbers | delta.adds) - delta.removes
-    older = len(_in_force(reading, now)[0] - after) if reading.good_s else 0
-    counts = (ending, kept, outside, older, 0 if ends else len(stated))
-    return ImportPlan(base, delta, known, effective_at, *counts, tuple(let_through))
+    return ImportPlan(
+        base,
+        delta,
+        known,
+        effective_at,
+        ending=int((stated > int(now.timestamp())).sum()) if ends else 0,
+        kept=kept,
+        outside=outside,
+        older=len(_in_force(reading, now)[0] - after) if reading.good_s else 0,
+        endless=0 if ends else len(stated),
+        let_through=tuple(let_through),
+    )
+
+
+def _said_day(options: ImportOptions, reading: ParsedList, now: datetime, *, whole: bool) -> datetime | None:
+    """The moment that the list speaks of, as far as operator, list or file name say. Raises BadList if it is to come."""
+    said = options.effective_at or reading.effective_at
+    if said is None and whole and reading.day_by != "import":
+        said = day_named(options.file.name, now)
+    if said is not None and said - now > FUTURE_MAX:
+        raise BadList(f"{masked(options.file.name)}: {TO_COME}; say another with --effective-at")
+    return said
 
 
 def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterKind, *, fresh: bool) -> None:
