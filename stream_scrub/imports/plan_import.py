@@ -467,18 +467,10 @@ def plan_of(
     kept = len(base.numbers) - delta.unchanged if change != options.change else 0
     stated = reading.ends().ends
     after = (base.numbers | delta.adds) - delta.removes
-    return ImportPlan(
-        base,
-        delta,
-        known,
-        effective_at,
-        ending=int((stated > int(now.timestamp())).sum()) if ends else 0,
-        kept=kept,
-        outside=outside,
-        older=len(_in_force(reading, now)[0] - after) if reading.good_s else 0,
-        endless=0 if ends else len(stated),
-        let_through=tuple(let_through),
-    )
+    ending = int((stated > int(now.timestamp())).sum()) if ends else 0
+    older = len(_in_force(reading, now)[0] - after) if reading.good_s else 0
+    counts = (ending, kept, outside, older, 0 if ends else len(stated))
+    return ImportPlan(base, delta, known, effective_at, *counts, tuple(let_through))
 
 
 def _said_day(options: ImportOptions, reading: ParsedList, now: datetime, *, whole: bool) -> datetime | None:
