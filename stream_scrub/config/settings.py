@@ -355,6 +355,7 @@ def _region(value: str) -> str:
 
 Member = Annotated[str, AfterValidator(_member)]
 Properties = Mapping[str, str]
+OfStale = Literal["hold", "block"]
 
 
 # The topics with a retention, by role. The log has none; the shadow and the fan-out make their own topics.
@@ -461,9 +462,9 @@ class Rules(Section):
     """The country rules and how fresh the index must be."""
 
     folder: str = ""
-    stale: Literal["hold", "block"] = "block"
-    stale_by_register: Annotated[Mapping[str, Literal["hold", "block"]], AfterValidator(_named_registers)] = (
-        Field(default_factory=dict)
+    stale: OfStale = "block"
+    stale_by_register: Annotated[Mapping[str, OfStale], AfterValidator(_named_registers)] = Field(
+        default_factory=dict
     )
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
     request_lag_max_s: Annotated[float, Field(ge=0)] = 60
