@@ -7,12 +7,13 @@ words of the problems are those of `sources`.
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from stream_scrub.call import FACTS
 from stream_scrub.config.evidence import Evidence
+from stream_scrub.config.register_names import named_registers, own_registers, shares
 from stream_scrub.config.registry import Registry
 from stream_scrub.config.section import Section, contradiction
 from stream_scrub.model import CONSENT, OWN, RegisterName, family
@@ -240,38 +241,6 @@ def _members(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _registers(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not OWN.keys() <= set(values) or len(set(values)) < len(values):
-        raise ValueError('should name "internal" and "consent", and every register once')
-    names = list(map(RegisterName.parse, values))
-    if not all(name is not None and not name.scope and name.base != "rules" for name in names):
-        raise ValueError("should name registers without scopes: lower-case letters, digits and hyphens")
-    _need_no_number(names)
-    return values
-
-
-def _need_no_number(names: Iterable[RegisterName | None]) -> None:
-    if any(name is not None and name.looks_like_number for name in names):
-        raise ValueError("should hold no name that looks like a phone number: names are shown everywhere")
-
-
-def _shares(values: tuple[str, ...]) -> tuple[str, ...]:
-    pairs = [value.partition("=") for value in values]
-    names = [RegisterName.parse(name) for name, _, _ in pairs]
-    if None in names or not all(re.fullmatch(r"\d{1,6}(\.\d{1,6})?", share) for _, _, share in pairs):
-        raise ValueError('should hold pairs of a register and its share, as in "tps=0.25"')
-    _need_no_number(names)
-    return values
-
-
-def _named_registers(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    names = [RegisterName.parse(name) for name in values]
-    if None in names:
-        raise ValueError('should name registers, as in tps = "hold"')
-    _need_no_number(names)
-    return values
-
-
 def _identity(value: str) -> str:
     name = value or socket.gethostname()
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
@@ -463,7 +432,7 @@ class Rules(Section):
 
     folder: str = ""
     stale: OfStale = "block"
-    stale_by_register: Annotated[Mapping[str, OfStale], AfterValidator(_named_registers)] = Field(
+    stale_by_register: Annotated[Mapping[str, OfStale], AfterValidator(named_registers)] = Field(
         default_factory=dict
     )
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
@@ -483,7 +452,7 @@ class FanoutTarget(Section):
     `secrets`: the file of each."""
 
     connector: str
-    lists: Annotated[Properties, AfterValidator(_named_registers)] = Field(default_factory=dict)
+    lists: Annotated[Properties, AfterValidator(named_registers)] = Field(default_factory=dict)
     recalls: bool = False
     lifts: bool = False
     number: Literal["", "e164", "digits", "national", "significant"] = ""
@@ -504,13 +473,13 @@ class Lists(Section):
     max_change: Annotated[float, Field(ge=0)] = 0.1
     max_added: Annotated[int, Field(ge=0)] = 1_000_000
     max_numbers: Annotated[int, Field(ge=1)] = 10_000_000
-    max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_shares)] = ()
+    max_change_of: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(shares)] = ()
     full_every: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1000
     max_scopes: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
     read_max_mb: Annotated[int, Field(ge=16, le=1_000_000)] = 768
     read_max_s: Annotated[float, Field(ge=1, le=86_400)] = 900
-    registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_registers)] = tuple(OWN)
-    columns: Annotated[Mapping[str, Properties], AfterValidator(_named_registers)] = Field(
+    registers: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(own_registers)] = tuple(OWN)
+    columns: Annotated[Mapping[str, Properties], AfterValidator(named_registers)] = Field(
         default_factory=dict
     )
     consent_proof: Literal["kept", "required"] = "kept"
