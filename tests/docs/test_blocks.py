@@ -105,6 +105,7 @@ ELSEWHERE = {
     "docs/python.md": "tests/docs/test_python.py",
     "docs/runbook.md": "tests/docs/test_runbook.py",
     "docs/tables.md": "tests/docs/test_tables_page.py",
+    "docs/vm.md": "tests/docs/test_vm_page.py",
 }
 LIMITED = "timeout --preserve-status 20"
 UNTIL_SAID = """
