@@ -123,7 +123,9 @@ def add_token(
     name: Name,
     scope: Annotated[
         list[str],
-        option("SCOPE,...", "Its permissions: check, request, history, file, admin. May be repeated."),
+        option(
+            "SCOPE,...", "Its permissions: check, request, history, file, evidence, admin. May be repeated."
+        ),
     ],
     if_missing: Annotated[bool, option("--if-missing", "Do nothing if the name exists.")] = False,
 ) -> None:

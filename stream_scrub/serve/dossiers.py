@@ -1,4 +1,4 @@
-"""The pages of dossiers: an administrator asks for one, and gets what `stream-scrub dossier` gives.
+"""The pages of dossiers: a user with the scope `evidence` asks for one, and gets what `stream-scrub dossier` gives.
 
 A reading takes as long as its topics are large, so it is a job: it has a process of its own, which yields the processors
 to checks. The number is in the request and the results alone: not in a path, the log, or what is stored of the job.
@@ -30,6 +30,7 @@ from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
 from stream_scrub.serve.page.forms import Form
+from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.uploads import Job
 
 READ_S_MAX = 3600
@@ -72,7 +73,7 @@ def _child(
 class DossierPages(JobPages):
     """The pages of dossiers."""
 
-    path, scope, results = "/dossiers", "admin", re.compile(r"dossier\.(?:html|json)")
+    path, scope, results = "/dossiers", EVIDENCE, re.compile(r"dossier\.(?:html|json)")
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and function of each route."""

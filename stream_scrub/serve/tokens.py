@@ -24,7 +24,10 @@ from stream_scrub.errors import ConfigError, Unavailable
 from stream_scrub.texts import names_a_number
 
 PREFIX = "scrub_"
-SCOPES = ("check", "request", "history", "file", "admin")
+EVIDENCE = "evidence"
+SCOPES = ("check", "request", "history", "file", EVIDENCE, "admin")
+# What a scope includes besides itself.
+_INCLUDED = {"admin": frozenset(SCOPES), EVIDENCE: frozenset({"history"})}
 TOKENS_MAX = 256  # each request is compared with all of them
 _BYTES_MAX = 262_144
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,8 +43,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
     def may(self, scope: str) -> bool:
-        """Whether the token has this scope."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Whether the token has this scope, or one that includes it."""
+        return any(scope == each or scope in _INCLUDED.get(each, ()) for each in self.scopes)
 
 
 class TokenFile(msgspec.Struct, frozen=True, kw_only=True):

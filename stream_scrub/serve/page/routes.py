@@ -31,6 +31,7 @@ from stream_scrub.serve.guard import COOKIE, Account, Caller
 from stream_scrub.serve.page import forms, overview
 from stream_scrub.serve.page.forms import Form
 from stream_scrub.serve.page.list_import import ListImport
+from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
 from stream_scrub.stamp import Stamp, decode
 from stream_scrub.terminal import pages
@@ -188,7 +189,7 @@ _PAGES = (
     _Page("/history", "History", "history"),
     _Page("/opt-out", "Record an opt-out", "request"),
     _Page("/unread", "Unread requests", "admin"),
-    _Page("/dossiers", "Dossier", "admin"),
+    _Page("/dossiers", "Dossier", EVIDENCE),
     _Page("/lists", "Import a list", "admin"),
     _Page("/files", "Scrub a file", "file"),
     _Page("/docs", "API"),
@@ -259,6 +260,8 @@ class StatusPage:
         except Problem as problem:
             if problem.kind is Kind.FORBIDDEN and self._may(request, "file"):
                 return RedirectResponse("/files", 303)
+            if problem.kind is Kind.FORBIDDEN and self._may(request, EVIDENCE):
+                return RedirectResponse("/dossiers", 303)
             return self.problem(request, problem)
         return self.page(
             request,

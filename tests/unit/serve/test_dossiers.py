@@ -18,11 +18,11 @@ QUESTION = {"number": "06 12 34 56 78", "from": "2026-11-01", "to": "2026-11-12"
 
 @pytest.fixture
 def desk(serve, tmp_path):
-    """A server with two administrators, and somebody who may read histories."""
+    """A server with an officer, an administrator, and somebody who may read histories."""
     file = tmp_path / "tokens.json"
     made = {
         name: tokens.add(file, name, [scope], datetime.now(UTC)).token
-        for name, scope in (("officer", "admin"), ("other", "admin"), ("reader", "history"))
+        for name, scope in (("officer", "evidence"), ("other", "admin"), ("reader", "history"))
     }
     server = serve(make_lists(), worker__state_dir=str(tmp_path), http__tokens=str(file))
     server.folder, server.tokens = tmp_path / "dossiers", made
@@ -50,7 +50,7 @@ def finished(server, begun):
     return state(server, begun).json()
 
 
-def test_an_administrator_gets_a_dossier_and_the_log_says_who_asked(desk):
+def test_an_officer_gets_a_dossier_and_the_log_says_who_asked(desk):
     """An officer without a terminal could not answer a complaint, or nobody could say who looked a person up."""
     begun = ask(desk)
     assert begun.status_code == 303
@@ -73,6 +73,21 @@ def test_an_administrator_gets_a_dossier_and_the_log_says_who_asked(desk):
         assert state(desk, begun, who).status_code == status
         assert get(desk, f"{path}/dossier.json", who).status_code == status
     assert ask(desk, "reader").status_code == 403
+
+
+def test_an_officer_reads_evidence_and_changes_nothing(desk):
+    """Whoever answers complaints could import a list, or record an opt-out in somebody's name."""
+    history = {"number": f"+{OPPOSED}"}
+    bearer = {"Authorization": f"Bearer {desk.tokens['officer']}"}
+    assert desk.client.post("/v1/history", json=history, headers=bearer).status_code == 200
+    assert get(desk, "/history").status_code == 200
+    home = get(desk, "/")
+    assert home.status_code == 303 and home.headers["location"] == "/dossiers"
+    for path in ("/lists", "/unread", "/opt-out", "/files", "/check"):
+        assert get(desk, path).status_code == 403
+    request = {"request": "opt-out", "number": f"+{OPPOSED}"}
+    assert desk.client.post("/v1/requests", json=request, headers=bearer).status_code == 403
+    assert not any(f'href="{path}"' in get(desk, "/dossiers").text for path in ("/lists", "/opt-out"))
 
 
 @pytest.mark.parametrize(
