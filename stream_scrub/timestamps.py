@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import httpx
 
+from stream_scrub.config.evidence import Evidence
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.model import Deadline
 from stream_scrub.socket_cut import SocketCut
@@ -40,6 +41,11 @@ class Timestamps:
 
     def __init__(self, url: str, authorities: str) -> None:
         self._url, self._authorities = url, authorities
+
+    @classmethod
+    def of(cls, settings: Evidence) -> "Timestamps | None":
+        """The timestamp server of the settings; None without one."""
+        return cls(settings.timestamp_url, settings.timestamp_ca) if settings.timestamp_url else None
 
     def stamp(self, content: bytes) -> Timestamp:
         """Have the digest of a content stamped. Blocks for up to a minute. Raises Unavailable, Refused."""

@@ -158,7 +158,8 @@ def file(
     if verify is not None:
         from stream_scrub.files import proof
 
-        verified = proof.verify(verify, input_, _files(lists or []))
+        authorities = call.settings().evidence.timestamp_ca
+        verified = proof.verify(verify, input_, _files(lists or []), authorities)
         call.write(verified, show_verified)
         raise typer.Exit(0 if verified.same else 1)
     if input_ is None or (output is None and not dry_run):

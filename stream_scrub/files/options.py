@@ -40,7 +40,7 @@ class FileOptions:
     """One file to scrub. `language` is that of the report. `input` is a path, `-` for standard input. `columns` are those that the user named. `region` is
     that of national numbers, None for the settings' own; `call` holds for every row. `on` is the moment whose rules decide, None for now. `sheet` is the sheet's name or number, `to` what a
     spreadsheet is written as ("" or "csv"). `max_bad` is the largest share of rows without a readable number. With `dry_run` nothing is
-    written."""
+    written. `token`: the name of the token for whose owner a server scrubs it."""
 
     input: str
     output: Path
@@ -57,6 +57,7 @@ class FileOptions:
     dry_run: bool = False
     force: bool = False
     language: str = ENGLISH
+    token: str = ""
 
     def region_by(self, settings: Settings) -> str:
         """The region of national numbers. Raises ConfigError."""

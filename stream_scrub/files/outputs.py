@@ -16,10 +16,10 @@ from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.texts import masked
 
 PROOF = "proof.json"
-_MODE = 0o600  # leads are personal data: their owner alone reads them
+OUTPUT_MODE = 0o600  # leads are personal data: their owner alone reads them
 # What runs write: one of them may not lie next to the results of another.
 _RESULTS = re.compile(
-    r"(?:allowed|blocked|annotated)\.(?:csv|tsv|txt|tab|psv|xlsx|ndjson)|unreadable-numbers\.csv"
+    r"(?:allowed|blocked|annotated)\.(?:csv|tsv|txt|tab|psv|xlsx|ndjson)|unreadable-numbers\.csv|proof\.json\.tsr"
 )
 BAD_NUMBERS = "unreadable-numbers.csv"
 _REPLACED = re.compile(rf"{_RESULTS.pattern}|wash-.+\.csv|(?:summary|proof)\.json|report\.html")
@@ -76,7 +76,9 @@ class OutputFolder:
 
     def open(self, name: str) -> OutputFile:
         """A new file, which will get that name."""
-        file = OutputFile(name, self._stack.enter_context(atomic_file(self.path, _temporary_name(), _MODE)))
+        file = OutputFile(
+            name, self._stack.enter_context(atomic_file(self.path, _temporary_name(), OUTPUT_MODE))
+        )
         self._files.append(file)
         return file
 

@@ -13,10 +13,15 @@ from typing import IO, Final
 
 import msgspec
 
-from stream_scrub.errors import ConfigError
-from stream_scrub.files.outputs import OutputFile
+from stream_scrub import timestamps
+from stream_scrub.atomic_file import atomic_file
+from stream_scrub.clock import utc_seconds
+from stream_scrub.errors import ConfigError, ScrubError
+from stream_scrub.files.outputs import OUTPUT_MODE, PROOF, OutputFile
 from stream_scrub.files.summary import Summary
+from stream_scrub.made_by import MadeBy
 from stream_scrub.rules import Rulebook, digest_of
+from stream_scrub.timestamps import SUFFIX, Timestamps
 
 FORMAT = 1
 _SHA = b',\n  "sha256": "'
@@ -51,6 +56,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     version: str
+    made_by: MadeBy
     at: datetime
     on: date | None
     input: ProvenFile
@@ -86,6 +92,7 @@ def proof_of(
     proof = Proof(
         format=FORMAT,
         version=made.version,
+        made_by=made.made_by,
         at=made.at,
         on=made.on,
         input=read,
@@ -111,7 +118,24 @@ def proof_of(
     return body + _SHA + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
-def verify(path: Path, input_path: str | None, lists: Mapping[str, Path] = MappingProxyType({})) -> Verified:
+def stamp(folder: Path, timestamps: Timestamps) -> str:
+    """Have the proof in a folder stamped, and write the timestamp beside it. Returns why not, or ""."""
+    try:
+        answer = timestamps.stamp(_content(folder / PROOF)).answer
+        with atomic_file(folder, f".{PROOF}{SUFFIX}", OUTPUT_MODE) as file:
+            file.out.write(answer)
+            file.keep(f"{PROOF}{SUFFIX}")
+    except (ScrubError, OSError) as error:
+        return f"{PROOF} has no timestamp: {error}"
+    return ""
+
+
+def verify(
+    path: Path,
+    input_path: str | None,
+    lists: Mapping[str, Path] = MappingProxyType({}),
+    authorities: str = "",
+) -> Verified:
     """Whether everything is as the proof at this path says. Of files that the proof names, those in its own folder are read.
     `input_path` and `lists` (by register) say where the others are: a proof may come from a stranger, and name any file
     of this machine. Raises ConfigError if there is no proof, or a list's register is not in it."""
@@ -140,6 +164,7 @@ def verify(path: Path, input_path: str | None, lists: Mapping[str, Path] = Mappi
             checked.append(what)
         else:
             differs.append(f"{what}: {problem}")
+    _check_timestamp(path, content, authorities, checked, differs, unchecked)
     sound = [digest for digest, text in proof.rules.items() if _digest(text) == digest]
     checked += [f"rule {digest}: its text" for digest in sound]
     differs += [f"rule {digest}: its text is another" for digest in proof.rules.keys() - set(sound)]
@@ -148,6 +173,30 @@ def verify(path: Path, input_path: str | None, lists: Mapping[str, Path] = Mappi
             f"the registers at position {proof.index}: `stream-scrub lists verify` proves the log"
         )
     return Verified(not differs, checked, differs, unchecked)
+
+
+def _check_timestamp(
+    path: Path,
+    content: bytes,
+    authorities: str,
+    checked: list[str],
+    differs: list[str],
+    unchecked: list[str],
+) -> None:
+    """Check the timestamp beside a proof, if there is one, by the file of authorities."""
+    file = path.with_name(path.name + SUFFIX)
+    if not file.exists():
+        return
+    try:
+        answer = _content(file)
+        if authorities:
+            at = timestamps.check(answer, content, authorities)
+            checked.append(f"{file.name}: the proof existed at {utc_seconds(at)}")
+        else:
+            at = timestamps.moment_of(answer)
+            unchecked.append(f"{file.name}, of {utc_seconds(at)}: set evidence.timestamp_ca to check it")
+    except ValueError as error:
+        differs.append(f"{file.name}: {error}")
 
 
 def _files(

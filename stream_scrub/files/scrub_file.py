@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TypeAlias
 
+import msgspec
+
 from stream_scrub import __version__
 from stream_scrub.call import FACTS
 from stream_scrub.clock import zone
@@ -23,7 +25,7 @@ from stream_scrub.files.languages.notes import Note, notes_on
 from stream_scrub.files.ndjson import NdjsonFile, is_ndjson
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import BAD_NUMBERS, PROOF, Nowhere, OutputFile, need_apart, output_folder
-from stream_scrub.files.proof import proof_of
+from stream_scrub.files.proof import proof_of, stamp
 from stream_scrub.files.rows import BadNumbers, Duplicates, Judging, Run, Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
 from stream_scrub.files.spreadsheet import SpreadsheetFile
@@ -40,9 +42,11 @@ from stream_scrub.files.summary import (
     rules_of,
 )
 from stream_scrub.imports.index_sources import IndexUsed
+from stream_scrub.made_by import made_by
 from stream_scrub.model import Progress, Reason
 from stream_scrub.numbering.zones import zones_of
 from stream_scrub.scrub import scrubbing
+from stream_scrub.timestamps import Timestamps
 
 SUMMARY = "summary.json"
 # They write the names of hosts (RFC 3492): each would read some files, as something else.
@@ -133,6 +137,10 @@ def scrub_file(
             PROOF, proof_of(made, written, options.output, options.input, used.files, scrubber.rulebook)
         )
         folder.keep()
+    if server := Timestamps.of(settings.evidence):
+        stage("asking for the timestamp of the proof", 0, 0)
+        if missing := stamp(options.output, server):
+            return msgspec.structs.replace(made, notes=[*made.notes, missing])
     return made
 
 
@@ -218,6 +226,7 @@ def _summary(
     made = Summary(
         format=FORMAT,
         version=__version__,
+        made_by=made_by(token=options.token),
         input=read,
         at=datetime.now(UTC) if options.on else judging.now,
         on=None if options.on is None else options.on.date(),

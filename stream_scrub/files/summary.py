@@ -17,6 +17,7 @@ from stream_scrub.files import languages
 from stream_scrub.files.languages import ENGLISH, catalogue
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.imports.parsing.unpack import digest
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.rules import Rulebook, in_words
 from stream_scrub.terminal import one_line, pages
@@ -122,7 +123,7 @@ class CallablePart(msgspec.Struct, frozen=True, rename={"begin": "from", "end": 
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a file's rows.
+    """What became of a file's rows. `made_by`: by whom, as the system knows it.
 
     `at` is the moment of the run, `on` the day whose rules decided, and as of which it judged, where the user named one. `index` is the log's
     position (or that of the list files), `source` "log", "snapshot" or "lists". `scrub_again_by` is the last day on
@@ -136,6 +137,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     version: str
+    made_by: MadeBy
     input: InputRead
     at: datetime
     on: date | None

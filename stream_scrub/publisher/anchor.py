@@ -34,15 +34,9 @@ class Anchored(msgspec.Struct, frozen=True):
     timestamp: str
 
 
-def timestamps_of(settings: Settings) -> Timestamps | None:
-    """The timestamp server of the settings; None without one."""
-    evidence = settings.evidence
-    return Timestamps(evidence.timestamp_url, evidence.timestamp_ca) if evidence.timestamp_url else None
-
-
 def run(settings: Settings, log: Logger) -> Anchored:
     """Anchor the log's head. Raises ConfigError, Corrupt, Unavailable, Refused, Uncertain, Migrated."""
-    timestamps = timestamps_of(settings)
+    timestamps = Timestamps.of(settings.evidence)
     if timestamps is None:
         raise ConfigError(["evidence.timestamp_url: set the address of a timestamp server"])
     with clients.topics(settings, log) as there:

@@ -11,13 +11,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from stream_scrub.clock import parse_zoned
+from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import read_into
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress
 from stream_scrub.queries import find_emitted, side_topics
 from stream_scrub.recall_notice import RecallNotice
@@ -65,7 +67,7 @@ class RecallTally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The month. Days are those of each number's country. `notes`: what is missing."""
+    """The month. Days are those of each number's country. `notes`: what is missing. `made_by`, `at`: by whom and when."""
 
     month: str
     prospects_allowed: int
@@ -75,6 +77,8 @@ class MonthReport(msgspec.Struct, frozen=True, kw_only=True):
     recalls: list[RecallTally]
     position: int
     notes: list[str]
+    made_by: MadeBy | UnsetType = UNSET
+    at: str | UnsetType = UNSET
 
 
 def gather(settings: Settings, log: Logger, first: date, progress: Progress) -> MonthReport:
@@ -93,7 +97,10 @@ def gather(settings: Settings, log: Logger, first: date, progress: Progress) -> 
         for _, stamp in find_emitted.judged_between(reader, first, last, topic, progress):
             counts.take(stamp)
     _take_recalls(settings, log, counts, progress)
-    return counts.report()
+    report = counts.report()
+    return msgspec.structs.replace(
+        report, made_by=clients.made_by(settings), at=utc_seconds(datetime.now(UTC))
+    )
 
 
 def _take_recalls(settings: Settings, log: Logger, counts: "MonthCounts", progress: Progress) -> None:

@@ -27,6 +27,7 @@ from stream_scrub.serve.page import forms
 from stream_scrub.serve.page.forms import Form
 from stream_scrub.serve.uploads import Job
 from stream_scrub.terminal import one_line
+from stream_scrub.timestamps import SUFFIX
 
 # Options that an error names, and where the page has them.
 _OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?:(?<=max-bad) 1)?")
@@ -49,7 +50,7 @@ _FIELDS = {
 }
 _CHOICE = re.compile(r"(?:region|purpose|campaign)(?:_column)?|column-[0-9]{1,3}|language|titles|sheet|bad")
 _RESULT = re.compile(
-    r"(?:allowed|blocked)\.[a-z]{2,6}|report\.html|unreadable-numbers\.csv|(?:proof|summary)\.json"
+    r"(?:allowed|blocked)\.[a-z]{2,6}|report\.html|unreadable-numbers\.csv|proof\.json\.tsr|(?:proof|summary)\.json"
 )
 
 
@@ -134,7 +135,10 @@ class FilePages(JobPages):
             "unreadable-numbers": "each cell that is not a number, with the reason",
         }
         rows = {name: known[stem] for name in names if (stem := name.partition(".")[0]) in known}
-        return {**rows, PROOF: "the proof to keep", SUMMARY: "all counts, for programs"}
+        rows[PROOF] = "the proof to keep"
+        if f"{PROOF}{SUFFIX}" in names:
+            rows[f"{PROOF}{SUFFIX}"] = "the timestamp of the proof"
+        return {**rows, SUMMARY: "all counts, for programs"}
 
     def _render(self, request: Request, template: str, **values: Any) -> Response:
         return self.status_page.page(
@@ -150,7 +154,9 @@ class FilePages(JobPages):
 
     def _begin(self, job: Job, caller: Caller) -> Response:
         self.jobs.keep(job)
-        self.jobs.do(job, self._scrubbed, lambda outcome: self._log(outcome, caller.name))
+        self.jobs.do(
+            job, lambda job: self._scrubbed(job, caller.name), lambda outcome: self._log(outcome, caller.name)
+        )
         return RedirectResponse(f"/files/{job.id}", 303)
 
     def _log(self, outcome: State, by: str) -> None:
@@ -162,8 +168,8 @@ class FilePages(JobPages):
             allowed=outcome.allowed,
         )
 
-    def _scrubbed(self, job: Job) -> State | None:
-        """Scrub the file; None if no index is safe now."""
+    def _scrubbed(self, job: Job, token: str) -> State | None:
+        """Scrub the file for the owner of that token; None if no index is safe now."""
         context, jobs = self.context, self.jobs
         follower, lag_max_s = context.follower, context.settings.rules.index_lag_max_s
         if (stale := why_stale(follower, lag_max_s)) is not None:
@@ -175,7 +181,9 @@ class FilePages(JobPages):
             return process.run(
                 context.settings,
                 lambda: follower.usable(lag_max_s),
-                process.options_of(jobs.upload(job) / job.file, jobs.results(job), job.choices),
+                process.options_of(
+                    jobs.upload(job) / job.file, jobs.results(job), {**job.choices, "token": token}
+                ),
                 lambda state: jobs.put(job, state),
                 lambda: jobs.why_end(job),
             )

@@ -221,5 +221,6 @@ def options_of(upload: Path, results: Path, choices: Mapping[str, str]) -> FileO
         sheet=choices.get("sheet", ""),
         max_bad=1.0 if "bad" in choices else MAX_BAD,
         language=choices.get("language", "en"),
+        token=choices.get("token", ""),
         force=True,  # results of earlier choices
     )

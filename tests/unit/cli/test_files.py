@@ -1,6 +1,9 @@
 """`stream-scrub file` on the command line: what it says, and what it ends with."""
 
 import json
+import os
+import pwd
+import socket
 import sys
 from typing import NamedTuple
 
@@ -8,6 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stream_scrub.cli.app import _command
+from tests.support.fakes.timestamp_server import TimestampServer
+from tests.support.fakes.web import Web
 from tests.support.running.files import FREE, OPPOSED, Bureau, no_settings
 from tests.support.texts.pages import ROOT
 
@@ -114,3 +119,35 @@ def test_every_failure_has_its_exit_code(call, tmp_path, options, code, said):
 
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_proof_names_its_maker_as_the_system_knows_it(call, tmp_path, monkeypatch):
+    """Anybody could scrub a file in another's name."""
+    monkeypatch.setenv("USER", "somebody-else")
+    call("--max-bad", "0.5")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for name in ("proof.json", "summary.json"):
+        made = json.loads((tmp_path / "out" / name).read_text())["made_by"]
+        assert made == {"user": user, "host": socket.gethostname()}
+    assert f"{user} on {socket.gethostname()}" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_proof_has_its_timestamp_and_another_proof_has_none(call, tmp_path):
+    """A proof could be made on the day of the complaint, and say that it is of last year."""
+    server = TimestampServer(tmp_path / "tsa")
+    ca = f"--set=evidence.timestamp_ca={server.ca}"
+    proof, timestamp = tmp_path / "out" / "proof.json", tmp_path / "out" / "proof.json.tsr"
+    with Web(server) as web:
+        done = call("--max-bad=0.5", f"--set=evidence.timestamp_url={web.url}", ca)
+        assert done.returncode == 0, done.stderr
+        verified = call(f"--verify={proof}", ca)
+        assert verified.returncode == 0 and "proof.json.tsr: the proof existed at 20" in verified.stdout
+        assert "set evidence.timestamp_ca to check it" in call(f"--verify={proof}").stdout
+        before = timestamp.read_bytes()
+        call("--max-bad=0.5", "--force", "--language=fr", f"--set=evidence.timestamp_url={web.url}", ca)
+        timestamp.write_bytes(before)
+        changed = call(f"--verify={proof}", ca)
+        assert changed.returncode == 1 and "it is the timestamp of something else" in changed.stdout
+    away = call("--max-bad=0.5", "--force", "--set=evidence.timestamp_url=http://127.0.0.1:9", ca)
+    assert away.returncode == 0 and "proof.json has no timestamp" in away.stdout + away.stderr
+    assert not timestamp.exists(), "an older timestamp beside a newer proof"

@@ -104,6 +104,7 @@ def test_a_file_comes_back_with_its_report_and_proof(own):
     report = get(f"{path}/report.html")
     assert 'href="allowed.csv"' in report.text and "script" not in report.headers["content-security-policy"]
     assert get(f"{path}/proof.json").json()["format"] == 1
+    assert get(f"{path}/proof.json").json()["made_by"]["token"] == "marketer"
     assert get(f"{path}/summary.json").json()["source"] == "log"
     for name in ("job.json", "..%2fjob.json", "state.json", "secret.csv", "allowed.xlsx"):
         assert get(f"{path}/{name}").status_code == 404
