@@ -337,6 +337,7 @@ def show_summary(summary: "Summary", folder: Path | None) -> None:
     read = summary.input
     packing = f"{read.packing}, " if read.packing else ""
     console.print(f"{read.name} ({packing}{read.written_as}), {read.columns}")
+    console.print(f"national numbers are read as {summary.facts['region']}")
     rows = [
         (str(Reason(reason).verdict), reason, f"{count:,}", f"{count / summary.rows:.1%}")
         for reason, count in summary.reasons.items()

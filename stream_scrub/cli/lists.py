@@ -144,6 +144,7 @@ def import_(
         kind=kind,
         effective_at=import_list.effective(effective_at, datetime.now(UTC)),
         region=region or settings.prospect.default_region,
+        is_region_named=region is not None,
         column=column,
         format=format_,
         columns=import_list.columns(columns),

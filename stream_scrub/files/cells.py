@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.call import FACTS, Call
-from stream_scrub.numbering import Line, has_lost_digits, normalise, parted_in, read_lines, why_invalid
+from stream_scrub.numbering import (
+    AssumedRegion,
+    Line,
+    has_lost_digits,
+    normalise,
+    parted_in,
+    read_lines,
+    why_invalid,
+)
 from stream_scrub.scrub.facts import Facts, FactsOf
 
 _LF = 10
@@ -95,21 +103,29 @@ class CellReader:
         ends: Places,
         regions: Sequence[str],
         of_region: NDArray[np.int32] | None,
+        assumed: AssumedRegion,
+        is_assumed: Mask | None = None,
     ) -> CellColumn:
         """The column whose cells are `block[begins:ends]`. `regions` are those that national numbers are read as of;
-        `of_region` has the place of each row's in it, None for the first for all."""
+        `of_region` has the place of each row's in it, None for the first for all. `assumed` counts the rows that name no
+        region: those of `is_assumed`, None for all."""
         made = CellColumn.empty(len(begins))
         met = [0] if of_region is None else np.flatnonzero(np.bincount(of_region, minlength=1)).tolist()
         for place in met:
             rows = slice(None) if len(met) == 1 else np.flatnonzero(of_region == place)
-            self._read(block, begins[rows], ends[rows], regions[place], made, rows)
+            chunk = self._read(block, begins[rows], ends[rows], regions[place], made, rows)
+            if place == 0 and chunk:
+                places, numbers = made.places[rows], made.numbers[rows]
+                chosen = places >= 0 if is_assumed is None else (places >= 0) & is_assumed[rows]
+                assumed.count(chunk, numbers, chosen)
         return made
 
     def _read(
         self, block: bytes, begins: Places, ends: Places, region: str, into: CellColumn, rows: slice | Places
-    ) -> None:
+    ) -> bytes:
+        """Read these rows into a column. Returns their cells as lines."""
         if not len(begins):
-            return
+            return b""
         blank = ends <= begins
         destroyed = np.zeros(len(begins), np.bool_)
 
@@ -121,7 +137,8 @@ class CellReader:
                 return ""
             return text
 
-        column = read_lines(_lines(block, begins, ends), region, text_of)
+        chunk = _lines(block, begins, ends)
+        column = read_lines(chunk, region, text_of)
         mapped = np.array([*map(self._place, column.lines), -1], np.int32)  # the last one is found by -1
         into.numbers[rows], into.places[rows] = column.numbers, mapped[column.places]
         into.blank[rows] = blank
@@ -136,6 +153,7 @@ class CellReader:
             why = DESTROYED if destroyed[place] else why_invalid(text, region)
             into.bad.append(BadCell(row, text, why))
         into.destroyed[rows] = destroyed
+        return chunk
 
     def _several(self, found: Sequence[str], region: str, row: int, into: CellColumn) -> None:
         """Put the numbers of one cell into its column and into the columns of other numbers."""

@@ -32,7 +32,7 @@ from stream_scrub.files.summary import LineCount, StaleCount, Windows
 from stream_scrub.index import Index, Register
 from stream_scrub.index.index import ByName
 from stream_scrub.model import Reason, Verdict, family
-from stream_scrub.numbering import Line, is_blank, region_named
+from stream_scrub.numbering import AssumedRegion, Line, is_blank, region_named
 from stream_scrub.rules import Rulebook, earliest
 from stream_scrub.scrub.backend import Plain
 from stream_scrub.scrub.batch import Scrubber
@@ -260,6 +260,7 @@ class Counts:
         self.invalid_lines: list[int] = []
         self.unreadable_lines: list[int] = []
         self.duplicates = duplicates
+        self.assumed: list[AssumedRegion] = []  # by number column
         self.reasons: Counter[Reason] = Counter()
         self.stale: Counter[str] = Counter()  # rows by the register that blocks them
         self.lines: Counter[tuple[Line, bool]] = Counter()  # numbers, also by whether their row is allowed
@@ -473,15 +474,21 @@ class Run:
         """The verdict on each row. `cells` are the places of the number columns' cells in `block`; `regions` is that
         column, None without one; `facts` are those of facts; `unreadable` rows are blocked, whatever they hold. The columns
         are those of `cells`, each with those of further numbers in its cells behind it, as a prospect has them."""
-        of_region = None
+        of_region = is_assumed = None
         refused: dict[Reason, Mask] = {}
         if regions is not None:
             of_region = np.array(list(map(self._region, regions.texts)), np.int32)[regions.ids]
             refused[Reason.UNKNOWN_COUNTRY] = of_region < 0
             of_region = np.maximum(of_region, 0)
+            is_assumed = np.array(list(map(is_blank, regions.texts)), np.bool_)[regions.ids]
         if unreadable is not None:
             refused[Reason.UNREADABLE] = unreadable
-        read = [self._reader.read(block, *each, self._regions, of_region) for each in cells]
+        assumed = self.tally.assumed
+        assumed += [AssumedRegion(self.region) for _ in cells[len(assumed) :]]
+        read = [
+            self._reader.read(block, *places, self._regions, of_region, counts, is_assumed)
+            for places, counts in zip(cells, assumed, strict=True)
+        ]
         columns = [each for column in read for each in (column, *column.others)]
         judged = self._judge.judge(columns, self._reader.lines, *self._facts.read(facts))
         for reason, rows in refused.items():

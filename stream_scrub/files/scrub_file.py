@@ -170,6 +170,7 @@ def _judged(
         )
     leads.tally.finish()
     _need_rows(read, leads, options)
+    _need_region(read, leads, options)
     return read, leads
 
 
@@ -198,6 +199,16 @@ def _need_rows(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
             f"{read.name}: {bad} of {tally.rows} rows ({bad / tally.rows:.1%}) hold no readable number, and at most"
             f" {options.max_bad:.0%} may{first}; nothing was written. Is it the right column ({read.columns})? --max-bad 1"
             " scrubs it anyway"
+        )
+
+
+def _need_region(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
+    """Raises BadFile if nobody named the region of national numbers, and the file's other numbers speak against it."""
+    doubts = [counts.doubt for counts in leads.tally.assumed if counts.doubt]
+    if options.region is None and doubts:
+        raise BadFile(
+            f"{read.name}: {doubts[0]}; nothing was written. Pass --region if all of them are of one country, or name a column"
+            f" with each row's country: --region-column ({read.columns})"
         )
 
 

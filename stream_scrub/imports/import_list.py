@@ -309,6 +309,7 @@ def asked(
         columns=columns(said.get("columns", "")),
         all_consented=bool(said.get("all_consented")),
         no_into=named(said["no_into"], settings) if said.get("no_into") else "",
+        is_region_named="region" in said,
         max_bad=settings.lists.max_bad,
         dry_run=dry_run,
     )
@@ -423,7 +424,7 @@ def effect_of(
         count=len(base.numbers) + len(delta.adds) - len(delta.removes),
         effective_at=utc_seconds(plan.effective_at),
         position=None if published is None else published.position,
-        read_as=reading.described,
+        read_as=reading.spoken,
         took_s=round(time.monotonic() - started, 3),
         refused_in=reading.refused_in,
         ending=plan.ending,

@@ -158,6 +158,7 @@ def _options_of(
         kind=listed.kind,
         effective_at=listed.effective_at,
         region=listed.region or settings.prospect.default_region,
+        is_region_named=listed.region is not None,
         column=listed.column,
         columns=listed.columns,
         all_consented=listed.all_consented,

@@ -281,6 +281,7 @@ class ImportOptions:
     register: str
     region: str
     max_bad: float
+    is_region_named: bool = False  # the operator named `region`; else it is the settings' own
     change: ImportMode = "full"
     kind: RegisterKind | None = None  # None: as it is; at its first import as the rules or the list mean it
     effective_at: datetime | None = None  # None: what the list says, else now
@@ -404,6 +405,18 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
             f" ({options.max_bad:.1%}; --max-bad of `lists import`, --list-max-bad of `file`); nothing was published."
             f" Lines: {reading.refused_places()}",
             [reading.described, refused, reading.refused_places()],
+        )
+    check_region(options, reading)
+
+
+def check_region(options: ImportOptions, reading: ParsedList) -> None:
+    """A list whose national numbers nobody named the country of, and whose other numbers speak against the default one."""
+    doubt = "" if reading.assumed is None else reading.assumed.doubt
+    if doubt and not options.is_region_named:
+        raise BadList(
+            f"{masked(options.file.name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in"
+            " Python ListFile.region) if all of them are of one country, or give the list a column with each row's country",
+            [doubt],
         )
 
 

@@ -6,6 +6,7 @@ else. A text that may be two numbers is none (`two_numbers`). Tables of another 
 """
 
 from stream_scrub.numbering.arrays import DIGITS_MAX, Column, Many, Typed, validator
+from stream_scrub.numbering.assumed_region import AssumedRegion
 from stream_scrub.numbering.fractions import has_lost_digits, is_suspect, readings
 from stream_scrub.numbering.library import TEXT_MAX, Line, calling_code, national_digits, split
 from stream_scrub.numbering.regions import (
@@ -26,6 +27,7 @@ __all__ = [
     "NOWHERE",
     "REGIONS",
     "UNKNOWN",
+    "AssumedRegion",
     "Column",
     "Line",
     "calling_code",

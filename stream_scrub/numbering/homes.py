@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _REUNION, _PIERRE, _GUADELOUPE, _GUYANE, _MARTINIQUE = "262", "508", "590", "594", "596"
 _ANY: Final = (_REUNION, _GUADELOUPE, _MARTINIQUE, _GUYANE)
+FRENCH_TERRITORIES: Final = frozenset((*_ANY, _PIERRE))  # calling codes
 # By the first three digits of the national plan: the territories that the block is for. Mayotte and Saint-Martin have
 # the codes of Reunion and Guadeloupe.
 _FRENCH: Final = {

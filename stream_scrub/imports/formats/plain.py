@@ -63,6 +63,7 @@ def _read_lines(chunks: Iterator[bytes], region: str, reading: ParsedList) -> No
     before = 0  # lines
     for chunk in chunks:
         numbers, valid = numbers_of_lines(chunk, region)
+        reading.count(chunk, numbers, valid, region)
         reading.take(numbers[valid])
         if not valid.all():
             _account(chunk, np.flatnonzero(~valid), before, region, reading)

@@ -6,7 +6,7 @@ it comes last on earth (UTC-12) as a latest one, and where it comes first (UTC+1
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -161,6 +161,7 @@ class EntryBuffer:
         numbers, valid = numbers_of(
             ["" if at in there else cell for at, cell in enumerate(cells)] if there else cells, self._region
         )
+        self._count(cells, numbers, valid, there)
         for region, places in self._elsewhere.items():
             numbers[places], valid[places] = numbers_of([there[place] for place in places], region)
         lines = np.array(self._lines, np.int64)
@@ -177,6 +178,16 @@ class EntryBuffer:
         """What counts of a batch, and when it ends. A format of consents looks at `given`."""
         del given
         return numbers, removed, ends
+
+    def _count(
+        self, cells: Sequence[str], numbers: Numbers, valid: NDArray[np.bool_], there: Collection[int]
+    ) -> None:
+        """Count the cells that no country is named for; those at the places `there` have one."""
+        here = [cell.partition("\n")[0] for place, cell in enumerate(cells) if place not in there]
+        lines = _bytes("".join(f"{cell}\n" for cell in here))
+        if lines is not None:
+            chosen = np.array([place not in there for place in range(len(cells))], np.bool_)
+            self._reading.count(lines, numbers[chosen], valid[chosen], self._region)
 
     def _hand_on(self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64]) -> None:
         """Additions and removals. Their order matters only for a number that is among both: to keep that of all would

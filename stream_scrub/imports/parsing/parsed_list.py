@@ -15,6 +15,7 @@ from stream_scrub.index import Hashing, Numbers, as_bitmap, as_numbers
 from stream_scrub.index.capacity import weight
 from stream_scrub.index.deltas import StatedEnds
 from stream_scrub.model import RegisterKind
+from stream_scrub.numbering import AssumedRegion
 from stream_scrub.texts import masked
 
 EndTimes = NDArray[np.int64]
@@ -235,6 +236,7 @@ class ParsedList:
         default_factory=list
     )  # of a CSV; of a zip of several, those of the first
     outcomes: dict[str, int] = field(default_factory=dict)  # rows by what became of them, as people are told
+    assumed: AssumedRegion | None = None  # how national numbers without a country were read
     hashed: Hashing | None = None  # how its numbers were hashed; then they are the prefixes of digests
     good_s: int = 0  # the answers of a wash are good for so many seconds; 0: it is no wash
     since: datetime | None = None  # of changes: the first day that they speak of
@@ -258,6 +260,17 @@ class ParsedList:
         self.taken += len(numbers)
         self.occurrences += len(numbers)
         self._gathered.add(numbers, ends, removed)
+
+    def count(self, lines: bytes, numbers: Numbers, valid: NDArray[np.bool_], region: str) -> None:
+        """Count the numbers that were read from lines as those of a region that no line names."""
+        if self.assumed is None:
+            self.assumed = AssumedRegion(region)
+        self.assumed.count(lines, numbers, valid)
+
+    @property
+    def spoken(self) -> str:
+        """How it was read, for people."""
+        return self.described if self.assumed is None else f"{self.described}; {self.assumed.spoken}"
 
     def span(self, first: int, last: int) -> None:
         """One line that holds every number from `first` to `last`, both included. Raises BadList for too many."""

@@ -20,7 +20,9 @@ ROWS = [
 @pytest.mark.parametrize(("scheme", "size"), [("light", WIDE), ("dark", WIDE), ("light", NARROW)])
 def test_axe_finds_nothing(bureau, browser, scheme, size):
     """Whoever reads the page with a screen reader, in the dark or on a telephone would be lost on it."""
-    done = bureau.scrub("\n".join(["name;phone;purpose", *ROWS, ""]).encode(), "Leads of spring.csv")
+    done = bureau.scrub(
+        "\n".join(["name;phone;purpose", *ROWS, ""]).encode(), "Leads of spring.csv", region="FR"
+    )
     asked = []
     page = browser.new_page(color_scheme=scheme, viewport=size)
     page.on("request", lambda request: asked.append(request.url))
@@ -37,7 +39,7 @@ def test_axe_finds_nothing(bureau, browser, scheme, size):
 
 def test_the_page_prints_on_a4(bureau, browser):
     """The proof in the folder of a campaign would be cut off at the paper's side."""
-    done = bureau.scrub("\n".join(["name;phone;purpose", *ROWS, ""]).encode())
+    done = bureau.scrub("\n".join(["name;phone;purpose", *ROWS, ""]).encode(), region="FR")
     page = browser.new_page(viewport={"width": 680, "height": 1_000})  # 180 mm, at 96 dots an inch
     page.emulate_media(media="print")
     page.goto((done.folder / "report.html").as_uri())

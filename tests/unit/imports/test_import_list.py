@@ -110,7 +110,7 @@ def test_the_first_import_of_a_national_list_is_published_without_a_flag(log, tm
     [
         (b"+336XXXXXXXX\n", "pacitel", "holds more than lists.max_numbers"),
         (b"+33612XXXXXX\n+33613XXXXXX\n", "pacitel", "where pacitel holds 0: more than lists.max_added"),
-        (b"+12025550123\n+12025550124\n0612345678\n", "pacitel", r"2 of its 3 .*\(\+262, .*--region"),
+        (b"+12025550123\n+12025550124\n+33612345678\n", "pacitel", r"2 of its 3 .*\(\+262, .*--region"),
         (b"0612345678\n", "pacitell", "did you mean pacitel.*--register-unknown"),
         (b"0612345678\n", "partner", "no rule of any day uses a register partner: correct the name"),
     ],
@@ -129,6 +129,20 @@ def test_what_is_odd_passes_when_the_operator_says_that_it_is_meant(log, tmp_pat
     foreign = guarded(written(tmp_path, b"+12025550123\n"), "pacitel", allow_change=True, effective_at=NOW)
     assert foreign.count == 1
     assert "--allow-change let through: 1 of its 1 new numbers are not of the countries" in foreign.notes[0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"0470123450\n+32470123451\n", b"phone;name\n0470123450;a\n0032470123451;b\n"]
+)
+def test_a_list_whose_numbers_are_mostly_of_another_country_asks_for_the_region(log, tmp_path, content):
+    """A Belgian opt-out would oppose a French number, and the Belgian be called."""
+    file = written(tmp_path, content)
+    with pytest.raises(BadList, match=r"1 of its 1 .* than FR \(\+32: 1\).*--region"):
+        run(file, "internal")
+
+    french = run(file, "internal", is_region_named=True)
+    assert {*log.replayed().index.registers["internal"].numbers} == {33470123450, 32470123451}
+    assert french.read_as.endswith("national numbers are read as FR")
 
 
 def test_consents_are_not_imported_into_a_register_of_oppositions(log, tmp_path):
@@ -150,7 +164,9 @@ def test_every_format_is_imported_with_nothing_but_the_register(log, name):
         with pytest.raises(BadList, match="applies on sequence"):
             run(LISTS / name, register)
         return
-    effect = run(LISTS / name, register, allow_ends=True, columns=expected.get("columns", {}))
+    effect = run(
+        LISTS / name, register, allow_ends=True, columns=expected.get("columns", {}), is_region_named=True
+    )
 
     replay = log.replayed()
     held = replay.index.registers[register]
