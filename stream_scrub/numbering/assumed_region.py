@@ -71,6 +71,8 @@ def _has_code(lines: bytes) -> NDArray[np.bool_]:
     for _ in range(2):  # a quote, a parenthesis or a blank before the first digit
         starts = starts + (~padded[starts] & (starts < ends))
     after = np.minimum(starts + 1, len(raw) - 1)
-    international = (raw[np.minimum(starts, len(raw) - 1)] == _ZERO) & (raw[after] == _ZERO)
+    international: NDArray[np.bool_] = (raw[np.minimum(starts, len(raw) - 1)] == _ZERO) & (
+        raw[after] == _ZERO
+    )
     international[np.searchsorted(ends, np.flatnonzero(raw == _PLUS))] = True
     return international
