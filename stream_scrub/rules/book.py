@@ -156,7 +156,7 @@ def _kinds(rules: Iterable[Rule]) -> dict[str, RegisterKind]:
     denying: set[str] = set()
     allowing: set[str] = set()
     for rule in rules:
-        denying.update(rule.deny)
+        denying.update(rule.deny, rule.reassigned)
         allowing.update(rule.require, rule.wash, rule.scoped)
     kinds = dict.fromkeys(denying - allowing, RegisterKind.DENY)
     return kinds | dict.fromkeys(allowing - denying, RegisterKind.ALLOW)

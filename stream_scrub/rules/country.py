@@ -127,6 +127,8 @@ class Rule:
     exempt: tuple[Exemption, ...] = ()
     # Consents to an artificial voice, of which a scoped list must hold the number. Without any, such calls are blocked.
     artificial_voice: tuple[str, ...] = ()
+    # Numbers that another person has now: no consent to or relation with the person before counts.
+    reassigned: tuple[str, ...] = ()
     attempts: Attempts | None = None  # None: the rule does not limit them
     hours: Hours | None = None  # when calls may be made; None for any time
     # The words that prospects may use; empty unless the rule names a purpose, or a register of consents.
@@ -187,7 +189,7 @@ class Rule:
     @property
     def asked(self) -> frozenset[str]:
         """Every register that a verdict by this rule may rest on, apart from the oppositions to the operator."""
-        return self.registers.union(self.scoped)
+        return self.registers.union(self.scoped, self.reassigned)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -341,6 +343,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str, numbers: Sequence[
         ("banned_without_consent", _list(sorted(rule.banned_without_consent))),
         ("exempt", f"[{', '.join(each.text for each in rule.exempt)}]" if rule.exempt else ""),
         ("artificial_voice", _list(rule.artificial_voice)),
+        ("reassigned", _list(rule.reassigned)),
         ("attempts", "" if rule.attempts is None else _table(asdict(rule.attempts))),
         ("hours", "" if rule.hours is None else rule.hours.text),
         ("not_callable", _list((*sorted(rule.not_callable_types), *prefixes))),

@@ -37,7 +37,7 @@ _KEYS = (
         "banned_purposes",
     ),
     *("banned_despite_contract", "banned_without_consent", "exempt", "artificial_voice", "attempts"),
-    *("not_callable", "uncertain", "channels", "reading", "purposes", "hours", "emergencies"),
+    *("not_callable", "uncertain", "channels", "reading", "purposes", "hours", "emergencies", "reassigned"),
 )
 _EMERGENCY_KEYS = ("from", "to", "source")
 _ASKING = ("deny", "require", "require_named", "require_named_for", "wash", "wash_named")
@@ -125,6 +125,7 @@ def read_rule(
         banned_without_consent=frozenset(without),
         exempt=exempt,
         artificial_voice=artificial,
+        reassigned=_reassigned(sheet, registers),
         attempts=_attempts(sheet),
         hours=hours,
     )
@@ -369,6 +370,15 @@ def _washes(sheet: ProblemSheet, others: Collection[str]) -> tuple[tuple[str, ..
                     key, f'"{name}" is used otherwise as well: name the register of clean answers here only'
                 )
     return wash, named
+
+
+def _reassigned(sheet: ProblemSheet, others: Collection[str]) -> tuple[str, ...]:
+    """The registers of reassigned numbers."""
+    names = sheet.names("reassigned", _register_problem)
+    for name in names:
+        if name in others or name in OWN:
+            sheet.wrong("reassigned", f'"{name}" is used otherwise as well: name it here only')
+    return names
 
 
 def _purposes(sheet: ProblemSheet, registers: Collection[str]) -> tuple[tuple[str, ...], ...]:

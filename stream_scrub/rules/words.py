@@ -83,6 +83,8 @@ def clauses(rule: Rule) -> Iterator[Clause]:
             rule.artificial_voice,
             artificial=True,
         )
+    for name in rule.reassigned:
+        yield Clause(f"The consents, contract and relation of a number in {name} do not count.")
     if rule.attempts is not None:
         yield Clause(_attempts(rule.attempts), frozenset({Reason.TOO_OFTEN}), (RESTED,))
     yield from _hours(rule)

@@ -5,7 +5,7 @@ Prospects with the same facts share a plan, so a number costs only its look-ups 
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -158,6 +158,9 @@ class Plan:
     to_caller: Consents = NO_CONSENTS  # consents that lift `deny` for the caller
     artificial: Consents | None = None  # consents to an artificial voice; None if a person speaks
     lift: Lift | None = None
+    reassigned: tuple[Register, ...] = ()  # numbers that another person has now
+    lift_if_reassigned: Lift | None = None
+    precheck_if_reassigned: Precheck = Precheck()
     rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
     hours: Hours | None = None  # those of the rule that no fact of the prospect lifts
     to_hours: Consents = NO_CONSENTS  # consents to calls at any time
@@ -172,6 +175,7 @@ class Plan:
             *self.internal,
             *self.deny,
             *self.rested,
+            *self.reassigned,
             *consents,
             *(covered for _, covered in self.areas),
         )
@@ -184,6 +188,8 @@ class Plan:
         purposes, 4. registers, unless lifted, 5. an artificial voice, which needs a consent of its own, 6. how often
         it was called, which nothing lifts. Hours block nothing: they come with the verdict.
         """
+        if any(r.name in memberships for r in self.reassigned):
+            return self._if_reassigned.verdict_for(memberships)
         finding = self._by_any_voice(memberships)
         if finding.reason.verdict is Verdict.BLOCKED:
             return finding
@@ -195,6 +201,21 @@ class Plan:
             return finding
         last = self.to_hours.last(memberships, self._last_of)
         return finding._replace(any_time=True, last=earliest((finding.last, last, self._last_of_consent)))
+
+    @property
+    def _if_reassigned(self) -> "Plan":
+        """The plan for a number that another person has now: no consent, contract or relation counts."""
+        return replace(
+            self,
+            reassigned=(),
+            precheck=self.precheck_if_reassigned,
+            lift=self.lift_if_reassigned,
+            required=NO_CONSENTS,
+            for_type=None if self.for_type is None else NO_CONSENTS,
+            to_caller=NO_CONSENTS,
+            artificial=None if self.artificial is None else NO_CONSENTS,
+            to_hours=NO_CONSENTS,
+        )
 
     def _by_any_voice(self, memberships: Collection[str | Rest]) -> Finding:
         """The verdict without the hours and without regard to earlier calls: 1 to 5."""

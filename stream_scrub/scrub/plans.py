@@ -45,6 +45,8 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
     of_house = rule.named_consents if washes else ()
     asked = hours(rule, facts, now)
     spoken = facts.artificial and facts.channel == VOICE  # a message has no voice
+    stranger = facts._replace(contract=False, relation=None)
+    reassigned = [r for r in _existing(index, *rule.reassigned) if r.kind is RegisterKind.DENY]
     return Plan(
         rule=rule,
         now=now,
@@ -64,6 +66,9 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         hours=asked,
         to_hours=_consents(() if asked is None else asked.lifted_by, rule, facts, index, now),
         artificial=_consents(rule.artificial_voice, rule, facts, index, now) if spoken else None,
+        reassigned=tuple(reassigned),
+        lift_if_reassigned=lift(rule, stranger, now) if reassigned else None,
+        precheck_if_reassigned=precheck(line, barred, rule, stranger, now) if reassigned else Precheck(),
         rested=_rested(rule, facts, index),
     )
 
