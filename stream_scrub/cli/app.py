@@ -154,6 +154,7 @@ _COMMANDS = (
     (app, "rescrub", streams.rescrub),
     (shadow_app, "report", streams.shadow_report),
     (lists_app, "import", lists.import_),
+    (lists_app, "ask-reassigned", lists.ask_reassigned),
     (lists_app, "remove", lists.remove),
     (lists_app, "status", lists.status),
     (lists_app, "publish", lists.publish),

@@ -22,6 +22,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.model import LogReader, RegisterKind
 
 if TYPE_CHECKING:  # loaded when a command runs
+    from stream_scrub.imports.ask_reassigned import Asked
     from stream_scrub.imports.import_list import ImportEffect, ImportPreview
     from stream_scrub.imports.remove_register import RegisterRemoved
     from stream_scrub.imports.renew_log import LogRenewed
@@ -179,6 +180,22 @@ def status(call: Invocation) -> None:
     call.write(result, show_status)
 
 
+def ask_reassigned(
+    call: Invocation,
+    lists: Annotated[list[Path], argument("FILE...", "Consents or leads with days: CSV, gzip or zip.")],
+    output: Annotated[Path, option("--output -o FILE", "The questions to write: number,date.")] = Path(
+        "ask-reassigned.csv"
+    ),
+    columns: ListColumns = "",
+) -> None:
+    """Write the questions to the US Reassigned Numbers Database: each number with the first day of its consents."""
+    from stream_scrub.imports import ask_reassigned, import_list
+
+    call.write(
+        ask_reassigned.ask(lists, output, dict(import_list.columns(columns)), datetime.now(UTC)), show_asked
+    )
+
+
 def remove(
     call: Invocation,
     register: Annotated[str, argument("NAME", "The register, as in tps or consent@acme.")],
@@ -325,6 +342,16 @@ def show_status(status: "LogStatus") -> None:
         console.print("unusable registers that today's rules need:")
         for each in status.unusable:
             console.print(f"  {each.register} ({', '.join(each.countries)}): {each.why}")
+
+
+def show_asked(asked: "Asked") -> None:
+    """Print what the file of questions holds, and what to do with it."""
+    console = terminal.people()
+    left_out = f"left out: {asked.undated} without a day, {asked.others} without an American number"
+    console.print(f"{asked.file}: {asked.numbers} numbers to ask about; {left_out}")
+    console.print(
+        "submit it, then import the answers with `stream-scrub lists import ANSWERS -r us-reassigned --format reassigned`"
+    )
 
 
 def show_removed(removed: "RegisterRemoved") -> None:

@@ -79,6 +79,10 @@ EXAMPLES = {
     "lists verify": ("lists verify", "lists verify --json --against last-month.json"),
     "lists anchor": ("lists anchor --config stream-scrub.toml", "lists anchor --json"),
     "lists export": ("lists export internal --into lists", "lists export --at 4711 --into lists"),
+    "lists ask-reassigned": (
+        "lists ask-reassigned consents.csv -o questions.csv",
+        "lists ask-reassigned leads.csv crm.csv --columns number=phone,date=since",
+    ),
     "lists remove": ("lists remove bloctel", "lists remove consent@acme --config stream-scrub.toml"),
     "purposes": ("purposes", "purposes --folder rules --json"),
     "rules check": ("rules check --folder rules", "rules check --no-log"),

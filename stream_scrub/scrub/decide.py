@@ -160,7 +160,7 @@ class Plan:
     lift: Lift | None = None
     reassigned: tuple[Register, ...] = ()  # numbers that another person has now
     lift_if_reassigned: Lift | None = None
-    precheck_if_reassigned: Precheck = Precheck()
+    precheck_if_reassigned: Precheck | None = None
     rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
     hours: Hours | None = None  # those of the rule that no fact of the prospect lifts
     to_hours: Consents = NO_CONSENTS  # consents to calls at any time
@@ -208,7 +208,7 @@ class Plan:
         return replace(
             self,
             reassigned=(),
-            precheck=self.precheck_if_reassigned,
+            precheck=self.precheck_if_reassigned or self.precheck,
             lift=self.lift_if_reassigned,
             required=NO_CONSENTS,
             for_type=None if self.for_type is None else NO_CONSENTS,

@@ -68,7 +68,7 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         artificial=_consents(rule.artificial_voice, rule, facts, index, now) if spoken else None,
         reassigned=tuple(reassigned),
         lift_if_reassigned=lift(rule, stranger, now) if reassigned else None,
-        precheck_if_reassigned=precheck(line, barred, rule, stranger, now) if reassigned else Precheck(),
+        precheck_if_reassigned=precheck(line, barred, rule, stranger, now) if reassigned else None,
         rested=_rested(rule, facts, index),
     )
 

@@ -12,10 +12,12 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from stream_scrub import Checker, ListFile
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import day_in_france, produce, prospect
 from tests.support.running.stage import Stage
@@ -49,6 +51,7 @@ RUN_BY = {
     ("docs/rules.md", "stream-scrub rules check --folder my-rules --no-log"): (
         "test_an_operator_reads_the_rules"
     ),
+    ("docs/rules.md", "mkdir -p us-rules"): "test_an_operator_blocks_litigators",
     (
         "docs/sizing.md",
         "python -m bench.offline.capacity_plan --per-s 1000000 --numbers 250000000",
@@ -319,6 +322,28 @@ def test_an_operator_reads_the_rules(story):
     assert "tps was never imported, and the rules of GB need it" in shipped
     assert "bloctel was never imported" not in shipped and " countries, " in shipped
     assert "(your own)" in own and "our counsel" in own
+
+
+def test_an_operator_blocks_litigators(tmp_path, monkeypatch):
+    """People who sue callers would be called, though their list was bought."""
+    (script,) = [block.text for block in all_blocks() if block.first[1] == "mkdir -p us-rules"]
+    monkeypatch.setenv("PATH", f"{Path(SCRIPT).parent}:{os.environ['PATH']}")
+    subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "litigators-2026-11-24.csv").write_text("+14045550123\n")
+    (tmp_path / "us-dnc-2026-11-24.txt").write_text("+14045550999\n")
+    checker = Checker.from_lists(
+        {
+            "litigators": ListFile(tmp_path / "litigators-2026-11-24.csv", region="US"),
+            "us-dnc": ListFile(tmp_path / "us-dnc-2026-11-24.txt", region="US", areas=("404",)),
+        },
+        settings={"prospect.default_purpose": "insurance", "rules.folder": str(tmp_path / "us-rules")},
+    )
+    on = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    stamps = [checker.check(number, on=on) for number in ("+14045550123", "+14045550124")]
+    assert [(stamp.reason, [*stamp.registers]) for stamp in stamps] == [
+        ("opposed", ["litigators"]),
+        ("clear", []),
+    ]
 
 
 def test_a_dialler_keeps_the_hours(capsys):

@@ -168,7 +168,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         return
     ended = end <= int(options.now.timestamp())
     count = dict.fromkeys((CLEAN, OPPOSED, REJECTED), 0)
-    batch = EntryBuffer(reading, wash.region, removals_last=True)
+    batch = EntryBuffer(reading, wash.region, last="removals")
     headed, named = bool(titles), bool(options.column) or "number" in options.columns
     country = countries(table, headed=headed)
     for row in all_read(table, [wash.number], wash.region, reading, headed=headed, named=named):

@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +101,14 @@ def numbers_of(cells: Sequence[str], region: str) -> tuple[Numbers, NDArray[np.b
 class EntryBuffer:
     """Collects cells that should hold a number as typed in a region (ISO 3166-1), and hands them to `reading` in batches.
 
-    `close` must be called at the end of the file, or the last of them are lost. `removals_last`: a removal holds over
-    every addition of the same number, wherever in the file it stands.
+    `close` must be called at the end of the file, or the last of them are lost. `last`: "removals" hold over every
+    addition of the same number, wherever in the file they stand, or "additions" over every removal.
     """
 
-    def __init__(self, reading: ParsedList, region: str, *, removals_last: bool = False) -> None:
-        self._removals_last = removals_last
+    def __init__(
+        self, reading: ParsedList, region: str, *, last: Literal["", "additions", "removals"] = ""
+    ) -> None:
+        self._last = last
         self._held: list[Numbers] = []
         self._reading = reading
         self._region = region
@@ -151,7 +153,10 @@ class EntryBuffer:
         """Hand everything that was put to the reading."""
         self._flush()
         for numbers in self._held:
-            self._reading.take(numbers, removed=True)
+            if self._last == "removals":
+                self._reading.take(numbers, removed=True)
+            else:
+                self._reading.take(numbers)
 
     def _flush(self) -> None:
         if not self._cells:
@@ -193,10 +198,14 @@ class EntryBuffer:
         """Additions and removals. Their order matters only for a number that is among both: to keep that of all would
         cut them into as many pieces as they take turns.
         """
+        if self._last == "additions":
+            self._reading.take(numbers[removed], removed=True)
+            self._held.append(numbers[~removed])
+            return
         if not removed.any():
             self._reading.take(numbers, ends)
             return
-        if self._removals_last:
+        if self._last == "removals":
             self._reading.take(numbers[~removed], ends[~removed])
             self._held.append(numbers[removed])
             return
