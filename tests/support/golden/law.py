@@ -26,7 +26,7 @@ The requirements of the shipped rules in words, their legal sources, and what is
 """
 STATES = """### States of %s
 
-A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too.
+A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too. `stream-scrub rules show US-CT` names the area codes.
 """
 # What each rule would repeat, and the top of the page says.
 _REPEATED = (
@@ -144,10 +144,10 @@ def _state(state: Country, land: Land, federal: Country, shared: Collection[str]
     by_channel = {rule.channels: rule for rule in federal.all_on(date.max)}
     notes = {note for rule in by_channel.values() for note in rule.uncertain}
     yield f"#### {land.name}\n"
-    yield f"Area codes {', '.join(prefix.removeprefix('1') for prefix in state.prefixes)}; residence `{state.code}`.\n"
     for rule in rules:
-        yield f"**Requirements{_by(rule)}** since {rule.start}:\n"
-        yield "".join(f"* {sentence}\n" for sentence in _sentences(rule, by_channel.get(rule.channels)))
+        if differences := [*_sentences(rule, by_channel.get(rule.channels))]:
+            yield f"**Requirements{_by(rule)}** since {rule.start}:\n"
+            yield "".join(f"* {sentence}\n" for sentence in differences)
     yield from _notes(land, state, {*notes, *shared})
 
 
