@@ -218,7 +218,7 @@ class _ConsentBuffer(EntryBuffer):
     number."""
 
     def __init__(self, reading: ParsedList, region: str, law: Sequence[tuple[str, int]], now: int) -> None:
-        super().__init__(reading, region, removals_last=True)
+        super().__init__(reading, region, last="removals")
         self.outcomes: Counter[str] = Counter()
         self._law = law
         self._now = now
