@@ -26,6 +26,20 @@ class MadeBy(msgspec.Struct, frozen=True, omit_defaults=True):
         return ", ".join(names)
 
 
+HEADER = "scrub-made-by"  # of a request that came over HTTP
+_HEADER_BYTES_MAX = 1024
+
+
+def of_header(value: bytes | None) -> MadeBy | None:
+    """Who sent a request, by its header; None for any other header."""
+    if value is None or len(value) > _HEADER_BYTES_MAX:
+        return None
+    try:
+        return msgspec.json.decode(value, type=MadeBy)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def made_by(*, token: str = "", kafka_user: str = "") -> MadeBy:
     """This process, for the owner of that token."""
     user, host = _process()

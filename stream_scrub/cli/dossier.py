@@ -1,6 +1,7 @@
 """`dossier` and `report`: what an authority, or a person, asks about a number, and a month of verdicts."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,8 @@ import typer
 from stream_scrub import terminal
 from stream_scrub.cli.evidence import Number, Region, history_lines, parsed
 from stream_scrub.cli.options import Invocation, option, quiet_log
-from stream_scrub.errors import ConfigError
+from stream_scrub.clock import utc_seconds
+from stream_scrub.errors import ConfigError, Refused, ScrubError, Unavailable
 from stream_scrub.texts import masked
 
 if TYPE_CHECKING:  # loaded when a command runs
@@ -47,36 +49,60 @@ def dossier(
     call.write(result, show_dossier)
     if out is not None:
         from stream_scrub.cli import dossier_page
+        from stream_scrub.timestamps import SUFFIX, Timestamps
 
         try:
             out.write_text(dossier_page.rendered(result), encoding="utf-8")
         except OSError as error:
             why = error.strerror or "cannot be written"
             raise ConfigError([f"--out {masked(str(out))}: {why}"]) from error
+        if server := Timestamps.of(settings.evidence):
+            try:
+                answer, at = server.stamp(out.read_bytes())
+                out.with_name(out.name + SUFFIX).write_bytes(answer)
+                note = f"{out}{SUFFIX}: the timestamp of the page, {utc_seconds(at)}"
+            except (ScrubError, OSError) as error:
+                note = f"{out} has no timestamp: {error}"
+            terminal.people(stderr=True).print(note)
         terminal.people(stderr=True).print(f"{out}: open it in a browser to read or print it")
     proven = all(each.explanation is not None and each.explanation.same for each in result.verdicts)
     raise typer.Exit(0 if proven else 1)
 
 
 def asked(
-    settings: "Settings", number: str, region: str | None, first: date, last: date, campaign: str
+    settings: "Settings",
+    number: str,
+    region: str | None,
+    first: date,
+    last: date,
+    campaign: str,
+    token: str = "",
 ) -> "DossierRequest":
-    """What a dossier is about. Raises ConfigError."""
+    """What a dossier is about, and the name of the token of who asks a server. Raises ConfigError."""
+    from stream_scrub.kafka import clients
     from stream_scrub.queries.dossier import DossierRequest
 
     typed, region = parsed(number, region, settings)
-    return DossierRequest(typed, region, first, last, campaign)
+    made_by = str(clients.made_by(settings, token))
+    return DossierRequest(typed, region, first, last, campaign, made_by)
 
 
 def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
-    """Read a dossier; its page and its data by the names of their files. Raises as `gather`."""
+    """Read a dossier; its page and its data by the names of their files, and their timestamps, if a server is set and
+    answers. Raises as `gather`."""
     import msgspec
 
     from stream_scrub.cli import dossier_page
     from stream_scrub.queries import dossier as dossiers
+    from stream_scrub.timestamps import SUFFIX, Timestamps
 
     made = dossiers.gather(settings, quiet_log(settings), about, progress)
-    return {"dossier.html": dossier_page.rendered(made).encode(), "dossier.json": msgspec.json.encode(made)}
+    files = {"dossier.html": dossier_page.rendered(made).encode(), "dossier.json": msgspec.json.encode(made)}
+    if server := Timestamps.of(settings.evidence):
+        for name, content in list(files.items()):
+            with suppress(Unavailable, Refused):  # the page shows which there are
+                files[f"{name}{SUFFIX}"] = server.stamp(content).answer
+    return files
 
 
 def show_dossier(made: "Dossier") -> None:

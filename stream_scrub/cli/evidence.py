@@ -449,7 +449,8 @@ def membership_line(register: "Membership") -> str:
 def _requests(requests: "Sequence[RequestRecord]") -> Iterator[str]:
     for each in requests:
         others = f" (other numbers left out: {each.others_left_out})" if each.others_left_out else ""
+        sender = f", sent by {each.made_by}" if each.made_by else ""
         yield (
-            f"request {each.partition}:{each.offset} of {each.time}{others}:"
+            f"request {each.partition}:{each.offset} of {each.time}{sender}{others}:"
             f" {bytes(each.request).decode('utf-8', 'replace')}"
         )

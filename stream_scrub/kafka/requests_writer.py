@@ -5,7 +5,7 @@ and the caller learns whether the brokers have the record.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.kafka.client.translate import Attempt, translate, translating
+from stream_scrub.model import Header
 
 _POLL_S = 0.1
 _FLUSH_S = 5.0
@@ -43,7 +44,9 @@ class RequestsWriter:
         self._thread = threading.Thread(target=self._poll, name="requests", daemon=True)
         self._thread.start()
 
-    def send(self, key: bytes | None, value: bytes, on_delivery: Delivered) -> None:
+    def send(
+        self, key: bytes | None, value: bytes, on_delivery: Delivered, headers: Sequence[Header] = ()
+    ) -> None:
         """Hand a record to the client; `on_delivery` is called with the outcome."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -53,7 +56,7 @@ class RequestsWriter:
                 on_delivery(RequestPlace(message.partition() or 0, message.offset() or 0))
 
         try:
-            self._producer.produce(self._topic, value, key, on_delivery=delivered)
+            self._producer.produce(self._topic, value, key, headers=list(headers), on_delivery=delivered)
         except BufferError:
             on_delivery(Unavailable("too many requests wait for the brokers"))
         except KafkaException as error:
@@ -85,12 +88,12 @@ class LateWriter:
         self._make = make
         self._writer: RequestsWriter | None = None
 
-    def send(self, key: bytes, value: bytes, on_delivery: Delivered) -> None:
+    def send(self, key: bytes, value: bytes, on_delivery: Delivered, headers: Sequence[Header] = ()) -> None:
         """As `RequestsWriter.send`, from one thread. Raises ScrubError if the writer cannot be opened: the next request
         tries again."""
         if self._writer is None:
             self._writer = self._make()
-        self._writer.send(key, value, on_delivery)
+        self._writer.send(key, value, on_delivery, headers)
 
     def close(self) -> None:
         """As `RequestsWriter.close`."""

@@ -225,9 +225,15 @@ def bitmap_of(value: bytes) -> BitMap64:
 
 
 def request_line(
-    partition: int, offset: int, timestamp_ms: int, value: bytes, *, lifts: bool = False
+    partition: int,
+    offset: int,
+    timestamp_ms: int,
+    value: bytes,
+    *,
+    lifts: bool = False,
+    made_by: MadeBy | None = None,
 ) -> bytes:
-    """One line of a `requests` part: the place of the request, and its bytes.
+    """One line of a `requests` part: the place of the request, who sent it if its server says so, and its bytes.
 
     The bytes are kept as they are if they are one JSON object on one line, else in base64. Raises ValueError for a
     request that is too large for a part.
@@ -238,6 +244,8 @@ def request_line(
         plain = False
     members: dict[str, Any] = {"partition": partition, "offset": offset, "timestamp": timestamp_ms}
     members |= {"lifts": True} if lifts else {}
+    if made_by is not None:
+        members["made_by"] = made_by
     members |= {"request": msgspec.Raw(value)} if plain else {"bytes": base64.b64encode(value).decode()}
     line = msgspec.json.encode(members) + b"\n"
     if len(line) > PART_BYTES_MAX:
@@ -272,6 +280,7 @@ class RequestLine(msgspec.Struct, frozen=True):
     offset: int
     timestamp: int
     lifts: bool = False
+    made_by: MadeBy | None = None
     request: msgspec.Raw = msgspec.Raw()
     bytes: str = ""
 

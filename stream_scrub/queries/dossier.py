@@ -55,6 +55,7 @@ class DossierRequest:
     first: date
     last: date
     campaign: str = ""
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         if self.last < self.first:
@@ -245,7 +246,7 @@ def of(
         campaign=asked.campaign,
         times_of=str(watch.zone),
         made_at=utc_seconds(now),
-        made_by="",
+        made_by=asked.made_by,
         answer=lawful_days.sentences(e164(asked.number), days),
         gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
         days=days,

@@ -25,6 +25,7 @@ from stream_scrub.log.register_replay import LogRules, RegisterReplay, SealedDel
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import DeltaSource
+from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Deadline, Logger, LogReader, LogRecord, Progress
 from stream_scrub.numbering import e164, normalise, region_of_user
 from stream_scrub.requests.parse_request import named_in, with_numbers
@@ -88,13 +89,14 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request as it was on its topic. `others_left_out`: how many other people's numbers were removed from it; absent
-    if 0."""
+    if 0. `made_by`: who sent it over HTTP, by its server."""
 
     partition: int
     offset: int
     time: str | None
     request: msgspec.Raw
     others_left_out: int = 0
+    made_by: MadeBy | None = None
 
 
 class Since(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +307,7 @@ class NumberHistory:
                         time=millis(said.timestamp),
                         request=msgspec.Raw(kept),
                         others_left_out=others,
+                        made_by=said.made_by,
                     )
                 )
         return found

@@ -19,6 +19,7 @@ from stream_scrub.imports.consents import ConsentsHeld
 from stream_scrub.index import Register, as_bitmap
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds
 from stream_scrub.log.wire import Cursor, request_line
+from stream_scrub.made_by import HEADER, of_header
 from stream_scrub.model import RegisterKind, RegisterName, Request, family
 from stream_scrub.requests.backlog import LARGE_BYTES, size_of
 from stream_scrub.requests.lifts import Oppositions, moment_of, takes_out
@@ -308,7 +309,8 @@ def _parsed(request: Request, terms: RequestTerms) -> tuple[ParsedRequest | Requ
         return RequestRefusal.MAY_NOT_LIFT, b""
     place = (request.partition, request.offset, request.timestamp_ms)
     try:
-        return parsed, request_line(*place, request.value or b"", lifts=request.may_lift)
+        sender = of_header(dict(request.headers).get(HEADER))
+        return parsed, request_line(*place, request.value or b"", lifts=request.may_lift, made_by=sender)
     except ValueError:
         return RequestRefusal.TOO_LARGE, b""
 

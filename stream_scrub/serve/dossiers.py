@@ -73,7 +73,7 @@ def _child(
 class DossierPages(JobPages):
     """The pages of dossiers."""
 
-    path, scope, results = "/dossiers", EVIDENCE, re.compile(r"dossier\.(?:html|json)")
+    path, scope, results = "/dossiers", EVIDENCE, re.compile(r"dossier\.(?:html|json)(?:\.tsr)?")
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and function of each route."""
@@ -103,7 +103,7 @@ class DossierPages(JobPages):
         """Begin to read one. Raises Problem (422, 429, 503)."""
         caller.spend(1)
         question = bodies.decoded(_QUESTION, msgspec.json.encode(form))
-        asked = self._asked(question)
+        asked = self._asked(question, caller.name)
         last = question.last or question.first
         days = (last - question.first).days + 1
         job = await run_in_threadpool(self.jobs.new, caller.owner)
@@ -123,8 +123,8 @@ class DossierPages(JobPages):
         )
         return job
 
-    def _asked(self, question: DossierQuestion) -> Any:
-        """What the dossier is about. Raises Problem (422)."""
+    def _asked(self, question: DossierQuestion, token: str) -> Any:
+        """What the dossier is about, for the owner of that token. Raises Problem (422)."""
         settings = self.context.settings
         region = region_named(question.region or settings.prospect.default_region)
         if not region:
@@ -132,7 +132,7 @@ class DossierPages(JobPages):
         last, campaign = question.last or question.first, question.campaign or ""
         try:
             return self.context.queries.dossier_request(
-                settings, question.number, region, question.first, last, campaign
+                settings, question.number, region, question.first, last, campaign, token
             )
         except ConfigError as error:
             what, _, why = error.problems[0].partition(": ")
@@ -152,7 +152,11 @@ class DossierPages(JobPages):
         """Show what has become of a dossier."""
         job = self.found(request, caller)
         state, left = self.jobs.state(job), self.left(job)
-        return self.status_page.page(request, "dossier.html.j2", job=job, state=state, left=left)
+        results = self.jobs.results(job)
+        stamped = sorted(each.name for each in results.glob("*.tsr")) if state.stage == "done" else []
+        return self.status_page.page(
+            request, "dossier.html.j2", job=job, state=state, left=left, timestamps=stamped
+        )
 
     def _form(self, request: Request, caller: Caller, form: Form, problem: Problem | None = None) -> Response:
         minutes = self.context.settings.files.keep_minutes

@@ -19,9 +19,11 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Refused, ScrubError, StaleIndex, TooLarge, Unavailable
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.index import Index
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import Delivered, RequestPlace
 from stream_scrub.log.follower import Follower
-from stream_scrub.model import OWN, Logger, Progress
+from stream_scrub.made_by import HEADER
+from stream_scrub.model import OWN, Header, Logger, Progress
 from stream_scrub.numbering import UNKNOWN, e164, region_named
 from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.ops.metrics import Board
@@ -47,8 +49,8 @@ if TYPE_CHECKING:  # it imports this module
 
 # A route's function.
 Handler = Callable[[Request], Awaitable[Response]]
-# Hands a request to the brokers: its key, its bytes, and what to call with the outcome.
-Send = Callable[[str, bytes, bytes, Delivered], None]
+# Hands a request to the brokers: its topic, its key, its bytes, what to call with the outcome, and its headers.
+Send = Callable[[str, bytes, bytes, Delivered, Sequence[Header]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ class Queries:
     rule: Callable[[Country, date], Any]
     # Reads the whole log. The number is as typed; then its region, and whether nobody waits for the answer any more.
     history: Callable[[Settings, Logger, str, str, Callable[[], bool]], Any]
-    # What a dossier is about: the number as typed, its region, the first and last day, and the campaign. Raises ConfigError.
-    dossier_request: Callable[[Settings, str, str, date, date, str], Any]
+    # What a dossier is about: the number as typed, its region, the first and last day, the campaign, and
+    # the name of the token. Raises ConfigError.
+    dossier_request: Callable[[Settings, str, str, date, date, str, str], Any]
     # Reads all topics. What it is about, and what shows the progress. Returns the results by the names of their files.
     dossier: Callable[[Settings, Any, Progress], dict[str, bytes]]
     # The file, the form's fields, and whether it is a dry run.
@@ -218,13 +221,13 @@ class RequestEndpoint:
         if len(key) > _KEY_CHARS_MAX:
             raise invalid([("Idempotency-Key", f"use at most {_KEY_CHARS_MAX} characters")])
         if not key:
-            return await self._write(request, body)
+            return await self._write(request, body, caller)
         digest = sha256(body).digest()
         earlier = self._remembered.get((caller.name, key))
         if earlier is not None and earlier.digest != digest:
             raise invalid([("Idempotency-Key", "another request used this key: use a new one")])
         if earlier is None or (earlier.answer.done() and earlier.answer.exception() is not None):
-            earlier = _Remembered(digest, asyncio.ensure_future(self._write(request, body)))
+            earlier = _Remembered(digest, asyncio.ensure_future(self._write(request, body, caller)))
             self._remembered[caller.name, key] = earlier
             if len(self._remembered) > KEYS_MAX:
                 self._remembered.popitem(last=False)
@@ -276,9 +279,11 @@ class RequestEndpoint:
         request = read(body, RequestTerms())
         if isinstance(request, RequestRefusal):
             raise _refused(request)
-        return await self._write(request, body)
+        return await self._write(request, body, caller)
 
-    async def _write(self, request: ParsedRequest | CallAttempt, body: bytes) -> AcceptedRequest:
+    async def _write(
+        self, request: ParsedRequest | CallAttempt, body: bytes, caller: Caller
+    ) -> AcceptedRequest:
         if isinstance(request, CallAttempt):
             topic, key = self._settings.topics.attempts, e164(request.number)
             invalid_numbers, note = 0, None
@@ -293,7 +298,8 @@ class RequestEndpoint:
             loop.call_soon_threadsafe(_settle, outcome, what)
 
         try:
-            self._send(topic, key.encode(), body, delivered)
+            made_by = msgspec.json.encode(clients.made_by(self._settings, caller.name))
+            self._send(topic, key.encode(), body, delivered, [(HEADER, made_by)])
         except ScrubError as error:
             raise _unavailable(str(error)) from error
         try:

@@ -31,7 +31,7 @@ class Desk:
             out = refused_record(each, "opposition.requests", "anId", slim=slim)
             self.refused.append(LogRecord(len(self.refused), out.key, out.value, out.headers, now))
 
-    def send(self, key, value, told) -> None:
+    def send(self, key, value, told, _headers=()) -> None:
         """As a writer of requests."""
         self.ask(value, key)
         told(RequestPlace(0, self._came - 1))

@@ -24,7 +24,7 @@ checks.positive_data_acceptance.enabled = false
 class Taking:
     """Takes every request."""
 
-    def send(self, _key, _value, told) -> None:
+    def send(self, _key, _value, told, _headers) -> None:
         told(RequestPlace(0, 1))
 
     def close(self) -> None:

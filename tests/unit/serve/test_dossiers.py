@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import time
 from datetime import UTC, datetime
 
@@ -56,7 +57,9 @@ def test_an_officer_gets_a_dossier_and_the_log_says_who_asked(desk):
     assert begun.status_code == 303
     assert finished(desk, begun)["stage"] == "done"
     path = begun.headers["location"]
-    assert get(desk, f"{path}/dossier.json").json() == {
+    made = get(desk, f"{path}/dossier.json").json()
+    assert made.pop("made_by").endswith(f" on {socket.gethostname()}, token officer")
+    assert made == {
         "number": f"+{OPPOSED}",
         "first": "2026-11-01",
         "last": "2026-11-12",

@@ -117,7 +117,7 @@ def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
     taken = []
 
     class Writer:
-        def send(self, key, value, told):
+        def send(self, key, value, told, _headers):
             taken.append((key, json.loads(value)))
             told(RequestPlace(0, 7))
 

@@ -3,15 +3,22 @@
 import asyncio
 import json
 import math
+import socket
 from dataclasses import replace
 from logging import getLogger
 
 import pytest
 
+from stream_scrub import made_by
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Corrupt, StaleIndex, TooLarge, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import RequestPlace
+from stream_scrub.log import wire
+from stream_scrub.model import Request
+from stream_scrub.requests.lifts import Oppositions
+from stream_scrub.requests.parse_request import RequestTerms
+from stream_scrub.requests.requests_to_delta import KnownScopes, take
 from stream_scrub.rules import Rulebook
 from stream_scrub.serve import endpoints as requests
 from stream_scrub.serve import guard
@@ -31,13 +38,14 @@ class Brokers:
         self.taken = []
         self.outcome = "written"
 
-    def send(self, topic, key, value, told):
+    def send(self, topic, key, value, told, headers):
         if self.outcome is None:
             return
         if isinstance(self.outcome, ConfigError):
             raise self.outcome  # no client can be made
         if self.outcome == "written":
             self.taken.append((topic, key, value))
+            self.headers = dict(headers)
             told(RequestPlace(1, 41 + len(self.taken)))
         else:
             told(self.outcome)
@@ -72,6 +80,21 @@ def test_an_opt_out_is_on_its_topic_when_it_is_answered(desk, brokers):
     assert (found.topic, found.partition, found.offset) == ("opposition.requests", 1, 42)
     taken = ("opposition.requests", b"+33612345680", OPT_OUT)
     assert brokers.taken == [taken], "its key, and its own bytes as evidence"
+
+
+def test_a_request_names_its_token_apart_from_what_it_says_of_itself(desk, brokers):
+    """Any client could record an opt-out, or a consent, in another's name."""
+    body = b'{"request":"opt-out","number":"+33612345680","source":"somebody-else","made_by":{"token":"b"}}'
+    ask(desk, body, who="dialler-7")
+    made = made_by.of_header(brokers.headers["scrub-made-by"])
+    assert (made.token, made.host) == ("dialler-7", socket.gethostname())
+    request = Request(0, 41, 1_764_000_000_000, None, body, tuple(brokers.headers.items()))
+    taken = take([request], RequestTerms(), lambda _: None, Oppositions(), {}, KnownScopes())
+    (line,) = taken.wanted["internal"].lines
+    said = wire.read_request_line(line)
+    assert said.made_by == made and said.value() == body
+    for odd in (b"{}", b"x" * 2000, b'{"user":1,"host":2}', b"\xff"):
+        assert made_by.of_header(odd) is None
 
 
 @pytest.mark.parametrize("kind", ["attempt", "refusal"])
