@@ -9,6 +9,7 @@ a number that opts out midway appears before and after. What must come out is ke
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -153,15 +154,21 @@ class WrittenList(NamedTuple):
     bad: int
 
 
-def write_list(path: Path, numbers: Mapping[str, Sequence[int]]) -> WrittenList:
-    """One number a line under a header, in the spellings that people of HOME use, with a few lines that hold none."""
-    lines = ["phone"]
+def write_list(
+    path: Path, numbers: Mapping[str, Sequence[int]], consented_on: date | None = None
+) -> WrittenList:
+    """One number a line under a header, in the spellings that people of HOME use, with a few lines that hold none. Consents
+    have the day on which they were given."""
+    head, day = ("phone", "") if consented_on is None else ("phone,consented_on", f",{consented_on}")
+    lines = [head]
     for country in COUNTRIES:
         mine = numbers.get(country.code, ())
         names = _AT_HOME if country.code == HOME else _ABROAD
         for place, name in enumerate(names):
             spell = SPELLINGS[name]
-            lines += [spell(country, national_digits(country, each)) for each in mine[place :: len(names)]]
+            lines += [
+                spell(country, national_digits(country, each)) + day for each in mine[place :: len(names)]
+            ]
     count = len(lines) - 1
     bad = len(range(_BAD_EVERY, len(lines), _BAD_EVERY))
     for place in range(bad):

@@ -28,7 +28,7 @@ from stream_scrub.imports.import_list import ImportEffect
 from stream_scrub.imports.plan_import import ImportMode, ImportOptions
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.embedded import FETCH_WAIT_MS, EmbeddedKafka
-from stream_scrub.model import Logger
+from stream_scrub.model import CONSENT, Logger
 from stream_scrub.ops import daemon, logs
 from stream_scrub.terminal.console import People
 
@@ -92,7 +92,11 @@ def _perform(broker: EmbeddedKafka, folder: Path, plan: SendPlan, view: View) ->
             view.step(f"drawing {_INTERNAL:,} opposed numbers and {_LEADS:,} leads")
             crowd = Crowd.draw(_INTERNAL, rng)
             held = crowd.registers()
-            lists = {name: write_list(folder / f"{name}.csv", numbers) for name, numbers in held.items()}
+            today = datetime.now(UTC).date()
+            lists = {
+                name: write_list(folder / f"{name}.csv", numbers, today if name == CONSENT else None)
+                for name, numbers in held.items()
+            }
             delta = write_list(folder / "opt-outs.csv", crowd.swing)
             maker = LeadMaker(crowd, random.Random())  # noqa: S311 - no secret
             leads = maker.make(_LEADS)
@@ -164,7 +168,12 @@ def trial(
         log = logs.configure("warning", settings.log.format)
         for register, numbers in TRIAL_LISTS.items():
             file = folder / f"{register}.csv"
-            file.write_text("\n".join(numbers) + "\n")
+            head, day = (
+                ("phone,consented_on", f",{datetime.now(UTC).date()}")
+                if register == CONSENT
+                else ("phone", "")
+            )
+            file.write_text("\n".join([head, *(number + day for number in numbers)]) + "\n")
             _import(settings, log, register, file)
         with trial_publisher.publishing(settings, log):
             yield settings

@@ -152,6 +152,28 @@ def limited(
     return listed, stated
 
 
+def with_days(
+    listed: BitMap64, stated: StatedEnds, known: Ends, days: ConsentDays, now: datetime, *, are_dated: bool
+) -> tuple[BitMap64, StatedEnds]:
+    """What a list of consents comes to where a consent counts only with the day on which it was given. The ends that a
+    list states follow from these days if its consents `are_dated`. One without a day counts only if the register holds it
+    with its end, `known`, which it keeps."""
+    for digits, most in days:
+        numbers = as_numbers(listed)
+        numbers = numbers[begins_with(numbers, digits)]
+        said = Ends.none().changed(BitMap64(), stated).of_each(numbers)
+        held = known.of_each(numbers)
+        ends = np.where(said > 0, said, held) if are_dated else held
+        ends = np.minimum(ends, int((now + timedelta(days=most)).timestamp()))
+        kept = ends > now.timestamp()
+        listed = listed - as_bitmap(numbers[~kept])
+        others = _without(stated, numbers)
+        stated = StatedEnds(
+            np.concatenate((others.numbers, numbers[kept])), np.concatenate((others.ends, ends[kept]))
+        )
+    return listed, stated
+
+
 def belated(held: BitMap64, known: Ends, days: ConsentDays, given: datetime, now: datetime) -> Delta:
     """The delta after which every consent in a register ends as the law of its number says, also those that came before
     the law did. It is unknown when each was given: all count as `given` when the register began.

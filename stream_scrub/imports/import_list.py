@@ -387,7 +387,7 @@ def named(text: str, settings: Settings) -> str:
 def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
     """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
     too old, (b) that it says which areas it covers, since it is sold by area, (c) that its consents end, (d) that its
-    numbers are of their countries, (e) that its name is one of theirs, and (f) that answers are read as such."""
+    numbers are of their countries, and that they say their day where the law asks for it, (e) that its name is one of theirs, and (f) that answers are read as such."""
     book, name = scrubbing.rulebook(settings), family(options.register)
     return replace(
         options,
@@ -395,6 +395,7 @@ def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
         aging=name in book.aging,
         shape=area_shape(book, name),
         consent_days=scrubbing.good_days(book, name),
+        dated_consents=scrubbing.dated_consents(book, name),
         codes=() if name in OWN else scrubbing.calling_codes(book, name),
         known=scrubbing.known_registers(book, settings),
     )

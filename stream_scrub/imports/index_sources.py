@@ -150,6 +150,7 @@ def _options_of(
         aging=family(register) in book.aging,
         areas=tuple(listed.areas),
         consent_days=scrubbing.consent_days(book, register),
+        dated_consents=scrubbing.dated_consents(book, register),
         shape=area_shape(book, register) if listed.areas else None,
         file=Path(listed.path),
         register=register,

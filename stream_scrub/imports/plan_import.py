@@ -26,7 +26,7 @@ from stream_scrub.clock import utc_seconds
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.imports import hashed_list
 from stream_scrub.imports.areas import AreaShape, check_areas, declared
-from stream_scrub.imports.consents import ConsentDays, limited
+from stream_scrub.imports.consents import ConsentDays, limited, with_days
 from stream_scrub.imports.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
 from stream_scrub.imports.formats.named_columns import UNDATED
 from stream_scrub.imports.guards import (
@@ -44,7 +44,7 @@ from stream_scrub.imports.guards import (
 from stream_scrub.imports.hashed_list import HashedOrder
 from stream_scrub.imports.parsing.cells import day_in, earliest
 from stream_scrub.imports.parsing.format import AUTO, read_list
-from stream_scrub.imports.parsing.list_columns import ListReading
+from stream_scrub.imports.parsing.list_columns import DATE_THEM, ListReading
 from stream_scrub.imports.parsing.unpack import PackedList
 from stream_scrub.index import NO_KEYS, HashKeys, Register, as_bitmap, as_numbers, deltas
 from stream_scrub.index.capacity import Capacity
@@ -213,11 +213,13 @@ def delta_of(
     *,
     given: datetime | None = None,
     consent_days: ConsentDays = (),
+    dated: ConsentDays = (),
     older: bool = False,
     ending: bool = True,
 ) -> Delta:
     """What the list changes in `base`, whose ends are `ends`. A number whose end has passed is not in the list. By
-    `consent_days` the law ends consents of the list, which were `given` by its day. `older`: the answers of a wash hold
+    `consent_days` the law ends consents of the list, which were `given` by its day; by `dated`, those that count only with
+    their own day. `older`: the answers of a wash hold
     though the register has newer ones. Without `ending` nothing ends."""
     listed, stated = _in_force(reading, now) if ending else (reading.bitmap(), StatedEnds.none())
     removals = reading.removals()
@@ -225,6 +227,8 @@ def delta_of(
         listed, stated, removals = _newest(reading, listed, stated, base, ends)
     if consent_days and base.kind is RegisterKind.ALLOW:
         listed, stated = limited(listed, stated, ends, consent_days, given or now, now)
+    if dated and base.kind is RegisterKind.ALLOW:
+        listed, stated = with_days(listed, stated, ends, dated, now, are_dated=reading.dated)
     if change == "removes":
         # The end of a number to remove does not matter.
         return deltas.removing(base.numbers, reading.bitmap())
@@ -306,6 +310,7 @@ class ImportOptions:
     areas: tuple[str, ...] = ()  # that were bought
     shape: AreaShape | None = None  # how the register's areas are named, if it is sold by area
     consent_days: ConsentDays = ()  # how long consents, or clean answers, last by law
+    dated_consents: ConsentDays = ()  # likewise, of those that count only with the day on which they were given
     codes: tuple[str, ...] = ()  # calling codes of the countries whose rules use the register; empty: any
     known: frozenset[str] = frozenset()  # registers that rules and settings use; empty: any
     written: datetime | None = None  # when the file was written, the moment of a full list that says none
@@ -334,7 +339,10 @@ class ImportPlan(NamedTuple):
 
 def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
     """How a list was read, for people."""
-    outcomes = {**parsed.outcomes, **({UNDATED: plan.undated} if plan.undated else {})}
+    outcomes = dict(parsed.outcomes)
+    if plan.undated:
+        counted = next(iter(outcomes))
+        outcomes |= {counted: max(0, outcomes[counted] - plan.undated), UNDATED: plan.undated}
     return ListReading(parsed.columns, outcomes, plan.endless, parsed.refused, parsed.refused_places())
 
 
@@ -365,7 +373,7 @@ def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
         options.max_numbers,
         options.effective_at,
         options.all_consented,
-        tuple(options.consent_days),
+        (*options.consent_days, *options.dated_consents),
     )
 
 
@@ -454,6 +462,7 @@ def plan_of(
         )
         base = held or Register.empty(options.register, kind, effective_at)
         check_fits(reading, options.change, base, options.wanted)
+        undated = _undated(options, reading, base, known.ends, now)
         hashed_list.check_register(reading, base, whole=whole, by_area=options.shape is not None)
         # A person who opposed to you did so for good; many diallers write an end next to every number that they export.
         ends = options.allow_ends or family(options.register) != INTERNAL
@@ -465,6 +474,7 @@ def plan_of(
             now,
             given=effective_at if said is None else min(effective_at, said),
             consent_days=options.consent_days,
+            dated=options.dated_consents,
             older=options.allow_older,
             ending=ends,
         )
@@ -483,7 +493,18 @@ def plan_of(
     ending = int((stated > int(now.timestamp())).sum()) if ends else 0
     older = len(_in_force(reading, now)[0] - after) if reading.good_s else 0
     counts = (ending, kept, outside, older, 0 if ends else len(stated))
-    return ImportPlan(base, delta, known, effective_at, *counts, tuple(let_through))
+    return ImportPlan(base, delta, known, effective_at, *counts, tuple(let_through), undated)
+
+
+def _undated(options: ImportOptions, reading: ParsedList, base: Register, ends: Ends, now: datetime) -> int:
+    """How many consents of the list lack the day that the law asks for. Raises BadList if all do."""
+    if not options.dated_consents or base.kind is not RegisterKind.ALLOW or options.change == "removes":
+        return 0
+    listed, stated = _in_force(reading, now)
+    kept, _ = with_days(listed, stated, ends, options.dated_consents, now, are_dated=reading.dated)
+    if listed and not kept:
+        raise BadList(f"none of its {len(listed):,} consents has a day. {DATE_THEM}")
+    return len(listed) - len(kept)
 
 
 def _said_day(options: ImportOptions, reading: ParsedList, now: datetime, *, whole: bool) -> datetime | None:
@@ -541,7 +562,7 @@ def _opens(options: ImportOptions, reading: ParsedList, held: Register | None, *
 def _consents_age(options: ImportOptions, reading: ParsedList, change: ImportMode) -> bool:
     """Whether the law ends some of the list's consents so many days after they were given: the list must say its day,
     or a copy of its file would make them younger."""
-    if change == "removes" or not options.consent_days or reading.dated:
+    if change == "removes" or not options.consent_days or (reading.dated and reading.answered):
         return False
     numbers = reading.bitmap()
     return any(within(digits, numbers) for digits, _ in options.consent_days)

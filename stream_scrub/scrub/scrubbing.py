@@ -19,6 +19,8 @@ from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import purposes_of
 from stream_scrub.texts import plain
 
+_UNLIMITED_DAYS = 36_500
+
 
 def rulebook(settings: Settings) -> Rulebook:
     """The shipped rules and the user's own. Raises ConfigError."""
@@ -146,16 +148,18 @@ def consent_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(by_code.items()))
 
 
-def dated_consents(book: Rulebook, register: str) -> tuple[str, ...]:
-    """The calling codes of the numbers whose consents in that register count only with the day on which they were
-    given, by the rules of today. Where countries share a code, all its numbers."""
+def dated_consents(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
+    """How long consents in that register last that count only with the day on which they were given, by the rules of
+    today: as `consent_days`. Where countries share a code, all its numbers."""
     now, name = datetime.now(UTC), family(register)
-    codes: set[str] = set()
+    by_code: dict[str, int] = {}
     for country in book.countries.values():
         rule = book.rule(country.regions[0], now)
         if rule is not None and name in rule.dated_consents:
-            codes |= _codes_of(country)
-    return tuple(sorted(codes))
+            days = rule.consent_days.get(name, _UNLIMITED_DAYS)
+            for code in _codes_of(country):
+                by_code[code] = min(by_code.get(code, days), days)
+    return tuple(sorted(by_code.items()))
 
 
 def _codes_of(country: Country) -> set[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from stream_scrub.ops import metric_catalogue
 from stream_scrub.ops.metric_catalogue import MetricKind, Side
+from tests.support.fakes.lists import consents
 from tests.support.network.proxy import Api, matching
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
@@ -72,8 +73,7 @@ def test_a_worker_of_two_processes_is_seen_as_it_is(kafka, stages):
 
         stage.load("internal", [OPPOSED])
         ends = stage.folder / "ends.csv"
-        ends.write_text("".join(f"+{number},2027-11-24\n" for number in FREE))
-        ends.write_text("phone,expires\n" + ends.read_text())
+        ends.write_text(consents(f"+{number}" for number in FREE))
         run_json(["lists", "import", str(ends), "--register", "consent", "--kind", "allow"], stage.env)
         wait_until(lambda: seen.status("/readyz") == 200)
         assert seen.status("/startupz") == 200

@@ -21,6 +21,7 @@ from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import WorkerState
 from stream_scrub.ops.metric_catalogue import PROSPECTS
 from stream_scrub.worker import start
+from tests.support.fakes.lists import consents
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.outcome import count
 from tests.support.running.worker import wait_until
@@ -76,7 +77,8 @@ def settings(tmp_path):
 
 def load_list(settings, log, tmp_path, register, numbers):
     path = tmp_path / f"{register}.txt"
-    path.write_text("".join(f"+{number}\n" for number in numbers))
+    listed = [f"+{number}" for number in numbers]
+    path.write_text(consents(listed) if register == "consent" else "\n".join(listed) + "\n")
     kind = RegisterKind.ALLOW if register == "consent" else RegisterKind.DENY
     options = plan_import.ImportOptions(
         file=path,

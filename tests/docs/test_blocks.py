@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from stream_scrub import Checker, ListFile
+from tests.support.fakes.lists import consents
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import day_in_france, produce, prospect
 from tests.support.running.stage import Stage
@@ -146,7 +147,7 @@ class Story:
         self.env = environment(bootstrap, self.topics, worker__group_id=self.group)
         self.env["PATH"] = f"{Path(SCRIPT).parent}:{self.env['PATH']}"
         (folder / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
-        (folder / "consents.csv").write_text(f"+33612345678\n+33612345680\n{ASKED_ABOUT}\n")
+        (folder / "consents.csv").write_text(consents(["+33612345678", "+33612345680", ASKED_ABOUT]))
         (folder / "todays-opt-outs.txt").write_text("0612345681\n")
         self.log_file = folder / "worker.log"
 

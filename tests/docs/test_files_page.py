@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.support.fakes.lists import consents
 from tests.support.running.worker import SCRIPT
 from tests.support.texts.pages import ROOT, blocks, rows, ticked
 
@@ -16,7 +17,7 @@ def test_the_commands_run_as_they_stand(tmp_path):
     (tmp_path / "leads.csv").write_text(LEADS)
     (tmp_path / "italian.csv").write_text("phone\n+39 312 345 6789\n312 345 6789\n+39 06 1234 5678\n")
     (tmp_path / "opt-outs.txt").write_text("0612345678\n")
-    (tmp_path / "consents.csv").write_text("phone\n0612345678\n0612345680\n")
+    (tmp_path / "consents.csv").write_text(consents(["0612345678", "0612345680"]))
     env = {name: value for name, value in os.environ.items() if not name.startswith("STREAM_SCRUB_")}
     env["PATH"] = f"{Path(SCRIPT).parent}:{env['PATH']}"
     for block in blocks(PAGE):

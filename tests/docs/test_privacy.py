@@ -1,6 +1,7 @@
 """docs/privacy.md: a log that is begun anew opposes and allows whom the old one did, and holds nobody's requests."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
@@ -52,8 +53,11 @@ def stage(kafka, tmp_path_factory):
     made.load(OWN, [OPPOSED])
     made.load("us-dnc", [LISTED], "--region", "US", "--areas", "212", *DAY)
     consents = tmp_path / "consents.csv"
-    consents.write_text(f"phone,until\n+{CONSENTING},2031-01-31\n+{OVER},2030-01-31\n")
-    run_json(["lists", "import", str(consents), "--register", CONSENTS, "--kind", "allow", *DAY], made.env)
+    given = datetime.now(UTC).date()
+    consents.write_text(
+        f"phone,consented_on,until\n+{CONSENTING},{given},2031-01-31\n+{OVER},{given},2030-01-31\n"
+    )
+    run_json(["lists", "import", str(consents), "--register", CONSENTS, "--kind", "allow"], made.env)
     yield made
     made.close()
 

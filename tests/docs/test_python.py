@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from stream_scrub import Call, Checker
+from tests.support.fakes.lists import consents
 from tests.support.running.worker import environment, run
 from tests.support.texts.pages import ROOT, blocks
 
@@ -31,7 +32,7 @@ def broker(kafka, tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\nB;+33 6 12 34 56 79\n")
-    (tmp_path / "consents.csv").write_text("+33612345678\n+33612345680\n")
+    (tmp_path / "consents.csv").write_text(consents(["+33612345678", "+33612345680"]))
     (tmp_path / "tps.txt").write_text("07400 123457\n")
     (tmp_path / "leads.csv").write_text("name;phone\nA;06 12 34 56 78\nB;06 12 34 56 80\n")
     for command in (

@@ -178,7 +178,7 @@ def test_a_new_log_takes_over_from_a_corrupt_one(kafka, kcat, tmp_path):
     world = Story(kafka.bootstrap, tmp_path)
     until = datetime(2031, 1, 1, tzinfo=UTC)
     about = DeltaHeader(kind=RegisterKind.ALLOW, change="full", register="consent")
-    entries = [DeltaEntry(1, "A", "+33612345681", expires_at=until), DeltaEntry(1, "A", "+33612345682")]
+    entries = [DeltaEntry(1, "A", "+33612345681", expires_at=until), DeltaEntry(1, "A", "+4915112345682")]
     with (tmp_path / "given.jsonl").open("wb") as file:
         write(file, about, entries)
     world.shell(

@@ -15,6 +15,7 @@ from stream_scrub.duckdb import register
 from stream_scrub.log.follower import Follower
 from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import RegisterKind
+from tests.support.fakes.lists import consents
 from tests.support.fakes.log import Log, Reader
 from tests.support.running.server import publish
 from tests.support.texts.pages import ROOT, blocks
@@ -36,7 +37,7 @@ def folder(tmp_path, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "opt-outs.csv").write_text(f"+{OPPOSED}\n")
-    (tmp_path / "consents.csv").write_text(f"+{OPPOSED}\n+{CONSENTING}\n")
+    (tmp_path / "consents.csv").write_text(consents([f"+{OPPOSED}", f"+{CONSENTING}"]))
     (tmp_path / "leads.csv").write_text("name;phone\nA;06 12 34 56 78\nB;06 12 34 56 80\nC;\n")
     return tmp_path
 

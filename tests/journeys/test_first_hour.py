@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.fakes.lists import consents
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import day_in_france
 from tests.support.running.worker import environment, wait_until
@@ -112,7 +113,7 @@ def test_a_marketer_scrubs_a_file(shell):
     for name, content in (
         ("leads.csv", "name;phone\nA;06 12 34 56 78\nB;06 12 34 56 80\n"),
         ("opt-outs.txt", "0612345678\n"),
-        ("consents.csv", "phone\n0612345678\n0612345680\n"),
+        ("consents.csv", consents(["0612345678", "0612345680"])),
     ):
         assert f"{name}: " in shell.run(command, exits=2), "the page's command names the file that is missing"
         (shell.folder / name).write_text(content)
@@ -158,7 +159,7 @@ def test_a_python_developer_checks_a_number(shell):
         cwd=shell.folder, env=shell.env, capture_output=True, text=True,
     ).stderr  # fmt: skip
     (shell.folder / "opt-outs.csv").write_text("phone\n06 12 34 56 78\n")
-    (shell.folder / "consents.csv").write_text("phone\n06 12 34 56 80\n")
+    (shell.folder / "consents.csv").write_text(consents(["06 12 34 56 80"]))
     assert "blocked opposed" in shell.run("python first.py")
 
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from tests.kafka.broker import free_ports
+from tests.support.fakes.lists import consents
 from tests.support.k8s import kustomize as tool
 from tests.support.k8s.kustomize import ROOT
 from tests.support.k8s.manifests import Object, Overlay, Pod
@@ -156,7 +157,7 @@ def test_a_laptops_commands_lead_to_verdicts(cluster, local):
     """Whoever tries it for the first time would be left with workers that are never ready."""
     applied, handed, looked = scripts()[:3]
     (cluster.folder / "opt-outs.csv").write_text("name;phone\nA;06 12 34 56 78\n")
-    (cluster.folder / "consents.csv").write_text("+33612345678\n+33612345680\n")
+    (cluster.folder / "consents.csv").write_text(consents(["+33612345678", "+33612345680"]))
     cluster.start(local, "stream-scrub-publisher")
     cluster.start(local, "stream-scrub-worker")
     cluster.shell(applied)

@@ -14,6 +14,7 @@ from pathlib import Path
 from stream_scrub import __version__
 from stream_scrub.config import load
 from tests.packaging.test_compose import SERVICES
+from tests.support.fakes.lists import consents
 from tests.support.packaging.builder import ROOT, run
 from tests.support.packaging.contained import STATE, Contained, output
 from tests.support.running.outcome import compare, count
@@ -239,7 +240,8 @@ def test_the_publisher_in_it_takes_files_as_docker_copies_them(image, kafka, sta
         folder.mkdir(parents=True)
         for made in (folder.parent, folder):
             os.chown(made, 10001, 10001)
-        (folder / ".list.csv").write_text(f"+{number}\n")  # root's, as `docker compose cp` leaves it
+        listed = consents([f"+{number}"]) if register == "consent" else f"+{number}\n"
+        (folder / ".list.csv").write_text(listed)  # root's, as `docker compose cp` leaves it
         (folder / ".list.csv").rename(folder / "list.csv")
     with Contained(
         image,

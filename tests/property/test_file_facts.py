@@ -21,6 +21,7 @@ from stream_scrub.files.rows import Duplicates, Judging
 from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
 from stream_scrub.scrub import scrubbing
+from tests.support.fakes.lists import consents
 from tests.support.machine.effort import examples
 from tests.support.running.files import Bureau, written
 
@@ -76,7 +77,8 @@ def bureau():
         made.lists = {}
         for name, numbers in LISTS.items():
             file = made.folder / f"{name}.txt"
-            file.write_text("".join(f"{number}\n" for number in numbers))
+            plain = "".join(f"{number}\n" for number in numbers)
+            file.write_text(consents(numbers) if name.startswith("consent") else plain)
             made.lists[name] = ListFile(file, effective_at=datetime(2026, 8, 30, tzinfo=UTC))
         made.checker = Checker.from_lists(made.lists, settings=SAID | {"rules.stale": "block"})
         yield made

@@ -24,6 +24,7 @@ from stream_scrub.files.rows import Duplicates, Judging, Targets
 from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
 from stream_scrub.scrub.decode import Members, read_strictly
+from tests.support.fakes.lists import consents
 from tests.support.machine.effort import examples
 from tests.support.running.files import written
 
@@ -80,7 +81,8 @@ def checker():
         lists = {}
         for name, numbers in LISTS.items():
             file = Path(folder) / f"{name}.txt"
-            file.write_text("".join(f"{number}\n" for number in numbers))
+            plain = "".join(f"{number}\n" for number in numbers)
+            file.write_text(consents(numbers) if name.startswith("consent") else plain)
             lists[name] = ListFile(file, effective_at=datetime(2026, 8, 30, tzinfo=UTC))
         yield Checker.from_lists(lists, settings=SETTINGS | {"rules.stale": "block"})
 

@@ -56,7 +56,7 @@ def _is_phone(name: str) -> bool:
 
 def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
-    if not any(map(_is_phone, filter(None, titles))):
+    if not any(map(_is_phone, filter(None, titles))) or csv_table.CONSENTED_ON in titles:
         return NEVER
     if csv_table.find(titles, csv_table.ENDS | _DAYS) >= 0:
         return _SURE

@@ -8,11 +8,15 @@ A row is a consent only if the named columns state it:
 * `until` has not passed, and `given` has come. A cell that is no day makes the row unclear. The order of day and month
   follows the column: one cell such as 15/03/2027 proves it for all. If none does, the reading that ends a consent earlier,
   or begins it later, counts. An end without a zone is the first moment that it can be on earth.
+  `given` may also be one day for all, as in `given=2026-11-24`. Where the law says how long a consent lasts, it ends so
+  many days after its row's own day, and a row without one is undated.
 * `proof` is for people: it says which column of the file has the proof.
 
-Without `consent` every row states it only with `--all-consented`.
+Without `consent` every row states it only with `--all-consented`, or in our own layout: a header `phone,consented_on`, or
+`phone,consented_on,until`, is recognised.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -24,6 +28,7 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import (
     NO_DAY,
     NO_END,
+    DayOrder,
     EntryBuffer,
     begins_with,
     clean,
@@ -31,7 +36,7 @@ from stream_scrub.imports.parsing.cells import (
     first_end,
     in_orders,
 )
-from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions
+from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries
@@ -41,6 +46,10 @@ from stream_scrub.index import Numbers
 from stream_scrub.model import RegisterKind
 
 _DAYS = ("given", "until")
+# The titles of our own layout, which states consents, and their roles.
+_OURS = {"phone": "phone", csv_table.CONSENTED_ON: "given", "until": "until"}
+_SURE = 98
+_ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _WAITING_MAX = 1_000_000  # rows whose days may be read in two ways: some 300 MB
 _EVERY = "every"  # a channel word for all of them
 _DAY_S = 86_400
@@ -56,6 +65,12 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     if not table.head:
         return
     named = {**options.columns, **({"phone": options.column} if options.column else {})}
+    is_ours = not options.columns and _is_ours(table.headed())
+    if is_ours:
+        named = {_OURS[title]: title for title in table.headed()}
+    one_day = in_orders(named["given"]) if _ISO_DAY.fullmatch(named.get("given", "")) else None
+    if one_day is not None:
+        del named["given"]
     # A named title makes the first row a header, whatever else is in it.
     titles = table.headed() or _titles(table, named)
     columns = {role: csv_table.place_of(name, titles, table.width) for role, name in named.items()}
@@ -65,7 +80,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         raise BadList("--all-consented counts every row: leave consent= out of --columns")
     if len(set(columns.values())) < len(columns):
         raise BadList("--columns: one column has two roles: name another for one of them")
-    consents = _Consents(columns, options, reading)
+    consents = _Consents(columns, options, reading, one_day)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
     country = countries(table, headed=bool(titles))
@@ -73,12 +88,21 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         consents.take(row, country(row))
     consents.close()
     reading.columns = reading.columns or counter.columns({place: role for role, place in columns.items()})
-    if {*columns} - {"phone", "proof"}:
+    if {*columns} - {"phone", "proof"} or one_day is not None:
         reading.kind, reading.answered = RegisterKind.ALLOW, True
-    if "consent" not in columns and not options.all_consented and counter.others_filled(columns["phone"]):
+    is_stated = is_ours or options.all_consented or "consent" in columns
+    if not is_stated and counter.others_filled(columns["phone"]):
         reading.unstated = True
-    reading.dated = "given" in columns
+    reading.dated = "given" in columns or one_day is not None
     reading.described = f"named columns of CSV by {table.spoken}" + (", with header" if titles else "")
+
+
+def _is_ours(titles: Sequence[str]) -> bool:
+    return {"phone", csv_table.CONSENTED_ON} <= {*titles} <= _OURS.keys()
+
+
+def _recognise(sample: ListSample) -> int:
+    return _SURE if _is_ours(csv_table.sample_titles(sample)) else NEVER
 
 
 def _titles(table: csv_table.CsvTable, named: Mapping[str, str]) -> list[str]:
@@ -93,15 +117,23 @@ def _titles(table: csv_table.CsvTable, named: Mapping[str, str]) -> list[str]:
 class _Consents:
     """The rows on their way into a list. A row waits while the order of its day and month is not known."""
 
-    def __init__(self, columns: Mapping[str, int], options: ListOptions, reading: ParsedList) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, int],
+        options: ListOptions,
+        reading: ParsedList,
+        one_day: DayOrder | None,
+    ) -> None:
+        """`one_day`: all consents were given on it."""
         self._columns = columns
+        self._one_day = one_day
         self._reading = reading
         self._now = int(options.now.timestamp())
         self._today = options.now.date()
         self._orders: dict[str, tuple[str, int]] = {}  # by role, with the line of the cell that proves it
         self._waiting: list[tuple[csv_table.CsvRow, str]] = []
-        self._law = options.law if "given" in columns else ()
-        self._batch = _ConsentBuffer(reading, options.region, self._law, self._now)
+        dated = "given" in columns or one_day is not None
+        self._batch = _ConsentBuffer(reading, options.region, options.law if dated else (), self._now)
         self._passed: Counter[str] = Counter()
         self._refused = reading.refused
 
@@ -190,7 +222,7 @@ class _Consents:
         return None if not ends or None in ends else min(end for end in ends if end is not None)
 
     def _given(self, row: csv_table.CsvRow) -> int | None:
-        if not self._cell("given", row):
+        if self._one_day is None and not self._cell("given", row):
             return NO_DAY
         days = self._days("given", row)
         return max(1, earliest(min(days))) if days else None
@@ -198,6 +230,8 @@ class _Consents:
     def _days(self, role: str, row: csv_table.CsvRow) -> list[date]:
         """The days that a row's cell may mean by the order of its column."""
         days = in_orders(self._cell(role, row))
+        if role == "given" and self._one_day is not None:
+            days = self._one_day
         if days is None:
             return []
         order, _ = self._orders.get(role, ("", 0))
@@ -245,7 +279,7 @@ class _ConsentBuffer(EntryBuffer):
 FORMAT = FormatSpec(
     "named-columns",
     "a CRM's export: --columns phone=Mobile,consent=Opt-in,until=Ends",
-    lambda _: NEVER,
+    _recognise,
     _read,
     frozenset(ROLES),
 )

@@ -106,6 +106,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     reading.titles += 1
     reading.kind, reading.change, reading.base = header.kind, header.change, header.base
     reading.scope = header.scope
+    reading.dated = (
+        header.kind is RegisterKind.ALLOW
+    )  # the log has each consent's end, by the day on which it was given
     if header.effective_at is not None:
         reading.effective_at = header.effective_at
     changes = _DeltaChanges(header, options, reading)

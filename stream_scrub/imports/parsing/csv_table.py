@@ -90,6 +90,9 @@ MAYBE_ENDS = words(
 )
 
 
+CONSENTED_ON = "consentedon"  # of our own layout of consents
+
+
 class CsvRow(NamedTuple):
     """One row and the line that it begins on, from 1."""
 

@@ -20,6 +20,10 @@ _SAMPLE = 200  # filled cells by which a column's shapes and its suggested role 
 _SHOWN = 3
 _SHOWN_SIGNS = 24
 _COLUMNS_SHOWN = 100
+DATE_THEM = (
+    "The law asks for the day on which each of these people consented: write the list as phone,consented_on, or name the"
+    " column that has the day, as in --columns phone=1,given=2, or one day for all, as in given=2026-11-24"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,8 @@ class ListReading:
     def lines(self) -> list[str]:
         """The same for people."""
         lines = ["rows: " + ", ".join(f"{name} {count:,}" for name, count in self.outcomes.items())]
+        if "undated" in self.outcomes:
+            lines.append(f"undated: {DATE_THEM}")
         for what, chosen in (
             ("columns used", [column for column in self.columns if column.role]),
             ("columns ignored", [column for column in self.columns if not column.role and column.filled]),

@@ -1,7 +1,8 @@
 """Lists as files, read whole."""
 
 import math
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from stream_scrub.imports.formats import FORMATS, ListOptions, ParsedList, open_list
@@ -32,3 +33,9 @@ def read(
 def accounted(reading: ParsedList) -> int:
     """Every line of the file, whatever came of it."""
     return reading.lines + reading.blank + reading.titles + reading.passed
+
+
+def consents(numbers: Iterable[object]) -> str:
+    """A list of consents in our own layout, all given yesterday."""
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    return "phone,consented_on\n" + "".join(f"{number},{day}\n" for number in numbers)

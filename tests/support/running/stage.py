@@ -9,6 +9,7 @@ from pathlib import Path
 from stream_scrub.config.settings import Topics, Worker
 from stream_scrub.model import OWN, family
 from stream_scrub.rules.book import Rulebook
+from tests.support.fakes.lists import consents
 from tests.support.running import clients
 from tests.support.running.clients import Address
 from tests.support.running.worker import (
@@ -95,6 +96,8 @@ class Stage:
         if family(register) not in KNOWN:
             options = (*options, "--register-unknown")
         file = self.list_file(numbers, f"{register}.txt")
+        if family(register).startswith(CONSENT):
+            file.write_text(consents(f"+{number}" for number in numbers))
         env = self.env if client is None else self.env_of(client)
         return run_json(["lists", "import", str(file), "--register", register, *options], env)
 

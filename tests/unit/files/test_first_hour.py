@@ -10,6 +10,7 @@ import pytest
 from stream_scrub import BadList, Checker, ConfigError, ListFile, Summary, scrub_file
 from stream_scrub.call import Call
 from stream_scrub.cli.app import _command
+from tests.support.fakes.lists import consents
 from tests.support.running.files import FREE, OPPOSED, no_settings
 
 AGREED, OTHER, ON = "0612000001", "0612000002", "2026-10-01"
@@ -20,7 +21,7 @@ def desk(tmp_path, monkeypatch, capsys):
     """A folder with a list of opt-outs and one of consents to acme, in which `stream-scrub` is called with shipped rules."""
     no_settings(monkeypatch, tmp_path)
     (tmp_path / "opt-outs.txt").write_text(f"{OPPOSED}\n")
-    (tmp_path / "consents.csv").write_text(f"number\n{AGREED}\n{OTHER}\n")
+    (tmp_path / "consents.csv").write_text(consents([AGREED, OTHER]))
     (tmp_path / "leads.csv").write_text(
         f"name,mobile,landline\nAnn,{AGREED},n.c.\nBob,{OPPOSED},-\nCid,{FREE},\n"
     )

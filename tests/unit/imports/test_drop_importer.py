@@ -132,10 +132,10 @@ def held(world, name):
 
 def test_a_file_is_published_and_moved_with_its_report(world):
     """An operator could not tell what became of the file that he handed over."""
-    put(world, "consent/a.txt", "+33612345678\n+33612345679\n")
+    put(world, "consent/a.txt", "+4915112345678\n+4915112345679\n")
     inbox = opened(world)
     assert worked(inbox) == {"files": 1}
-    assert held(world, "consent") == {33612345678, 33612345679}
+    assert held(world, "consent") == {4915112345678, 4915112345679}
     assert world.desk.replay.index.registers["consent"].kind == "allow", "the rules say what consent is"
     report = json.loads((world.root / "consent/done/a.txt.report.json").read_text())
     assert (report["outcome"], report["added"], report["count"]) == ("published", 2, 2)

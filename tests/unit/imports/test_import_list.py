@@ -235,13 +235,13 @@ def test_changes_are_published_as_one_delta(log, tmp_path):
 def test_ends_are_published(log, tmp_path):
     """Consents would be on the log without their end, and allow for ever."""
     day = NOW.date()
-    lines = [f"+3361234567{at},{day + timedelta(days=days)}T00:00Z" for at, days in enumerate((-1, 5, 9))]
+    lines = [f"+491511234567{at},{day + timedelta(days=days)}T00:00Z" for at, days in enumerate((-1, 5, 9))]
     effect = run(
         written(tmp_path, "\n".join(["phone,expires", *lines]).encode()), "consent", all_consented=True
     )
 
     replay = log.replayed()
-    assert set(replay.index.registers["consent"].numbers) == {33612345671, 33612345672}
+    assert set(replay.index.registers["consent"].numbers) == {4915112345671, 4915112345672}
     assert replay.index.registers["consent"].next_end.date() == day + timedelta(days=5)
     assert effect.ending == 2
 
@@ -307,7 +307,7 @@ def test_the_moment_is_the_operators_or_the_lists_or_now(log, tmp_path):
 )
 def test_a_register_that_the_rules_name_is_of_the_kind_that_they_need(log, tmp_path, register, kind):
     """Consents would be on the log as oppositions for good, and whoever consented be blocked."""
-    assert run(written(tmp_path, b"0612345678\n"), register, effective_at=NOW).kind == kind
+    assert run(written(tmp_path, b"+4915112345678\n"), register, effective_at=NOW).kind == kind
 
 
 def test_a_list_of_oppositions_is_not_taken_for_consents(log, tmp_path):
@@ -581,7 +581,7 @@ def test_a_list_of_consents_ends_as_the_law_says(log, tmp_path):
     """A Spaniard would be called by a consent that two years have ended, because a list names no ends."""
     given = datetime(2026, 11, 1, tzinfo=UTC)
     last = int((given + timedelta(days=730)).timestamp())
-    file = written(tmp_path, b"+34612345678\n+33612345678\n")
+    file = written(tmp_path, b"+34612345678\n+4915112345678\n")
     run(file, "consent", effective_at=given)
 
     def ends():
@@ -589,15 +589,15 @@ def test_a_list_of_consents_ends_as_the_law_says(log, tmp_path):
         moments = log.replayed().known("consent").ends.of_each(numbers)
         return dict(zip(numbers.tolist(), moments.tolist(), strict=True))
 
-    assert ends() == {34612345678: last, 33612345678: 0}
+    assert ends() == {34612345678: last, 4915112345678: 0}
     run(file, "consent", effective_at=given + timedelta(days=20))  # a consent grows no younger by that
-    assert ends() == {34612345678: last, 33612345678: 0}
-    said = written(tmp_path, b"phone,until\n+34612345678,2031-01-01\n+33612345678,2031-01-01\n")
+    assert ends() == {34612345678: last, 4915112345678: 0}
+    said = written(tmp_path, b"phone,until\n+34612345678,2031-01-01\n+4915112345678,2031-01-01\n")
     run(said, "consent", effective_at=given + timedelta(days=20), all_consented=True)
-    assert ends()[34612345678] == last + 20 * 86_400 and ends()[33612345678] > last + 20 * 86_400
-    old = written(tmp_path, b"+34612345679\n+33612345679\n")
+    assert ends()[34612345678] == last + 20 * 86_400 and ends()[4915112345678] > last + 20 * 86_400
+    old = written(tmp_path, b"+34612345679\n+4915112345679\n")
     run(old, "consent@acme", effective_at=datetime(2024, 11, 1, tzinfo=UTC))
-    assert set(log.replayed().index.registers["consent@acme"].numbers) == {33612345679}
+    assert set(log.replayed().index.registers["consent@acme"].numbers) == {4915112345679}
 
 
 def test_a_delta_that_needs_a_longer_transaction_is_made_anew_against_the_register(log, tmp_path):
@@ -672,12 +672,12 @@ def test_a_form_asks_with_every_guard_and_its_list_is_read_apart(log, tmp_path, 
         given = {"register": "consent", "kind": "allow", **said}
         return import_list.asked(settings, structlog.get_logger(), str(file), given, dry_run)
 
-    told = asked(b"+3361234XXXX\n")
-    assert told["added"] == 10_000 and "lists.max_added" in told["would_be_refused"]
+    told = asked(b"+49151123XXXXX\n")
+    assert told["added"] == 100_000 and "lists.max_added" in told["would_be_refused"]
     with pytest.raises(BadList, match=r"lists.max_added"):
-        asked(b"+3361234XXXX\n", dry_run=False)
+        asked(b"+49151123XXXXX\n", dry_run=False)
     assert apart == [(settings.lists.read_max_mb, settings.lists.read_max_s)] * 2
-    done = asked(b"+33612345678\n", dry_run=False, change="adds", kind="allow")
+    done = asked(b"+4915112345678\n", dry_run=False, change="adds", kind="allow")
     assert (done["register"], done["kind"], done["added"]) == ("consent", "allow", 1)
     assert done["position"] is not None
     for said in ({"change": "all"}, {"kind": "both"}, {"register": "+33612345678"}, {"effective_at": "soon"}):
@@ -726,7 +726,7 @@ def test_nothing_is_removed_that_protects_somebody(log, tmp_path):
     """One command would let everybody be called who opposed, or stop a country's leads."""
     run(written(tmp_path, b"+447400123456\n"), "tps", effective_at=NOW)
     run(written(tmp_path, b"0612345678\n"), "internal@acme")
-    run(written(tmp_path, b"0612345678\n"), "consent@amce", kind=RegisterKind.ALLOW)
+    run(written(tmp_path, b"+4915112345678\n"), "consent@amce", kind=RegisterKind.ALLOW)
     with pytest.raises(Refused, match="the rules of GB ask tps"):
         removed(tmp_path, "tps")
     with pytest.raises(Refused, match="internal@acme --removes"):
