@@ -170,7 +170,8 @@ def test_consents_that_every_campaign_may_use_are_told():
     [
         (
             "IE",
-            "A number of the type mobile that is not in the consent@campaign of the prospect's own campaign is blocked.",
+            "A number of the type mobile that is not in the consent@campaign of the prospect's own campaign is blocked, unless"
+            " all its purposes are survey (Data Protection Commission: genuine market research is no direct marketing).",
         ),
         (
             "IT",

@@ -47,7 +47,7 @@ def index(number: str, now: datetime, held=(), residence: str = ""):
 
 
 def stamps(book, prospects, of_index, now, *, asks_now=True):
-    scrubber = Scrubber(Terms(MEMBERS, stamp="header", default_purpose="insurance"), book)
+    scrubber = Scrubber(Terms(MEMBERS, stamp="header", default_purpose="telecom"), book)
     values = [json.dumps(each).encode() for each in prospects]
     context = scrubber.context(of_index, now, asks_now=asks_now)
     return [decode(stamp) for stamp in scrubber.scrub(values, of_index, now, context=context).stamps]
