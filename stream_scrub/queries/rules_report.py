@@ -24,6 +24,7 @@ from stream_scrub.rules import (
     purposes_of,
     read_text,
 )
+from stream_scrub.rules.country import toml
 from stream_scrub.rules.purposes import Vocabulary
 
 _NO_COUNTRY = "001"  # the region of calling codes without a country
@@ -234,7 +235,7 @@ def _lacking_when(ours: Rule, theirs: Rule, first: date) -> Iterator[tuple[str, 
         yield "valid_days", [str(days)]
     if theirs.attempts is not None and theirs.attempts.asks_more_than(ours.attempts):
         limits = ((name, getattr(theirs.attempts, name)) for name in theirs.attempts.__slots__)
-        yield "attempts", [f"{name} = {limit}" for name, limit in limits if limit]
+        yield "attempts", [f"{name} = {toml(limit)}" for name, limit in limits if limit]
     if theirs.hours is not None and theirs.hours.asks_more_than(ours.hours, first):
         yield "hours", [theirs.hours.in_words]
 

@@ -305,7 +305,9 @@ class PublisherDaemon:
         """Fence every older publisher, write our note, and only then read the log and the committed offsets."""
         topics = self._request_topics()
         self._state.waiting = None
-        self._delta_publisher.fence(self._own, [self._settings.topics.refused])
+        self._delta_publisher.fence(
+            self._own, [self._settings.topics.refused, self._settings.topics.requests]
+        )
         self._state.beat()
         deadline = Deadline.after(_BEGIN_S)
         mark = topics.mark(deadline)

@@ -1,15 +1,17 @@
 """Numbers rest that were called too often, or refused: the publisher's part that reads `call.attempts`.
 
-Nothing is committed. What rests follows from the attempts of the last weeks, which are read again at a start, so it is
-the same after any crash. Published is what the register lacks.
+What rests follows from the attempts of the last weeks, which are read again at a start, so it is the same after any
+crash. Published is what the register lacks. Where the law ends a consent with a refusal, the refusal is passed on as a
+withdrawal, once: its offset is committed with it.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_scrub.clock import Throttle, elapsed
@@ -18,16 +20,26 @@ from stream_scrub.errors import Migrated, Refused, Unavailable
 from stream_scrub.index import as_bitmap
 from stream_scrub.index.deltas import Delta, StatedEnds
 from stream_scrub.kafka import clients
+from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import RESTED, Deadline, Logger, PartitionKey, RegisterKind, scoped_name
+from stream_scrub.model import RESTED, Deadline, Logger, PartitionKey, RegisterKind, Request, scoped_name
+from stream_scrub.numbering import e164
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, close_in_background
-from stream_scrub.requests.attempts import NO_ID, AttemptCounts, AttemptReader, rested_until
+from stream_scrub.requests.attempts import (
+    NO_ID,
+    AttemptCounts,
+    AttemptReader,
+    CallAttempt,
+    decode,
+    rested_until,
+)
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.country import Attempts
+from stream_scrub.scrub.facts import UNNAMED, campaigns_of
 
 _RECORDS_A_STEP = 5_000
 _STEP_S = 0.1  # opt-outs wait meanwhile
@@ -43,6 +55,34 @@ class _Limit(NamedTuple):
     attempts: Attempts
     zone: tzinfo
     more_days: int
+
+
+class _Refusal(NamedTuple):
+    """A record of a refusal that withdraws, and the moment of the refusal (epoch seconds)."""
+
+    key: PartitionKey
+    offset: int
+    value: bytes
+    number: int
+    at: int
+
+
+def withdrawals(refusal: _Refusal, now: datetime) -> Iterator[Request]:
+    """The requests that withdraw the consents to the campaigns of a refusal; to every one if it names none."""
+    record = decode(refusal.value)
+    at = datetime.fromtimestamp(refusal.at, UTC).isoformat().replace("+00:00", "Z")
+    number = e164(refusal.number)
+    said = {
+        "request": "withdrawal",
+        "number": number,
+        "at": at,
+        "source": refusal.key[0],
+        "attempt": record.id,
+    }
+    campaigns = [*campaigns_of(record.campaign)]
+    for campaign in campaigns if campaigns and UNNAMED not in campaigns else [UNNAMED]:
+        request = said if campaign == UNNAMED else {**said, "scope": campaign}
+        yield Request(0, 0, int(now.timestamp() * 1000), number.encode(), msgspec.json.encode(request))
 
 
 class RestedNumbers:
@@ -68,6 +108,10 @@ class RestedNumbers:
         self._reader: OutputReader | None = None
         self._id, self._upto = "", dict[PartitionKey, int]()
         self._waiting = NOTHING  # polled, and not taken yet
+        self._withdrawn: dict[
+            PartitionKey, int
+        ] = {}  # up to which offset refusals were passed on as withdrawals
+        self._refusals: list[_Refusal] = []  # to be passed on
         self._left_out: set[PartitionKey] = set()  # partitions that could not be read
         self._due = Throttle(_PUBLISH_EVERY_S)
         self._failed = Throttle(_AGAIN_S)
@@ -80,7 +124,7 @@ class RestedNumbers:
         batch = self._waiting if len(self._waiting) else self._poll(now)
         if len(batch):
             _, self._waiting = batch.parted(self._take(batch, now))
-        if self._wanted and self._due.is_due():
+        if (self._wanted or self._refusals) and self._due.is_due():
             self._publish(now)
         return bool(len(batch))
 
@@ -113,7 +157,14 @@ class RestedNumbers:
         identity = reader.ids(deadline)[self._topic]
         if identity != self._id:
             self._id, self._upto = identity, {}
-        bounds = {key: reader.bounds(key, deadline) for key in reader.noted(deadline)}
+            self._refusals.clear()
+        noted = reader.noted(deadline)
+        # What another topic of that name had says nothing about this one.
+        self._withdrawn = {
+            key: place[0] for key, place in noted.items() if place is not None and place[1] == identity
+        }
+        self._refusals = [each for each in self._refusals if each.offset >= self._withdrawn.get(each.key, 0)]
+        bounds = {key: reader.bounds(key, deadline) for key in noted}
         # Brokers date the records, and no attempt is later than its record: what is skipped counts no more.
         since = reader.since([*bounds], now - self._window(now), deadline)
         begin = {key: since.get(key, high) for key, (_, high) in bounds.items()}
@@ -157,11 +208,22 @@ class RestedNumbers:
                 attempts[read.number, who, id_] = max(read.at, attempts.get((read.number, who, id_), 0))
                 if read.refused:
                     refusals[read.number, who] = max(read.at, refusals.get((read.number, who), 0))
+                    self._keep_refusal(message, value or b"", read, limits[read.number])
         if attempts:
             self._count(attempts, refusals, limits, now)
         refused = self._unreadable.total() - refused
         self._state.attempted(taken - refused, refused, self._lost - lost)
         return taken
+
+    def _keep_refusal(
+        self, message: Any, value: bytes, read: CallAttempt, limits: Collection[_Limit]
+    ) -> None:
+        """Keep a refusal to pass on, if it withdraws by one of the limits and was not passed on before."""
+        if not any(limit.attempts.refusal_withdraws for limit in limits):
+            return
+        key, offset = (message.topic(), message.partition()), message.offset()
+        if offset >= self._withdrawn.get(key, 0):
+            self._refusals.append(_Refusal(key, offset, value, read.number, read.at))
 
     def _limit(self, region: str, now: datetime) -> _Limit | None:
         """The limit of today's rule for people of that region."""
@@ -200,7 +262,24 @@ class RestedNumbers:
                 wanted = self._wanted.setdefault(name, {})
                 wanted[n] = max(end, wanted.get(n, 0))
 
+    def _pass_on(self, now: datetime) -> None:
+        """Publish the refusals as withdrawals on the topic of requests, each once: their offsets are committed in the
+        same transaction."""
+        if not self._refusals or self._reader is None:
+            return
+        upto = {each.key: each.offset + 1 for each in sorted(self._refusals)}
+        extras = TransactionExtras(
+            self._settings.topics.requests,
+            [each for refusal in self._refusals for each in withdrawals(refusal, now)],
+            self._reader.places({key: (offset, self._id) for key, offset in upto.items()}),
+            self._reader.membership,
+        )
+        self._publisher.publish([], lambda _: extras)
+        self._withdrawn |= upto
+        self._refusals.clear()
+
     def _publish(self, now: datetime) -> None:
+        self._pass_on(now)
         self._publisher.ready(RESTED)
         deltas = [self._delta(name, wanted, now) for name, wanted in sorted(self._wanted.items())]
         if due := [each for each in deltas if not each.delta.is_empty]:
@@ -255,6 +334,7 @@ class RestedNumbers:
     def again(self) -> None:
         """Read the attempts of the last weeks again: the log lost what was published."""
         self._upto, self._waiting = {}, NOTHING
+        self._refusals.clear()
 
     def close(self) -> None:
         """Release the connections. What was counted is kept."""

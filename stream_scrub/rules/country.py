@@ -77,10 +77,13 @@ class Attempts:
     days: int = 0  # within so many calendar days,
     hours: int = 0  # or so many hours
     refusal_days: int = 0  # whole calendar days after that of a refusal
+    refusal_withdraws: bool = False  # a refusal ends the consent to its campaign, as a withdrawal
 
     def asks_more_than(self, other: "Attempts | None") -> bool:
         """Whether a number rests by this limit that may be called by the other one; None limits nothing."""
         if other is None or self.refusal_days > other.refusal_days:
+            return True
+        if self.refusal_withdraws and not other.refusal_withdraws:
             return True
         fewer = not other.most or other.most > self.most
         longer = self.days * 24 + self.hours > other.days * 24 + other.hours
@@ -377,5 +380,5 @@ def _words(known: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
 
 
 def _table(days: Mapping[str, int]) -> str:
-    inner = ", ".join(f"{name} = {number}" for name, number in sorted(days.items()) if number)
+    inner = ", ".join(f"{name} = {toml(value)}" for name, value in sorted(days.items()) if value)
     return f"{{ {inner} }}" if inner else ""

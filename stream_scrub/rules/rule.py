@@ -168,12 +168,13 @@ def _attempts(sheet: ProblemSheet) -> Attempts | None:
     if table is None:
         return None
     example = "{ most = 4, days = 30, refusal_days = 60 }"
-    known = Attempts.__slots__
+    known = [name for name in Attempts.__slots__ if name != "refusal_withdraws"]
     if not isinstance(table, dict) or not all(
-        each in known and type(number) is int and 1 <= number <= ATTEMPTS_MAX
-        for each, number in table.items()
+        (each in known and type(value) is int and 1 <= value <= ATTEMPTS_MAX)
+        or (each == "refusal_withdraws" and value is True)
+        for each, value in table.items()
     ):
-        how = f"a table of whole numbers from 1 to {ATTEMPTS_MAX}: {', '.join(known)}"
+        how = f"a table of whole numbers from 1 to {ATTEMPTS_MAX}: {', '.join(known)}; or refusal_withdraws = true"
         sheet.wrong("attempts", f"`attempts` must be {how}, as in attempts = {example}")
         return None
     attempts = Attempts(**table)

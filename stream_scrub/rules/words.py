@@ -97,7 +97,9 @@ def _attempts(limit: Attempts) -> str:
     most = f"After {limit.most} attempts within {within} it rests" if limit.most else ""
     refusal = f"after a refusal it rests for {_days(limit.refusal_days)}" if limit.refusal_days else ""
     said = f"{most}, and {refusal}" if most and refusal else most or refusal.capitalize()
-    return f"{said}: a number in {RESTED} is blocked as too-often. All calls of one professional count."
+    rests = f"{said}: a number in {RESTED} is blocked as too-often. All calls of one professional count."
+    withdraws = "A refusal in a call withdraws the consent to its campaign, and opposes every call of that."
+    return " ".join([*([rests] if said else []), *([withdraws] if limit.refusal_withdraws else [])])
 
 
 _DENIES = frozenset({Reason.OPPOSED, Reason.STALE_REGISTER, Reason.CLEAR})

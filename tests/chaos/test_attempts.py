@@ -15,7 +15,7 @@ from tests.kafka.broker import free_ports
 from tests.support.running.clients import properties
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect
-from tests.support.running.publisher import PublisherProcess, rested
+from tests.support.running.publisher import PublisherProcess, replayed, rested
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run_json, wait_until
@@ -201,4 +201,38 @@ def test_calls_are_reported_by_a_client_and_by_the_logs_of_diallers(kafka, stage
         assert found[33612345601] == found[33612345606] == ends[30] and found[33612345602] == ends[61]
         held = run_json(["lists", "status"], stage.env)["registers"]
         assert {each["register"]: each["count"] for each in held}["internal"] == 2, "who said never again"
+        assert publisher.stop()[0] == 0
+
+
+def test_a_french_refusal_ends_the_consent_to_its_campaign_once(kafka, stages):
+    """Who said no in a call would be called again, or who consented anew be opposed again by the next publisher."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    dialler, number, other = Dialler(stage), 33612345601, 33612345602
+
+    def consent(role, **more):
+        at = datetime.now(UTC).isoformat()
+        said = {"request": "consent", "number": f"+{number}", "scope": "spring", "at": at, **more}
+        produce(stage.bootstrap, stage.topics[role], iter([(b"%d" % number, json.dumps(said).encode())]))
+
+    def held(number=number):
+        registers = replayed(publisher).index.registers
+        return {name for name, register in registers.items() if number in register.numbers}
+
+    with PublisherProcess(stage, None) as publisher:
+        consent("requests")
+        wait_until(lambda: held() == {"consent@spring"}, every=0.3)
+        for _ in range(2):  # told twice
+            dialler.tell(number, datetime.now(UTC), "c1", request="refusal", campaign="Spring")
+        dialler.flush()
+        wait_until(lambda: held() == {"internal@spring"}, every=0.3)
+        consent("lifts", after_opt_out=True)
+        wait_until(lambda: held() == {"consent@spring"}, every=0.3)
+        publisher.kill()
+    with PublisherProcess(stage, None, "again") as publisher:
+        # It reads the attempts of a month again, in their order.
+        for at in range(20):
+            dialler.tell(other + at, datetime.now(UTC), f"d{at}", request="refusal")
+        dialler.flush()
+        wait_until(lambda: all(held(other + at) == {"internal"} for at in range(20)), every=0.3)
+        assert held() == {"consent@spring"}
         assert publisher.stop()[0] == 0

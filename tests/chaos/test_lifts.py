@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
@@ -23,8 +24,10 @@ NOW_MS = int(time.time() * 1000)
 def ask(stage, role: str, name: str, number: int, at_ms: int = 0, **said: object) -> None:
     """One request, written at a moment that may lie back."""
     producer = Producer({"bootstrap.servers": stage.bootstrap})
-    value = json.dumps({"id": name, "number": f"+{number}", **said}).encode()
     moment = at_ms or int(time.time() * 1000)
+    if said.get("request") == "consent":
+        said = {"at": datetime.fromtimestamp(moment / 1000, UTC).isoformat(), **said}
+    value = json.dumps({"id": name, "number": f"+{number}", **said}).encode()
     producer.produce(stage.topics[role], value, f"{number}".encode(), timestamp=moment)
     assert producer.flush(10) == 0
 

@@ -250,11 +250,16 @@ def test_a_publisher_is_seen_as_it_is(kafka, stages):
         said = [b'{"request":"opt-out","number":"+%d"}' % number for number in FREE[:20]]
         # Ahead when the request is read: one that has ended is refused.
         soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 15))
+        today = time.strftime("%Y-%m-%d", time.gmtime())
         said += [
-            b'{"request":"consent","number":"+%d","until":"%s"}' % (FREE[30], soon.encode()),
+            b'{"request":"consent","number":"+%d","at":"%s","until":"%s"}'
+            % (FREE[30], today.encode(), soon.encode()),
             b"nonsense",
         ]
-        said += [b'{"request":"consent","number":"+%d","until":"2030-01-01"}' % FREE[31]]
+        said += [
+            b'{"request":"consent","number":"+%d","at":"%s","until":"2030-01-01"}'
+            % (FREE[31], today.encode())
+        ]
         produce(kafka.bootstrap, stage.topics["requests"], ((b"k", line) for line in said))
         drop(folder, "dncm", time.strftime("list-%Y-%m-%d.txt", time.gmtime()), [32_470_123_456])
         drop(folder, "tps", "bad.txt", [1])

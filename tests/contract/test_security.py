@@ -66,7 +66,7 @@ READS = {
 WRITES = {
     SERVER: {"opposition.requests", "call.attempts"},
     WORKER: {"prospects.allowed", "prospects.blocked"},
-    PUBLISHER: {"opposition.log", "opposition.refused"},
+    PUBLISHER: {"opposition.log", "opposition.requests", "opposition.refused"},
     IMPORTER: {"opposition.log"},
     DIALLER: {"opposition.requests", "call.attempts"},
     LIFTER: {"opposition.lifts"},
@@ -358,6 +358,7 @@ MISSING = [
     (PUBLISHER, "topic", "opposition.log", "Read"),
     (PUBLISHER, "topic", "opposition.log", "Write"),
     (PUBLISHER, "topic", "opposition.requests", "Read"),
+    (PUBLISHER, "topic", "opposition.requests", "Write"),
     (PUBLISHER, "topic", "opposition.lifts", "Read"),
     (PUBLISHER, "topic", "call.attempts", "Read"),
     (PUBLISHER, "topic", "opposition.refused", "Read"),

@@ -35,7 +35,7 @@ def scraped(kafka, prometheus, tmp_path_factory) -> Iterator[Prometheus]:
     folder_of = {"connector": "folder", "lists": {"internal": "all"}, "settings": {"path": str(told)}}
     listen = [{"http__listen": f"127.0.0.1:{port}"} for port in ports]
     shadow = listen[4] | {"topics__shadow": f"{stage.topics['prospects']}.shadow"}
-    consent = b'{"request":"consent","number":"+33612345680","until":"2099-01-01"}'
+    consent = b'{"request":"consent","number":"+33612345680","at":"%s"}' % today.encode()
     file = folder / "tokens.json"
     token = tokens.add(file, "dialler", ["check"], datetime.now(UTC)).token
     with (

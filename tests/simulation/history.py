@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,8 @@ class History:
         self._were_asked += 1
         what, number = (asked.what, f"+{asked.number}") if asked.what != "broken" else ("opt-out", "none")
         said = {"request": what, "number": number, "source": "s", "id": asked.id}
+        if what == "consent":
+            said["at"] = datetime.fromtimestamp(self.broker.now_ms / 1000, UTC).isoformat()
         self._comes((REQUESTS, 0), None, json.dumps(said).encode())
 
     def _comes(self, place: Place, key: bytes | None, value: bytes | None, headers: Any = None) -> None:

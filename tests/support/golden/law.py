@@ -17,7 +17,7 @@ HEAD = """# The law, country by country
 
 The requirements of the shipped rules in words, their legal sources, and what is not proven. This page is generated from the rule files (`stream_scrub/rules`). The verdicts were written from the law separately, as tables: [matrix.toml](../../tests/golden/rules/matrix.toml) says for every country and day who may be called, [verdicts.toml](../../tests/golden/rules/verdicts.toml) and [hours.toml](../../tests/golden/rules/hours.toml) have single questions. A test judges every combination of the matrix on the day before and the day of each change. It is not legal advice: have your counsel read your country's section, above all what is not proven.
 
-* **Requirements** are today's rule in words. `stream-scrub rules show FR --on 2026-08-10` prints the rule of another day.
+* **Requirements** are today's rule in words. `stream-scrub rules show FR --on 2026-08-10` prints the rule of another day; [law.toml](../../tests/golden/rules/law.toml) has every first and last day.
 * In every country a number that opposed to you (`internal`) is `opposed`; before the first day of a country's rules, and for a channel without a rule, the verdict is `no-rule`; a premium line is `not-callable`.
 * No verdict may be used for longer than its lists and consents allow.
 * `consent@campaign` is the register of the prospect's own campaign. A consent without a campaign counts for `prospect.default_campaign` only, in all rules that ask for a consent to the caller.
@@ -28,12 +28,14 @@ STATES = """### States of %s
 
 A number with an area code of one of these states, or a person who lives there (`residence`), is judged by the state's own rule only. Each section has the differences from today's federal rule, whose sources count too. `stream-scrub rules show US-CT` names the area codes.
 """
-# What each rule would repeat, and the top of the page says.
-_REPEATED = (
-    " of the prospect's own campaign",
-    ", and never longer than its lists and consents",
-    " on the person's own clock",
-)
+# What each rule would repeat, and what stands for it; the top of the page says what is left out.
+_REPEATED = {
+    " of the prospect's own campaign": "",
+    ", and never longer than its lists and consents": "",
+    " on the person's own clock": "",
+    " and its purposes are known, and none is ": ", for known purposes but ",
+    "all its purposes are ": "it is for ",
+}
 _FEDERAL = ("16 CFR", "47 CFR")  # how the federal sources begin
 _SHARED_MIN = 3  # states with one note, from which on it is said once
 # A sentence on what is blocked, its exceptions, and how old a list may be.
@@ -88,8 +90,8 @@ def _sentences(rule: Rule, federal: Rule | None = None) -> Iterator[str]:
         if sentence in known or _COMMON.match(sentence):
             continue
         shown = sentence
-        for words in _REPEATED:
-            shown = shown.replace(words, "")
+        for words, short in _REPEATED.items():
+            shown = shown.replace(words, short)
         bare = shown
         for source in dict.fromkeys(exemption.source for exemption in rule.exempt):
             before, named, after = shown.partition(f" ({source})")
@@ -126,12 +128,8 @@ def _notes(land: Land, country: Country, known: Collection[str] = ()) -> Iterato
     if open_points:
         yield "**Not proven and not modelled:**\n"
         yield "".join(f"* {note}\n" for note in open_points)
-    today = country.all_on(date.max)
-    for rule in today:
+    for rule in country.all_on(date.max):
         yield f"**Source**{_by(rule)}: {_own(rule.source, rule)}.\n"
-    earlier = [f"{rule.start}{_by(rule)}" for rule in country.rules if rule not in today]
-    if earlier:
-        yield f"Earlier rules are from {', '.join(earlier)}.\n"
 
 
 def _by(rule: Rule) -> str:
@@ -143,7 +141,7 @@ def _state(state: Country, land: Land, federal: Country, shared: Collection[str]
     rules = state.all_on(date.max)
     by_channel = {rule.channels: rule for rule in federal.all_on(date.max)}
     notes = {note for rule in by_channel.values() for note in rule.uncertain}
-    yield f"#### {land.name}\n"
+    yield f"#### {land.name} ({state.code})\n"
     for rule in rules:
         if differences := [*_sentences(rule, by_channel.get(rule.channels))]:
             yield f"**Requirements{_by(rule)}** since {rule.start}:\n"

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -136,6 +137,8 @@ class Asking(threading.Thread):
             ["opt-out"] * 3 + ["consent"] * 3 + ["withdrawal", "correction", "ended", "nonsense"]
         )
         said = {"id": f"r{self.sent}", "request": kind, "number": f"+{number}"}
+        if kind in ("consent", "ended"):
+            said["at"] = datetime.now(UTC).isoformat()
         name, may_lift = said["id"], number % 2 == 1
         at = "@acme" if number // 2 % 4 == 3 else ""
         if at:

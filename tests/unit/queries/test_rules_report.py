@@ -261,8 +261,8 @@ _FR_LACKS = "hours Mon-Fri 10:00-13:00, 14:00-20:00"
 @pytest.mark.parametrize(
     ("code", "old", "new", "lacks"),
     [
-        ("fr", "attempts = ", "# attempts = ", "attempts most = 4, days = 30"),
-        ("fr", "days = 30 } # D", "days = 7 } # D", "attempts most = 4, days = 30"),
+        ("fr", "attempts = ", "# attempts = ", "attempts most = 4, days = 30, refusal_withdraws = true"),
+        ("fr", "days = 30, refusal_w", "days = 7, refusal_w", "attempts most = 4, days = 30, refusal_withdraws = true"),
         ("fr", "consent = 365", "consent = 400", "consent_days consent = 365"),
         ("fr", "dated_consents = ", "# dated_consents = ", "dated_consents consent, consent-artificial"),
         ("fr", "most = 4", "most = 3", None),

@@ -43,8 +43,15 @@ def resting(
         for id_, campaign in zip(ids, campaigns, strict=False)
     ]
     messages = [
-        SimpleNamespace(timestamp=lambda offset=offset: (1, at_ms + offset // timedelta(milliseconds=1)))
-        for offset in (apart if isinstance(apart, list) else [at * apart for at in range(len(values))])
+        SimpleNamespace(
+            timestamp=lambda since=since: (1, at_ms + since // timedelta(milliseconds=1)),
+            topic=lambda: "call.attempts",
+            partition=lambda: 0,
+            offset=lambda offset=offset: offset,
+        )
+        for offset, since in enumerate(
+            apart if isinstance(apart, list) else [at * apart for at in range(len(values))]
+        )
     ]
     taken = 0
     while taken < len(values):
