@@ -223,6 +223,31 @@ class LogReader(Protocol):
         ...
 
 
+class IndexGuard(Protocol):
+    """What an index must fulfil besides being fresh. It looks in a thread of its own, or once by `look`."""
+
+    def start(self) -> None:
+        """Start the thread."""
+        ...
+
+    def stop(self) -> None:
+        """End the thread, and release the connections."""
+        ...
+
+    def look(self, deadline: "Deadline") -> bool:
+        """Look once, without the thread; whether that settled something. Raises Unavailable, Refused."""
+        ...
+
+    def need(self, position: int, known_at: float) -> None:
+        """Check an index that had the whole log at `known_at` (`clock.elapsed`), up to `position`. Never blocks. Raises
+        StaleIndex."""
+        ...
+
+    def close(self) -> None:
+        """Release the connections, where no thread does."""
+        ...
+
+
 class LogWriter(Protocol):
     """What the lists room needs to publish: all records of one delta, or none."""
 

@@ -7,6 +7,7 @@ least once, under ids that do not change. Receipts and its place are committed i
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -15,7 +16,7 @@ from stream_scrub import clock
 from stream_scrub.clock import Throttle, parse_zoned, utc_millis
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import FanoutTarget
-from stream_scrub.errors import ConfigError, Migrated, Unavailable, Uncertain
+from stream_scrub.errors import ConfigError, Migrated, StaleIndex, Unavailable, Uncertain
 from stream_scrub.fanout.events import Event, LogEvents, Progress, recall_of
 from stream_scrub.fanout.queue import EventQueue, Waiting
 from stream_scrub.fanout.receipt import FanoutReceipt, Outcome, encode
@@ -148,6 +149,8 @@ class FanoutLoop:
         identity = id_of_fanout(self._settings.worker.group_id, self._name)
         session = self._session = clients.side_session(self._settings, self._log, own, identity)
         session.open(deadline)
+        if self._wants.lists:
+            self._need_log(deadline)
         sources = [topics.log] * bool(self._wants.lists) + [topics.recalled] * self._wants.recalls
         group = clients.fanout_group(self._settings, self._name)
         reader = clients.output_reader(self._settings, self._log, sources, group, topics.receipts)
@@ -160,6 +163,18 @@ class FanoutLoop:
         reader.assign({key: each.start for key, each in self._progress.items()})
         self._state.begins()
         self._log.info("fan-out started", topics=sources, group=group)
+
+    def _need_log(self, deadline: Deadline) -> None:
+        """Check that the log is the one by which workers judge. Raises Unavailable, Refused."""
+        with closing(clients.judged_positions(self._settings)) as judged:
+            judged.look(deadline)
+            known_at = clock.elapsed()
+            with clients.reading(self._settings, self._log) as reader:
+                _, end = reader.bounds()
+            try:
+                judged.need(end, known_at)
+            except StaleIndex as stale:
+                raise Unavailable(str(stale)) from stale
 
     def _end(self) -> None:
         if self._reader is not None:

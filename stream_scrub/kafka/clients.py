@@ -17,6 +17,7 @@ from stream_scrub.kafka.client.options import Role, client_options
 from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall
 from stream_scrub.kafka.dialler.allowed_reader import AllowedReader
 from stream_scrub.kafka.dialler.recalls_reader import RecallsReader
+from stream_scrub.kafka.judged_positions import JudgedPositions
 from stream_scrub.kafka.log_reader import KafkaLogReader, last_records
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.offsets import GroupOffsets
@@ -27,7 +28,7 @@ from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.waiting_requests import WaitingRequests
 from stream_scrub.made_by import MadeBy
 from stream_scrub.made_by import made_by as made_by_process
-from stream_scrub.model import Deadline, Logger, LogReader, LogRecord
+from stream_scrub.model import Deadline, IndexGuard, Logger, LogReader, LogRecord
 
 ASK_S = 15.0
 _LIST_EVERY_S = 30.0
@@ -269,6 +270,23 @@ def waiting_requests(settings: Settings, *, reads_log: bool = True) -> WaitingRe
         settings.rules.request_lag_max_s,
         topic_identity(settings) if reads_log else None,
     )
+
+
+def index_guards(settings: Settings, *, judged: bool = True) -> list[IndexGuard]:
+    """What an index of the log must fulfil besides being fresh. `judged`: for all but workers and members of a recall, which read
+    their own group's positions."""
+    guards: list[IndexGuard] = []
+    if judged:
+        guards.append(judged_positions(settings))
+    if (requests := waiting_requests(settings)) is not None:
+        guards.append(requests)
+    return guards
+
+
+def judged_positions(settings: Settings) -> JudgedPositions:
+    """Tells by which position of which log the workers have judged. It needs Describe on the inputs and on the workers' group."""
+    group = _reader_options(settings, Role.REQUESTS_READER, None)
+    return JudgedPositions(group, settings.topics.inputs, settings.topics.log)
 
 
 def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:

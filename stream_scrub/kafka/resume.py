@@ -209,11 +209,15 @@ class Resume:
         for place in committed:
             if key_of(place) in recreated:
                 place.offset = OFFSET_BEGINNING
+        moved = [each for each in committed if each.offset >= 0 and self._is_on_another_log(each)]
         self.begun, elsewhere = [], set[PartitionKey]()
         if self.start_offsets is not None and lacking:
             elsewhere = self.start_offsets.choose(ends, lacking, recreated, deadline)
+        if self.start_offsets is not None:
+            # Servers follow no log by which no worker judges: the first worker on a new one says so before any prospect comes.
             self.begun = [
-                TopicPartition(*key_of(each), each.offset, self.note(each.topic, 0)) for each in lacking
+                TopicPartition(*key_of(each), each.offset, self.note(each.topic, 0))
+                for each in (*lacking, *moved)
             ]
         return recreated | elsewhere
 
@@ -290,6 +294,10 @@ class Resume:
         noted = (note.topic_id or None) if note else None
         # A note without an id counts as this topic's, unless the id has just changed.
         return noted not in ({None, now} if before in ("", now) else {now})
+
+    def _is_on_another_log(self, committed: TopicPartition) -> bool:
+        note = CommitNote.read(committed.metadata)
+        return note is not None and note.log_topic != self.log_topic
 
     def _noted(self, committed: TopicPartition) -> int:
         """The position in a commit's note; -1 without one, or on another log."""

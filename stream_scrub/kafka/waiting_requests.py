@@ -10,29 +10,25 @@ The ends are those of what is written: an open transaction hides accepted reques
 after the transaction markers too, so its offset is the end if nothing waits.
 """
 
-import threading
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
 from stream_scrub import clock
-from stream_scrub.errors import ScrubError, StaleIndex, Unavailable
+from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.background import BackgroundLook
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.offsets import committed_soon, key_of
 from stream_scrub.kafka.quorum import TopicEnds
 from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.model import Deadline, PartitionKey
 
-_ASK_S = 5.0
 _LOOK_EVERY_S, _LOOKS = (
     3.0,
     20,
 )  # often enough that the pause between two looks is a small part of what a request may wait
-_SOON_S = 0.25  # until the first look that finds no request waiting
-_CLOSE_S = 2 * _ASK_S
 
 
 class _Look(NamedTuple):
@@ -47,9 +43,8 @@ class _Applied(NamedTuple):
     known_at: float
 
 
-class WaitingRequests:
-    """Looks every few seconds in a thread of its own while it is entered. Any thread may call `need_none`, which never
-    blocks."""
+class WaitingRequests(BackgroundLook):
+    """Any thread may call `need` and `need_none`, which never block."""
 
     def __init__(
         self,
@@ -61,6 +56,7 @@ class WaitingRequests:
     ) -> None:
         """`options`: those of a consumer of the publisher's group. `topics`: of requests and of lifts. Without `identity` the
         publisher's offsets count for whatever log they are."""
+        super().__init__(min(_LOOK_EVERY_S, lag_max_s / _LOOKS))
         self._asking = Consumer(asking_options(options))
         self._topic_ends = TopicEnds(options, topics)
         self._topics, self._lag_max_s = topics, lag_max_s
@@ -69,17 +65,7 @@ class WaitingRequests:
         self._applied: tuple[_Applied, ...] = ()  # the newest last
         self._reached: dict[PartitionKey, int] = {}  # what the publisher had committed at the last look
         self._topics_seen: set[str] = set()
-        self._waiting, self._trouble = "", "the publisher's offsets are being asked for the first time"
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join(_CLOSE_S)
+        self._waiting = ""
 
     @property
     def lag_s(self) -> float | None:
@@ -87,6 +73,10 @@ class WaitingRequests:
         such moment."""
         applied = self._applied
         return clock.elapsed() - applied[-1].accepted if applied else None
+
+    def need(self, position: int, known_at: float) -> None:  # noqa: ARG002  # as of every guard of an index
+        """As `need_none`, for an index that had the whole log at `known_at`."""
+        self.need_none(known_at)
 
     def need_none(self, index_at: float | None = None) -> None:
         """Raises StaleIndex if a request may have waited longer than the limit. `index_at`: a moment by `clock.elapsed`, of which
@@ -96,6 +86,10 @@ class WaitingRequests:
             if index_at is None or each.known_at <= index_at:
                 accepted = each.accepted
                 break
+        if not self._applied and not self._waiting:
+            raise StaleIndex(
+                "log-behind", f"it is not known yet whether requests wait for the publisher: {self._trouble}"
+            )
         if accepted is None or clock.elapsed() - accepted > self._lag_max_s:
             raise StaleIndex("requests-waiting", self._why(accepted))
 
@@ -108,8 +102,7 @@ class WaitingRequests:
         return "requests that waited have just come to the log, and the index is about to follow"
 
     def look(self, deadline: Deadline) -> bool:
-        """Look once; whether nothing waits that was accepted before an earlier look. For the thread, or without it for a command
-        that looks once. Raises Unavailable, Refused."""
+        """As `BackgroundLook.look`; whether everything that was accepted before a look is on the log."""
         asked_at = clock.elapsed()
         ends = self._topic_ends.ask(deadline)
         there = {topic for topic, _ in ends}
@@ -149,21 +142,10 @@ class WaitingRequests:
         lost = [key for key, end in ends.items() if min(before.get(key, 0), self._reached[key]) > end]
         return self._reached | dict.fromkeys(lost, 0)
 
-    def _run(self) -> None:
-        every_s = min(_LOOK_EVERY_S, self._lag_max_s / _LOOKS)
-        while not self._stopping.is_set():
-            try:
-                self.look(Deadline.after(_ASK_S))
-            except ScrubError as error:
-                self._trouble = str(error)
-            self._stopping.wait(every_s if self._applied else min(every_s, _SOON_S))
-        self.close()
-
     def close(self) -> None:
-        """Close the clients, where no thread does."""
+        """As `BackgroundLook.close`."""
         self._topic_ends.close()
-        with suppress(RuntimeError):  # it is closed already
-            self._asking.close()
+        self._asking.close()
 
 
 def _behind(reached: Mapping[PartitionKey, int], ends: Mapping[PartitionKey, int]) -> list[PartitionKey]:

@@ -7,7 +7,7 @@ used now?
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Self
 
@@ -20,7 +20,7 @@ from stream_scrub.log.register_replay import LogRules
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import begin, check_known, skip_unwanted
 from stream_scrub.log.snapshot import SnapshotWriter
-from stream_scrub.model import Deadline, LogReader, LogRecord
+from stream_scrub.model import Deadline, IndexGuard, LogReader, LogRecord
 
 _RETRY_S = 0.5
 _BEGIN_S = 15.0
@@ -33,6 +33,7 @@ _TICK_S = 0.001
 class Follower:
     """Follows the log in a thread of its own. `usable` never blocks. `index` is replaced, never changed.
 
+    Its `guards` are asked for every index, and run as long as it does.
     It begins at the snapshot in `snapshots`, else at the registers' latest full sets. It holds at most `max_numbers` (`index/capacity.py`): at a
     delta that gives more it stops until the log states that the delta's register begins after it.
     """
@@ -46,6 +47,7 @@ class Follower:
         open_log: Callable[[], LogReader],
         *,
         snapshots: SnapshotWriter | None = None,
+        guards: Sequence[IndexGuard] = (),
         max_numbers: float = math.inf,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
@@ -53,6 +55,7 @@ class Follower:
     ) -> None:
         self._open_log = open_log
         self._snapshots = snapshots
+        self._guards = guards
         self._max_numbers = max_numbers
         self._on_swap = on_swap
         self._on_trouble = on_trouble
@@ -84,6 +87,8 @@ class Follower:
         """Start the thread."""
         self._started = True
         self._thread.start()
+        for guard in self._guards:
+            guard.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread, within `timeout_s`, and write a last snapshot."""
@@ -92,6 +97,8 @@ class Follower:
             self._thread.join(timeout_s)
         if self._snapshots is not None:
             self._snapshots.stop()
+        for guard in self._guards:
+            guard.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -118,8 +125,9 @@ class Follower:
             raise RuntimeError(
                 "the follower's thread has ended: a bug of stream_scrub, see the log line above"
             )
-        lag = self.lag_s
-        if lag is None or lag > index_lag_max_s:
+        confirmed_at = self._confirmed_at
+        lag = None if confirmed_at is None else clock.elapsed() - confirmed_at
+        if confirmed_at is None or lag is None or lag > index_lag_max_s:
             if self.trouble:
                 raise StaleIndex("log-unreachable", f"the opposition log cannot be followed: {self.trouble}")
             if self._read_at is not None and clock.elapsed() - self._read_at <= index_lag_max_s:
@@ -138,6 +146,8 @@ class Follower:
             raise StaleIndex(
                 "no-seal", "the opposition log holds no list yet: import one with `stream-scrub lists import`"
             )
+        for guard in self._guards:
+            guard.need(index.position, confirmed_at)
         return index
 
     def _need_log(self) -> None:

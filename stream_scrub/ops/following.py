@@ -24,9 +24,11 @@ def counted(
     log: Logger,
     logs: Callable[[], ClientLog] | None = None,
     identity_of: clients.IdentityOf = clients.topic_identity,
+    *,
+    judged: bool = True,
 ) -> Follower:
-    """A daemon's follower, which logs and counts its swaps and problems. `logs` makes the log of its Kafka client. The
-    caller starts it."""
+    """A daemon's follower, which logs and counts its swaps and problems. `logs` makes the log of its Kafka client. `judged` is as
+    for `clients.index_guards`. The caller starts it."""
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
     lines = SwapLog(log)
 
@@ -47,6 +49,7 @@ def counted(
         log,
         logs,
         identity_of,
+        judged=judged,
         on_swap=swapped,
         on_trouble=problem.occurred,
         on_end=at_end,
@@ -69,6 +72,8 @@ def _follower(
     log: Logger,
     logs: Callable[[], ClientLog] | None = None,
     identity_of: clients.IdentityOf = clients.topic_identity,
+    *,
+    judged: bool = True,
     **hooks: Callable[..., None],
 ) -> Follower:
     make_log = logs or (lambda: clients.client_log(settings, log, "follower"))
@@ -79,8 +84,11 @@ def _follower(
             settings.topics.log,
             on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),
         )
+    # The embedded broker forgets every offset that a transaction commits.
+    guards = [] if identity_of is clients.no_identity else clients.index_guards(settings, judged=judged)
     return Follower(
         lambda: clients.log_reader(settings, make_log(), identity_of),
+        guards=guards,
         snapshots=snapshots,
         max_numbers=settings.lists.max_numbers,
         **hooks,

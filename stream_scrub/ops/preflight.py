@@ -1,13 +1,15 @@
 """Topics and rights: checked before a worker, a publisher, a retry or an import begins; created and reported."""
 
 from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import allowed_of, blocked_of, outputs_of
-from stream_scrub.errors import Refused
+from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.acls import RequiredRights
 from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, durability_costs, plan, retention_days
@@ -47,7 +49,14 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
             (group, settings.lists.requests_group),
         ),
     }
-    if lacking := there.lacking(rights[role], clients.deadline()):
+    needed = rights[role]
+    if settings.rules.request_lag_max_s and role in {"worker", "retry", "recall", "rescrub"}:
+        needed = replace(
+            needed,
+            describes=(topics.requests, topics.lifts),
+            describes_groups=(settings.lists.requests_group,),
+        )
+    if lacking := there.lacking(needed, clients.deadline()):
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
         raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
@@ -146,6 +155,8 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
         states = plan(others, routes, found, partitions, settings.kafka.keep_days, settings.recall.keep_days)
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
+            if any(state.role == "log" for state in missing):
+                _need_new_log(settings, log)
             topics.create(missing, replication, deadline)
             found = topics.describe(used, deadline)
     return TopicsReport(
@@ -161,6 +172,24 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
         ],
         durability_costs(found),
     )
+
+
+def _need_new_log(settings: Settings, log: Logger) -> None:
+    """Check that the missing log never existed, as far as this user may ask. Raises Refused."""
+    name = settings.topics.log
+    used_by = []
+    with suppress(Refused, Unavailable), closing(clients.judged_positions(settings)) as judged:
+        judged.look(clients.deadline())
+        if judged.position >= 0:
+            used_by.append("workers have judged by it")
+    with suppress(Refused, Unavailable), closing(clients.requests(settings, log)) as requests:
+        if requests.note().log.rpartition("/")[0] == name:
+            used_by.append("requests were published to it")
+    if used_by:
+        raise Refused(
+            f"{name} is missing, and once existed: {' and '.join(used_by)}. An empty log under its name would allow people who"
+            " opted out: see docs/runbook.md, Restoring a log"
+        )
 
 
 def make_log(settings: Settings) -> None:

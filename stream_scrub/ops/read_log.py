@@ -1,7 +1,10 @@
 """The index at the log's end, for commands that judge once."""
 
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
@@ -10,6 +13,9 @@ from stream_scrub.model import Deadline, Logger
 if TYPE_CHECKING:
     from stream_scrub.log.replay import Replay
     from stream_scrub.log.scan import StartPoint
+
+_REQUESTS_S = 5.0  # a publisher takes a request in much less
+_AGAIN_S = 0.25
 
 
 def replayed(
@@ -38,11 +44,26 @@ def replayed(
 
 def read_index(settings: Settings, log: Logger) -> Index:
     """The index at the log's end, for commands that judge once. Raises Corrupt, Unavailable, Refused, and StaleIndex
-    if the log was renewed or is not finished."""
-    replay = replayed(settings, log)
-    if (mark := replay.known("").log.mark) is not None:
-        raise mark.stale()
-    return replay.index
+    if the log was renewed or is not finished, if a request waits for the publisher, or if workers have judged by a later
+    position or another log."""
+    from stream_scrub.kafka import clients
+
+    with ExitStack() as stack:
+        guards = clients.index_guards(settings)
+        for guard in guards:
+            stack.callback(guard.close)
+        for guard in guards:
+            deadline = Deadline.after(_REQUESTS_S)
+            while not guard.look(Deadline.after(clients.ASK_S)) and not deadline.passed:
+                time.sleep(_AGAIN_S)
+        known_at = clock.elapsed()
+        replay = replayed(settings, log)
+        if (mark := replay.known("").log.mark) is not None:
+            raise mark.stale()
+        if replay.index.registers:
+            for guard in guards:
+                guard.need(replay.index.position, known_at)
+        return replay.index
 
 
 def used(index: Index) -> Index:

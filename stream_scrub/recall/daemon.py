@@ -59,7 +59,7 @@ def _work(process: Process[RecallState]) -> None:
     topics = process.wait_for_brokers(partial(preflight.recalled_topics, process.settings, process.log))
     if topics is None:
         return
-    follower = following.counted(process.settings, process.state, process.log)
+    follower = following.counted(process.settings, process.state, process.log, judged=False)
     loop = RecallLoop(process, follower, topics)
     with follower:
         loop.run()

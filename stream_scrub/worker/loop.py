@@ -418,7 +418,7 @@ class WorkerLoop:
         if self.state.hold(stale.cause, str(stale)):
             corrupt = self.follower.corrupt
             level = self.log.error if corrupt is not None else self.log.warning
-            if stale.cause == "log-behind" and self.follower.lag_s is None:
+            if stale.cause == "log-behind" and not self.state.begun:
                 level = self.log.info  # as at every start
             at = corrupt.offset if corrupt is not None else stale.offset
             level("holding: nothing is emitted", cause=stale.cause, why=str(stale), offset=at)

@@ -98,7 +98,7 @@ def worker(
         return clients.client_log(settings, log, client, brokers=brokers)
 
     # The index.
-    follower = following.counted(settings, state, log, lambda: logs("follower"), identity_of)
+    follower = following.counted(settings, state, log, lambda: logs("follower"), identity_of, judged=False)
 
     scrubber = scrubbing.scrubber(settings)
     reading = records(settings, scrubber.terms.members, log)

@@ -34,11 +34,13 @@ _UNKNOWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RequiredRights:
-    """Topics to read and to write to, and groups to read and commit as."""
+    """Topics to read, to write to and to describe, groups to read and commit as, and groups whose offsets are read."""
 
     reads: Collection[str] = ()
     writes: Collection[str] = ()
     groups: Collection[str] = ()
+    describes: Collection[str] = ()
+    describes_groups: Collection[str] = ()
 
 
 def missing(
@@ -49,7 +51,8 @@ def missing(
 
     Raises Unavailable, Refused.
     """
-    names, timeout_s = TopicCollection(sorted({*rights.reads, *rights.writes})), max(0.1, deadline.left())
+    names = TopicCollection(sorted({*rights.reads, *rights.writes, *rights.describes}))
+    timeout_s = max(0.1, deadline.left())
     topics = _allowed(
         admin.describe_topics(names, include_authorized_operations=True, request_timeout=timeout_s)
     )
@@ -57,9 +60,16 @@ def missing(
     lacking += [
         f"to WRITE to topic {name}" for name in rights.writes if _lacks(topics[name], AclOperation.WRITE)
     ]
-    return lacking + [
-        f"to READ group {name}" for name in sorted(rights.groups) if _is_denied(options, name, deadline)
+    lacking += [
+        f"to DESCRIBE topic {name}"
+        for name in rights.describes
+        if _lacks(topics[name], AclOperation.DESCRIBE)
     ]
+    for operation, groups in (("READ", rights.groups), ("DESCRIBE", rights.describes_groups)):
+        lacking += [
+            f"to {operation} group {name}" for name in sorted(groups) if _is_denied(options, name, deadline)
+        ]
+    return lacking
 
 
 def _is_denied(options: Mapping[str, Any], group: str, deadline: Deadline) -> bool:

@@ -124,13 +124,13 @@ TABLE: tuple[ErrorRow, ...] = (
     ErrorRow(Refused, "no trusted connection (security.protocol and ssl.* in [kafka] client)", ("_SSL",)),
     ErrorRow(
         Refused,
-        "no such topic or partition yet: run `stream-scrub topics`",
+        "no such topic or partition: run `stream-scrub topics`, which creates it if it never existed",
         ("UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "UNKNOWN_TOPIC_ID", "TOPIC_EXCEPTION"),
     ),
     # The client's own code, while it does not know the topic: nobody asked as a member of a group.
     ErrorRow(
         Unavailable,
-        "no such topic or partition yet: run `stream-scrub topics`",
+        "no such topic or partition: run `stream-scrub topics`, which creates it if it never existed",
         ("_UNKNOWN_PARTITION",),
         frozenset({Attempt.ASKING}),
     ),

@@ -43,7 +43,7 @@ def test_the_moment_decides_what_a_code_asks_for(code, doing, expected):
 def test_a_missing_topic_is_named_with_the_command_that_makes_it(code):
     """The first command on a new Kafka would speak of generations and partitions."""
     told = str(translate(KafkaError(code), "asking for the end of opposition.log"))
-    assert "opposition.log: no such topic or partition yet: run `stream-scrub topics`" in told
+    assert "opposition.log: no such topic or partition: run `stream-scrub topics`" in told
 
 
 @pytest.mark.parametrize("doing", list(Attempt))

@@ -1,0 +1,103 @@
+"""By which position of which log the workers have judged: an index that is behind that, or of another log, is not safe.
+
+A worker notes it with each offset that it commits (`offsets.py: CommitNote`). A log that was deleted and created again, or the
+wrong topic in a setting, shows by it at the first start, also in processes that never saw the other log.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from stream_scrub import clock
+from stream_scrub.config.settings import Inputs
+from stream_scrub.errors import StaleIndex
+from stream_scrub.kafka.background import BackgroundLook
+from stream_scrub.kafka.client.options import asking_options
+from stream_scrub.kafka.client.translate import translate, translating
+from stream_scrub.kafka.offsets import CommitNote, committed_soon
+from stream_scrub.model import Deadline
+
+_LOOK_EVERY_S = 5.0
+_KEPT = 16  # looks: an index that is older than all of them is not used anyway
+_ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+
+class _Judged(NamedTuple):
+    known_at: float  # by `clock.elapsed`
+    position: int  # the highest on this log; -1 if there is none
+    other_log: str  # the workers' log if none of them has judged by this one
+
+
+class JudgedPositions(BackgroundLook):
+    """Any thread may call `need`, which never blocks."""
+
+    def __init__(self, options: dict[str, Any], inputs: Inputs, log_topic: str) -> None:
+        """`options`: those of a consumer of the workers' group."""
+        super().__init__(_LOOK_EVERY_S)
+        self._asking = Consumer(asking_options(options))
+        self._inputs, self._log_topic = inputs, log_topic
+        self._judged: tuple[_Judged, ...] = ()  # the newest last
+
+    @property
+    def position(self) -> int:
+        """The highest position on this log by which workers have judged, by the last look; -1 if there is none."""
+        return self._judged[-1].position if self._judged else -1
+
+    def need(self, position: int, known_at: float) -> None:
+        """Check an index that had the whole log at `known_at` (`clock.elapsed`), up to `position`. Raises StaleIndex."""
+        if not self._judged:
+            raise StaleIndex(
+                "log-behind", f"it is not known yet by which position workers have judged: {self._trouble}"
+            )
+        # An index from before a look may be older than what that look found.
+        judged = next((each for each in reversed(self._judged) if each.known_at <= known_at), None)
+        if judged is None:
+            raise StaleIndex(
+                "log-behind", "the opposition log's end was reached before the workers' positions were known"
+            )
+        if judged.other_log:
+            raise StaleIndex(
+                "log-behind",
+                f"the workers judge by the log {judged.other_log}, and this process follows {self._log_topic}: compare their"
+                " topics.log. After a log was lost, a worker must have begun on the new one",
+            )
+        if position < judged.position:
+            raise StaleIndex(
+                "log-behind",
+                f"a worker has judged by position {judged.position}, and {self._log_topic} ends at position {position}: it is not"
+                " the log that it was (docs/runbook.md, Restoring a log)",
+            )
+
+    def look(self, deadline: Deadline) -> bool:
+        """As `BackgroundLook.look`."""
+        notes = [CommitNote.read(each.metadata) for each in self._committed(deadline)]
+        logs = {note.log_topic for note in notes if note is not None}
+        position = max(
+            (note.position for note in notes if note and note.log_topic == self._log_topic), default=-1
+        )
+        other_log = "" if not logs or self._log_topic in logs else min(logs)
+        self._judged = (*self._judged[-_KEPT:], _Judged(clock.elapsed(), position, other_log))
+        self._trouble = ""
+        return True
+
+    def _committed(self, deadline: Deadline) -> Sequence[TopicPartition]:
+        """What the workers' group has committed. Raises Unavailable, Refused."""
+        doing = "asking for the workers' offsets"
+        names: Sequence[str] = self._inputs.names
+        if self._inputs.pattern is not None:
+            with translating(doing):
+                found = self._asking.list_topics(timeout=max(0.1, deadline.left())).topics
+            names = [each.input for each in self._inputs.among(found)]
+        places = []
+        for name in names:
+            with translating(doing):
+                topic = self._asking.list_topics(name, timeout=max(0.1, deadline.left())).topics[name]
+            if topic.error is not None and topic.error.code() not in _ABSENT:
+                raise translate(topic.error, f"asking for {name}")
+            places += [TopicPartition(name, partition) for partition in topic.partitions]
+        return committed_soon(self._asking, places, doing, deadline) if places else ()
+
+    def close(self) -> None:
+        """As `BackgroundLook.close`."""
+        self._asking.close()
