@@ -4,7 +4,11 @@ import threading
 from abc import ABC, abstractmethod
 from typing import Self
 
-from stream_scrub.errors import ScrubError
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from stream_scrub.errors import ScrubError, Unavailable
+from stream_scrub.kafka.client.translate import translate
+from stream_scrub.kafka.offsets import committed_soon
 from stream_scrub.model import Deadline
 
 _ASK_S = 5.0
@@ -57,3 +61,18 @@ class BackgroundLook(ABC):
                 self._trouble = str(error)
             self._stopping.wait(self._every_s if is_settled else min(self._every_s, _SOON_S))
         self.close()
+
+
+def group_offsets(
+    asking: Consumer, places: list[TopicPartition], doing: str, deadline: Deadline
+) -> list[TopicPartition]:
+    """The committed offsets of the consumer's group. `asking` has no partitions. Raises Unavailable, Refused."""
+    try:
+        return committed_soon(asking, places, doing, deadline)
+    except Unavailable:
+        # A refused question for the coordinator ends in the timeout of ours, and the consumer reports why.
+        message = asking.poll(0)
+        error = None if message is None else message.error()
+        if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise translate(error, doing) from None
+        raise

@@ -12,10 +12,10 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from stream_scrub import clock
 from stream_scrub.config.settings import Inputs
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.background import BackgroundLook
+from stream_scrub.kafka.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate, translating
-from stream_scrub.kafka.offsets import CommitNote, committed_soon
+from stream_scrub.kafka.offsets import CommitNote
 from stream_scrub.model import Deadline
 
 _LOOK_EVERY_S = 5.0
@@ -96,7 +96,7 @@ class JudgedPositions(BackgroundLook):
             if topic.error is not None and topic.error.code() not in _ABSENT:
                 raise translate(topic.error, f"asking for {name}")
             places += [TopicPartition(name, partition) for partition in topic.partitions]
-        return committed_soon(self._asking, places, doing, deadline) if places else ()
+        return group_offsets(self._asking, places, doing, deadline) if places else ()
 
     def close(self) -> None:
         """As `BackgroundLook.close`."""

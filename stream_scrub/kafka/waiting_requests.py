@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.background import BackgroundLook
+from stream_scrub.kafka.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.client.options import asking_options
-from stream_scrub.kafka.offsets import committed_soon, key_of
+from stream_scrub.kafka.offsets import key_of
 from stream_scrub.kafka.quorum import TopicEnds
 from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.model import Deadline, PartitionKey
@@ -127,7 +127,7 @@ class WaitingRequests(BackgroundLook):
         places = [TopicPartition(*key) for key in sorted(ends)]
         if not places:
             return {}
-        found = committed_soon(self._asking, places, "asking for the publisher's offsets", deadline)
+        found = group_offsets(self._asking, places, "asking for the publisher's offsets", deadline)
         notes = {
             each.partition: OwnerNote.of(each.metadata) for each in found if each.topic == self._topics[0]
         }

@@ -76,6 +76,7 @@ def table(stage: Stage, who: str) -> list[AclBinding]:
             real = stage.topics[roles[each]] if each in roles else each.replace("<group_id>", group)
             real = {
                 "stream-scrub": group,
+                "stream-scrub-publisher": stage.env["STREAM_SCRUB_LISTS__REQUESTS_GROUP"],
                 "stream-scrub-retry": f"{group}-retry",
                 "stream-scrub-shadow": f"{group}-shadow",
                 "stream-scrub-fanout-": f"{group}-fanout-",
@@ -131,7 +132,6 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
     stage.topics["shadow"] = stage.env["STREAM_SCRUB_TOPICS__SHADOW"] = f"{stage.topics['prospects']}.shadow"
     produce(guarded.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "06 12 34 56 78"))]))
     asked = b'{"request":"opt-out","number":"+33612345679"}'
-    produce(guarded.bootstrap, stage.topics["requests"], iter([(b"k", asked), (b"k", b"nonsense")]))
     admin = AdminClient({"bootstrap.servers": guarded.bootstrap})
     admin.create_topics([NewTopic(stage.topics["shadow"], 1)])[stage.topics["shadow"]].result()
     grant(admin, closed(stage))
@@ -181,9 +181,11 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         assert fanout.alive, fanout.log_file.read_text()
         assert fanout.stop()[0] == 0
     revoke(admin, table(stage, "import"))
+    grant(admin, table(stage, "dialler"))
+    produce(guarded.bootstrap, stage.topics["requests"], iter([(b"k", asked), (b"k", b"nonsense")]))
+    revoke(admin, table(stage, "dialler"))
     grant(admin, table(stage, "publish"))
-    group = {"lists__requests_group": "stream-scrub-publisher"}
-    with PublisherProcess(stage, None, **group) as publisher:
+    with PublisherProcess(stage, None) as publisher:
         wait_until(lambda: publisher.logged("publishing") or not publisher.alive)
         wait_until(lambda: ends(guarded.bootstrap, [stage.topics["refused"]]) > 0 or not publisher.alive)
         assert publisher.alive, publisher.log_file.read_text()
