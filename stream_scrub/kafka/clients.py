@@ -17,7 +17,8 @@ from stream_scrub.kafka.client.options import Role, client_options
 from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall
 from stream_scrub.kafka.dialler.allowed_reader import AllowedReader
 from stream_scrub.kafka.dialler.recalls_reader import RecallsReader
-from stream_scrub.kafka.judged_positions import JudgedPositions
+from stream_scrub.kafka.guards.judged_positions import JudgedPositions
+from stream_scrub.kafka.guards.waiting_requests import WaitingRequests
 from stream_scrub.kafka.log_reader import KafkaLogReader, last_records
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.offsets import GroupOffsets
@@ -25,7 +26,6 @@ from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
-from stream_scrub.kafka.waiting_requests import WaitingRequests
 from stream_scrub.made_by import MadeBy
 from stream_scrub.made_by import made_by as made_by_process
 from stream_scrub.model import Deadline, IndexGuard, Logger, LogReader, LogRecord

@@ -329,7 +329,7 @@ class RequestsReader:
 
     def _after_markers(self) -> dict[int, int]:
         """The ends of the partitions of which every request was taken."""
-        # So whoever asks whether requests wait (`waiting_requests.py`) compares two offsets, and need not read.
+        # So whoever asks whether requests wait (`guards/waiting_requests.py`) compares two offsets, and need not read.
         if self.is_damaged:
             return {}  # an end may lie behind requests that were not read
         return {

@@ -1,6 +1,6 @@
 """By which position of which log the workers have judged: an index that is behind that, or of another log, is not safe.
 
-A worker notes it with each offset that it commits (`offsets.py: CommitNote`). A log that was deleted and created again, or the
+A worker notes it with each offset that it commits (`kafka/offsets.py: CommitNote`). A log that was deleted and created again, or the
 wrong topic in a setting, shows by it at the first start, also in processes that never saw the other log.
 """
 
@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from stream_scrub import clock
 from stream_scrub.config.settings import Inputs
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate, translating
+from stream_scrub.kafka.guards.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.offsets import CommitNote
 from stream_scrub.model import Deadline
 

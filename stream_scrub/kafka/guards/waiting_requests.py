@@ -2,7 +2,7 @@
 
 An opt-out that a sender's broker has acknowledged is accepted, but counts only once the publisher has written it to the
 log. So no verdict is safe while requests have waited for too long. A look is: 1. the ends of the topics, as a quorum of their
-replicas confirms them (`quorum.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
+replicas confirms them (`kafka/quorum.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
 earlier look, everything that was accepted before that look is on the log. This takes nobody's clock but this process's own, and
 no right to read a request.
 
@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, TopicPartition
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.client.options import asking_options
+from stream_scrub.kafka.guards.background import BackgroundLook, group_offsets
 from stream_scrub.kafka.offsets import key_of
 from stream_scrub.kafka.quorum import TopicEnds
 from stream_scrub.kafka.requests_reader import OwnerNote
