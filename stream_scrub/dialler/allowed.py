@@ -13,7 +13,7 @@ from stream_scrub.config import load
 from stream_scrub.dialler import recalls
 from stream_scrub.dialler.leads import Lead, LeadQueue, TakenBack, lead_of
 from stream_scrub.dialler.recalls import ProofOfLife, Recalls
-from stream_scrub.errors import ConfigError, Migrated, ScrubError, TakenOver, Unavailable
+from stream_scrub.errors import ConfigError, Migrated, ScrubError, StaleIndex, TakenOver, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.headers import renews
 from stream_scrub.kafka.polled_batch import NOTHING
@@ -36,7 +36,8 @@ class Allowed:
 
     `settings` and `config`: as for `Checker`. Leads by another `channel`, past their `until` or with a verdict older than
     `max_age` are skipped. Nothing is handed out unless `prospects.recalled` was read to its end in the last second
-    (`SEEN_S`), and `stream-scrub recall` has shown there in the last `recall.lag_max_s` that it works. With `recall="none"`
+    (`SEEN_S`), `stream-scrub recall` has shown there in the last `recall.lag_max_s` that it works, and no accepted request has waited
+    for the publisher longer than `rules.request_lag_max_s`. With `recall="none"`
     no recall is waited for. Problems are logged to the logger `stream_scrub`.
 
     Raises ConfigError; iterating raises Refused, Corrupt, TakenOver (another one of the same `group.instance.id`).
@@ -73,6 +74,8 @@ class Allowed:
         self._changed = threading.Condition()
         self._seen_at = self._proven_at = float("-inf")
         self._proof = ProofOfLife()
+        # At a start no proof has come yet.
+        self._start_s = loaded.recall.lag_max_s
         # A dialler without a recall waits for no proof.
         self._silent_max_s = loaded.recall.lag_max_s if recall == "live" else float("inf")
         self._failure: ScrubError | None = None
@@ -87,13 +90,17 @@ class Allowed:
         uncommitted = RecurringProblem(
             log, "acknowledgements cannot be committed, trying again", "acknowledgements are committed again"
         )
-        silent = RecurringProblem(log, "recall is silent, handing out nothing", "recall works again")
-        follow = threading.Thread(target=self._follow, args=(problem, uncommitted, silent), daemon=True)
+        unsafe = RecurringProblem(log, "holding: nothing is handed out", "hold ended")
+        # A dialler may not read the log.
+        self._requests = clients.waiting_requests(loaded, reads_log=False)
+        if self._requests is not None:
+            self._requests.__enter__()
+        follow = threading.Thread(target=self._follow, args=(problem, uncommitted, unsafe), daemon=True)
         self._follower = follow
         follow.start()
 
     def _follow(
-        self, problem: RecurringProblem, uncommitted: RecurringProblem, silent: RecurringProblem
+        self, problem: RecurringProblem, uncommitted: RecurringProblem, unsafe: RecurringProblem
     ) -> None:
         started = clock.elapsed()
         try:
@@ -116,10 +123,10 @@ class Allowed:
                             self._back += self._leads.apply(notice)
                     self._seen_at = self._recalls.complete_at
                     self._proven_at = self._proof.since(partitions)
-                    why = self._silence(self._proven_at)
+                    why = self._why_unsafe(self._proven_at)
                     self._changed.notify_all()
-                if clock.elapsed() - started > self._silent_max_s:
-                    silent.report(why)
+                if clock.elapsed() - started > self._start_s:
+                    unsafe.report(why)
         except ScrubError as error:
             self._failure = error
 
@@ -145,10 +152,16 @@ class Allowed:
         return clock.elapsed() - self._seen_at <= SEEN_S
 
     def _may_hand_out(self) -> bool:
-        return self._has_seen() and not self._silence(self._proven_at)
+        return self._has_seen() and not self._why_unsafe(self._proven_at)
 
-    def _silence(self, proven_at: float) -> str:
-        """Why recall may be dead, if it last worked at that moment; empty if it is alive."""
+    def _why_unsafe(self, proven_at: float) -> str:
+        """Why an opposition may be unknown here: a request waits for the publisher, or recall may be dead, which last worked at
+        that moment. Empty if neither is so."""
+        if self._requests is not None:
+            try:
+                self._requests.need_none()
+            except StaleIndex as stale:
+                return str(stale)
         if clock.elapsed() - proven_at <= self._silent_max_s:
             return ""
         for_s = f"in the last {self._silent_max_s:g} s (recall.lag_max_s)"
@@ -217,7 +230,7 @@ class Allowed:
                 raise Unavailable(
                     f"recalls were not read in the last {SEEN_S:g} s: do not call, and try again"
                 )
-            if why := self._silence(self._proof.since([lead.place[0]])):
+            if why := self._why_unsafe(self._proof.since([lead.place[0]])):
                 raise Unavailable(why)
             return self._leads.may_dial(lead.place, datetime.now(UTC))
 
@@ -248,6 +261,8 @@ class Allowed:
         self._closing.set()
         self._follower.join()
         self._recalls.close()
+        if self._requests is not None:
+            self._requests.__exit__()
         self._reader.close()
 
     def __enter__(self) -> Self:

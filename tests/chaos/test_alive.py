@@ -50,19 +50,19 @@ def test_nothing_is_handed_out_while_recall_is_dead_or_was_never_started(kafka, 
         asking.start()
         send(stage, range(10))
         wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 10)
-        wait_until(lambda: "recall is silent, handing out nothing" in caplog.text)
+        wait_until(lambda: "holding: nothing is handed out" in caplog.text)
         assert given == []
         assert 'set recall="none"' in caplog.text
 
         with stage.recall("r1") as recall:
             wait_until(lambda: len(given) == 10)
-            wait_until(lambda: "recall works again" in caplog.text)
+            wait_until(lambda: "hold ended" in caplog.text)
             assert leads.may_dial(given[0])
             recall.kill()
         caplog.clear()
         wait_until(lambda: may_dial(leads, given[0]) is None)
         send(stage, range(10, 20))
-        wait_until(lambda: "recall is silent, handing out nothing" in caplog.text)
+        wait_until(lambda: "holding: nothing is handed out" in caplog.text)
         assert len(given) == 10, "handed out without a recall"
 
         with stage.recall("r1"):

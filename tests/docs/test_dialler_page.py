@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def index_of(value: bytes) -> int:
     return json.loads(value)["scrub"]["index"]
 
 
-def notice(kind: str, index: int, **more: str) -> bytes:
+def notice(kind: str, index: int, **more: object) -> bytes:
     return json.dumps({"kind": kind, "index": index, "at": now(), **more}).encode()
 
 
@@ -110,6 +111,10 @@ def running(place: Place, command: list[str], folder: Path) -> Iterator[Callable
             command, cwd=folder, env={**env, "PYTHONPATH": str(ROOT)}, stdout=file, stderr=log
         )
 
+    stopping = threading.Event()
+    proving = threading.Thread(target=prove, args=(place, stopping), daemon=True)
+    proving.start()
+
     def printed() -> list[str]:
         assert process.poll() in (None, 0), errors.read_text()
         return out.read_text().splitlines()
@@ -119,6 +124,15 @@ def running(place: Place, command: list[str], folder: Path) -> Iterator[Callable
     finally:
         process.kill()
         process.wait()
+        stopping.set()
+        proving.join()
+
+
+def prove(place: Place, stopping: threading.Event) -> None:
+    """Show that recall works, as `stream-scrub recall` does."""
+    partitions = [f"{place.allowed}/{number}" for number in range(2)]
+    while not stopping.wait(1):
+        write(place.bootstrap, place.recalled, notice("alive", 0, partitions=partitions, lag_ms=0))
 
 
 def python(text: str, folder: Path) -> list[str]:
