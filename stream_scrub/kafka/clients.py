@@ -9,6 +9,7 @@ from stream_scrub.config import Settings
 from stream_scrub.config.settings import Route, allowed_of
 from stream_scrub.errors import ScrubError, Unavailable
 from stream_scrub.kafka.admin.broker_time import BrokerTimes
+from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
 from stream_scrub.kafka.client import options
@@ -354,6 +355,13 @@ def recalls_reader(settings: Settings, log: Logger, group: str) -> RecallsReader
     """A reader of the topic of recalls, for a dialler of that group."""
     logs = client_log(settings, log, "recalls")
     return RecallsReader(_reader_options(settings, Role.OUTPUT_READER, logs, group), settings.topics.recalled)
+
+
+def written_ends(settings: Settings) -> ConfirmedEnds:
+    """Asks for the confirmed ends of output topics, with what open transactions have written."""
+    return ConfirmedEnds(
+        _reader_options(settings, Role.OUTPUT_READER, None, settings.worker.group_id), written=True
+    )
 
 
 def side_session(

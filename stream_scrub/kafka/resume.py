@@ -17,7 +17,6 @@ So none writes before the partitions of that number have an offset in all of the
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
@@ -48,7 +47,6 @@ class StartOffsets:
     begin_at: BeginAt | None
     on_chosen: Callable[[dict[PartitionKey, int]], None]
     siblings: Sequence[str] = ()
-    doubts: ClassVar = True  # offsets beyond the end
     _recreated: set[PartitionKey] = field(default_factory=set, init=False)
     _forgotten: set[PartitionKey] = field(default_factory=set, init=False)
 
@@ -149,8 +147,6 @@ class AtTheEnd(StartOffsets):
     """Partitions without a committed offset start at their end: what is before it is read in another way, when they are
     assigned."""
 
-    doubts = False
-
     def __init__(self) -> None:
         super().__init__(lambda _: (), None, lambda _: None)
 
@@ -197,7 +193,7 @@ class Resume:
         self._has_siblings = False
         self.floor = max([-1, *(self._noted(place) for place in committed)])
         recreated = self._recreated(committed, deadline) if committed else set()
-        if self.must_ask_ends and self.start_offsets is not None and self.start_offsets.doubts:
+        if self.must_ask_ends and self.start_offsets is not None:
             self._lost |= {
                 (key_of(each), each.offset) for each in committed if each.offset > ends.ask(each, deadline)[1]
             }

@@ -5,6 +5,7 @@ log has its own. One turn: (a) poll, (b) recall what a delta or the time made un
 Recalls and offsets are one transaction, and what is outstanding changes once it is committed.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 from stream_scrub import clock
 from stream_scrub.clock import Throttle, from_millis, utc_millis
 from stream_scrub.config import Settings
-from stream_scrub.errors import Migrated, ScrubError, StaleIndex, Unavailable, Uncertain, Unwritable
+from stream_scrub.errors import Migrated, Refused, ScrubError, StaleIndex, Unavailable, Uncertain, Unwritable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.client.options import Role, client_options
@@ -34,7 +35,7 @@ from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import RecallState
 from stream_scrub.recall import restore
 from stream_scrub.recall.member import Emission, Member
-from stream_scrub.recall.record import topics_header
+from stream_scrub.recall.record import RecallsRead, topics_header
 from stream_scrub.recall_notice import RecallNotice, encode
 from stream_scrub.registry.records import records
 from stream_scrub.scrub import scrubbing
@@ -47,6 +48,7 @@ _HOLD_S, _SOON_S = 0.2, 0.02
 _LOOK_EVERY_S = 5.0  # for a day that changed, and registers that became stale
 _ALIVE_EVERY_S = 4.0  # diallers are promised one every 5 s
 _ALIVE_KEY = b"alive"
+_IDENTITY_S = 2.0
 _CLOCK_EVERY_S = _SUMMARY_EVERY_S = 60.0
 
 
@@ -79,6 +81,9 @@ class RecallLoop:
         self._member = Member(scrubber, settings.recall.keep_days, reads)
         self._outstanding = self._member.outstanding
         self._suspended: set[str] = set()
+        self._recalls_read: RecallsRead | None = None
+        self._recalls_identity = clients.topic_identity(settings)
+        self._recalls_ends = clients.written_ends(settings)
         self._session = clients.recall_session(settings, self._log, settings.worker.id)
         logs = clients.client_log(settings, self._log, "consumer")
         resume = Resume(settings.topics.log, clients.topic_identity(settings), self._recreated, AtTheEnd())
@@ -221,19 +226,50 @@ class RecallLoop:
         """Tell diallers of which partitions the leads are judged and recalled. Not of one that lags: its leads may be
         opposed by now."""
         complete_at = self._source.complete_at()
-        now, lag_max_s = clock.elapsed(), self._settings.recall.lag_max_s
-        lags = {key: now - min(at, self._known_at) for key, at in complete_at.items()}
-        proven = sorted(key for key in self._outstanding.partitions & lags.keys() if lags[key] <= lag_max_s)
-        if not proven or not self._proving.is_due():
+        self._recalls_ends.look(() if self._recalls_read is None else self._recalls_read.ends)
+        oldest = clock.elapsed() - self._settings.recall.lag_max_s
+        proven = sorted(
+            key for key, at in complete_at.items() if at >= oldest and key in self._outstanding.partitions
+        )
+        if not proven or self._known_at < oldest or not self._proving.is_due():
             return
+        proven_at = min(self._known_at, self._need_recalls(), *(complete_at[key] for key in proven))
         notice = RecallNotice(
             kind="alive",
             index=index.position,
             at=utc_millis(datetime.now(UTC)),
             partitions=tuple(f"{topic}/{partition}" for topic, partition in proven),
-            lag_ms=int(1000 * max(lags[key] for key in proven)),
+            lag_ms=math.ceil(1000 * (clock.elapsed() - proven_at)),
         )
         self._commit({_ALIVE_KEY: encode(notice)}, self._source.places(index.position))
+
+    def _forget_recalls(self) -> None:
+        """Read all leads again, by what is on the topic of recalls now."""
+        topic = self._settings.topics.recalled
+        self._log.error("recalls are gone, judging all leads again", topic=topic)
+        self._outstanding.drop(self._outstanding.partitions)
+        self._recalls_read = None
+
+    def _need_recalls(self) -> float:
+        """A moment by `clock.elapsed` at which every recall of ours was still on its topic. If the topic was created again, or
+        lost its end, all leads are read and judged again. Raises Migrated, Unavailable."""
+        read, topic = self._recalls_read, self._settings.topics.recalled
+        if read is None:
+            return float("-inf")
+        try:
+            topic_id = self._recalls_identity.ask([topic], Deadline.after(_IDENTITY_S))[topic]
+        except Refused as error:
+            raise Unavailable(f"{topic} is not there now: {error}") from error
+        known = self._recalls_ends.known
+        ends = {key: known[key] for key in read.ends if key in known and known[key].at > read.at}
+        is_shorter = any(0 <= end.offset < read.ends[key] for key, end in ends.items())
+        if is_shorter or topic_id != read.topic_id:
+            self._forget_recalls()
+            raise Migrated(f"{topic} was created again, or brokers lost its end")
+        # A partition without an answer counts as of the restore.
+        reached = {key: max(end, ends[key].offset) if key in ends else end for key, end in read.ends.items()}
+        self._recalls_read = read._replace(ends=reached)
+        return min((ends[key].at if key in ends else read.at for key in read.ends), default=read.at)
 
     def _forget_gaps(self) -> None:
         """Forget partitions that go on elsewhere than where they ended: leads in between would never be judged. A coordinator
@@ -263,7 +299,12 @@ class RecallLoop:
         )
         if restored is None:
             return
-        outstanding, self._suspended = restored
+        outstanding, past = restored
+        before = self._recalls_read
+        if before is not None and past.read is not None and before.topic_id != past.read.topic_id:
+            self._forget_recalls()  # the other partitions were read before the topic was created again
+            return
+        self._suspended, self._recalls_read = past.suspended, past.read
         self._log.info(
             "partitions restored",
             partitions=[f"{t}/{p}" for t, p in sorted(upto)],

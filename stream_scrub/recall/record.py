@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,22 @@ def topics_header(ids: Mapping[str, str]) -> Header:
     return TOPICS, " ".join(f"{topic}/{each}" for topic, each in ids.items()).encode()
 
 
-class PastRecalls:
-    """What was recalled in some partitions, and which registers are suspended. `ids`: of their topics, where known."""
+class RecallsRead(NamedTuple):
+    """The topic of recalls, as it was when it was read."""
 
-    def __init__(self, partitions: set[PartitionKey], ids: Mapping[str, str]) -> None:
+    topic_id: str  # empty if unknown
+    ends: Mapping[PartitionKey, int]
+    at: float  # by `clock.elapsed`
+
+
+class PastRecalls:
+    """What was recalled in some partitions, and which registers are suspended. `ids`: of their topics, where known. `read`: of
+    what it is read."""
+
+    def __init__(
+        self, partitions: set[PartitionKey], ids: Mapping[str, str], read: RecallsRead | None = None
+    ) -> None:
+        self.read = read
         # When each register was suspended or resumed last, and whether it was suspended then.
         self._registers: dict[str, tuple[str, bool]] = {}
         self._ids = {topic: f"{topic}/{each}" for topic, each in ids.items() if each}

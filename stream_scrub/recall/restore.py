@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka import clients
@@ -19,7 +20,7 @@ from stream_scrub.model import Deadline, Logger, PartitionKey
 from stream_scrub.recall.leads import AllowedNumbers, LeadReader, add_leads
 from stream_scrub.recall.member import Offsets
 from stream_scrub.recall.outstanding import Outstanding
-from stream_scrub.recall.record import PastRecalls
+from stream_scrub.recall.record import PastRecalls, RecallsRead
 from stream_scrub.stamp import header_in, stamp_on
 
 _ASK_S = 10.0
@@ -39,9 +40,8 @@ def restore(
     upto: Mapping[PartitionKey, int],
     now: datetime,
     goes_on: Callable[[], bool],
-) -> tuple[Outstanding, set[str]] | None:
-    """What is outstanding in these partitions before these offsets, not judged again yet; and the registers that are
-    suspended. None if `goes_on` says so, which is called after each batch.
+) -> tuple[Outstanding, PastRecalls] | None:
+    """What is outstanding in these partitions before these offsets, not judged again yet; and what was recalled. None if `goes_on` says so, which is called after each batch.
 
     Raises StaleIndex if Kafka deleted leads before recall has read them; Unavailable, Refused.
     """
@@ -56,7 +56,7 @@ def restore(
             hold_again(outstanding, fetched, leads.read(fetched, now), past, upto)
             if not goes_on():
                 return None
-    return outstanding, past.suspended
+    return outstanding, past
 
 
 def past_recalls(
@@ -64,13 +64,14 @@ def past_recalls(
 ) -> PastRecalls | None:
     """What was recalled in these partitions so far; the rest is as for `restore`."""
     topics = sorted({topic for topic, _ in keys})
-    past = PastRecalls(set(keys), clients.topic_identity(settings).ask(topics, Deadline.after(_ASK_S)))
     topic, group = settings.topics.recalled, clients.recall_group(settings)
+    ids = clients.topic_identity(settings).ask([*topics, topic], Deadline.after(_ASK_S))
     with closing(clients.output_reader(settings, log, [topic], group)) as reader:
         deadline = Deadline.after(_ASK_S)
         # A recall is committed with the offsets that were just looked up, but its marker may reach this topic later: read
         # up to the end of what is written, not of what can be read now.
         ends = reader.written_ends(deadline)
+        past = PastRecalls(set(keys), ids, RecallsRead(ids[topic], ends, clock.elapsed()))
         reader.assign({key: reader.bounds(key, deadline)[0] for key in ends})
         for fetched in read_upto(reader, ends):
             for message, value, headers in zip(

@@ -1,13 +1,17 @@
 """Recall proves that it is alive, and a dialler hands out nothing without it: on a real Kafka."""
 
+import json
 import threading
 from datetime import timedelta
 
 import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.dialler import Allowed, Lead
 from stream_scrub.errors import Unavailable
-from tests.support.running.outcome import count
+from tests.conftest import until_known
+from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import wait_until
@@ -78,3 +82,33 @@ def test_a_dialler_that_is_told_that_there_is_no_recall_waits_for_none(kafka, st
     with stage.worker("w1"), dialler(stage, recall="none") as leads:
         send(stage, range(2))
         assert {each.key for _, each in zip(range(2), leads, strict=False)} == {b"k0", b"k1"}
+
+
+def test_recalls_come_again_where_their_topic_was_deleted_and_created_again(kafka, stages):
+    """A dialler that starts after that would be given every lead that was recalled, and nobody would know."""
+    stage = stages(kafka.bootstrap, partitions=2)
+    stage.judge_by(TO_EVERYBODY)
+    stage.load("consent", NUMBERS, "--kind", "allow")
+    name = stage.topics["recalled"]
+    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+    with stage.worker("w1"), stage.recall("r1") as recall:
+        send(stage, range(10))
+        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 10)
+        stage.load("internal", NUMBERS[:8])
+        wait_until(lambda: recalled(stage) == {f"+{number}" for number in NUMBERS[:8]})
+        admin.delete_topics([name])[name].result()
+        wait_until(lambda: name not in admin.list_topics(timeout=60).topics)
+        config = {"retention.ms": str(10_000 * 86_400_000)}
+        admin.create_topics([NewTopic(name, 1, config=config)])[name].result()
+        until_known(admin, name)
+        with dialler(stage) as leads:
+            assert {each.key for _, each in zip(range(2), leads, strict=False)} == {b"k8", b"k9"}
+        assert recalled(stage) == {f"+{number}" for number in NUMBERS[:8]}
+        assert recall.logged("recalls are gone, judging all leads again")
+        assert recall.stop()[0] == 0
+
+
+def recalled(stage) -> set[str]:
+    """The numbers on the topic of recalls."""
+    notices = (json.loads(each.value()) for each in read_all(stage.bootstrap, stage.topics["recalled"]))
+    return {each["number"] for each in notices if each["kind"] == "recalled"}
