@@ -17,7 +17,8 @@ DRILL = "stream-scrub-drill"
 def drilled(kustomize, request, tmp_path_factory) -> Overlay:
     """An overlay with the recall and the drill."""
     folder = tmp_path_factory.mktemp("with-drill")
-    return Overlay.of_text(request.param, *build_with(kustomize, folder, request.param, "recall", "drill"))
+    components = ["recall", "drill"] if request.param == "local" else ["drill"]
+    return Overlay.of_text(request.param, *build_with(kustomize, folder, request.param, *components))
 
 
 def test_its_pod_is_like_all_others_and_sends_its_result(drilled):

@@ -1,4 +1,4 @@
-"""The component with the recall, beside each overlay."""
+"""The component with the recall."""
 
 import pytest
 
@@ -16,8 +16,8 @@ RECALL = "stream-scrub-recall"
 
 @pytest.fixture(scope="module", params=["local", "production"])
 def recalled(kustomize, request, tmp_path_factory) -> Overlay:
-    """An overlay with the component."""
-    components = ["recall", *(["recall-strimzi"] if request.param == "production" else [])]
+    """An overlay with the component. The one for production has it already."""
+    components = ["recall"] if request.param == "local" else []
     folder = tmp_path_factory.mktemp("with-recall")
     return Overlay.of_text(request.param, *build_with(kustomize, folder, request.param, *components))
 
