@@ -452,10 +452,10 @@ BUGS: dict[str, Bug] = {
         3444,
     ),
     "not judged again": Bug(
-        "What a restore finds outstanding is not judged.", lambda: [(OutstandingWatch, "forget", _never)], 1644
+        "What a restore finds outstanding is not judged.", lambda: [(OutstandingWatch, "forget", _never)], 996
     ),
     "as if never in doubt": Bug(
-        "After a commit of unknown outcome the leads are held as before it.", _no_doubt_of_recalls, 828
+        "After a commit of unknown outcome the leads are held as before it.", _no_doubt_of_recalls, 396
     ),
     "held too early": Bug(
         "What is outstanding changes before the commit.", _held_too_early, 13572
@@ -463,7 +463,7 @@ BUGS: dict[str, Bug] = {
     "of no partition": Bug(
         "A recall does not say which leads it takes back.",
         lambda: [(PastRecalls, "take", _never)],
-        252,
+        804,
     ),
     "ends by any clock": Bug(
         "What has ended by this machine's clock has ended.", _ends_at_once, 95
