@@ -216,6 +216,8 @@ cdef class MessagePlan:
             return at
         if field.act > LIST or (field.act == MESSAGE and found.some and self._tables[field.a].defaults):
             return NULL
+        if field.act == WRAPPED and found.some:  # without a value, readers differ in which one they take
+            return NULL
         if field.act == MESSAGE:
             self._note(slot, field.slot)
             slot = field.slot

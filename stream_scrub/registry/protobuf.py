@@ -82,7 +82,10 @@ class _Nodes:
 
     def __init__(self) -> None:
         self._known: dict[str, Message] = {}
-        self._enums: dict[str, Enum] = {}  # each once: one may have thousands of symbols, and as many fields
+        self._proto2: dict[str, bool] = {}  # by file
+        self._enums: dict[
+            tuple[str, bool], Enum
+        ] = {}  # each once: one may have thousands of symbols, and as many fields
         self._oneofs: dict[str, list[str]] = {}
         self._seen: dict[str, set[str]] = {}  # by file: those whose names it may use
 
@@ -103,7 +106,7 @@ class _Nodes:
             # The library takes the nearest name of all files, and protoc that of the imported ones.
             raise Unreadable("a type of a file that is not imported")
         if named is not None:
-            type_ = self.message(named) if isinstance(named, Descriptor) else self._enum(named)
+            type_ = self.message(named) if isinstance(named, Descriptor) else self._enum(named, each.file)
         return Field(
             name=each.name,
             json_name=each.json_name,
@@ -117,11 +120,20 @@ class _Nodes:
             type=type_,
         )
 
-    def _enum(self, each: EnumDescriptor) -> Enum:
-        if each.full_name not in self._enums:
+    def _enum(self, each: EnumDescriptor, file: FileDescriptor) -> Enum:
+        """The enum of a field that is declared in that file. In proto2 some readers close an enum of proto3 too."""
+        key = each.full_name, each.is_closed or self._is_proto2(file)
+        if key not in self._enums:
             symbols = {value.number: value.name for value in reversed(each.values)}  # the first of two counts
-            self._enums[each.full_name] = Enum(symbols, each.values[0].name, each.is_closed)
-        return self._enums[each.full_name]
+            self._enums[key] = Enum(symbols, each.values[0].name, key[1])
+        return self._enums[key]
+
+    def _is_proto2(self, file: FileDescriptor) -> bool:
+        if file.name not in self._proto2:
+            proto = FileDescriptorProto()
+            file.CopyToProto(proto)
+            self._proto2[file.name] = proto.syntax in ("", "proto2")
+        return self._proto2[file.name]
 
     def _seen_by(self, file: FileDescriptor) -> set[str]:
         if file.name not in self._seen:
@@ -145,6 +157,6 @@ def _default(each: FieldDescriptor, type_: Message | Enum | None) -> object:
     if isinstance(type_, Enum):
         return type_.symbols[value]
     if isinstance(value, bytes):
-        return value.decode("latin-1")
+        return value.decode("ascii")
     # JSON has neither infinities nor NaN: it counts as missing.
     return None if isinstance(value, float) and value - value != 0 else value

@@ -69,7 +69,16 @@ class _Fixed(NamedTuple):
     size: int
 
 
-_Node = str | _AvroRecord | _Union | _Array | _Map | _Enum | _Fixed
+class _Decimal(NamedTuple):
+    """Bytes, or fixed, that some readers take for a decimal number, and others for a text."""
+
+    stored: "_Node"
+
+
+_DECIMAL = "decimal"
+
+
+_Node = str | _AvroRecord | _Union | _Array | _Map | _Enum | _Fixed | _Decimal
 
 
 class _Resolver:
@@ -103,8 +112,11 @@ class _Resolver:
                 size = schema.get("size")
                 if not isinstance(size, int) or not 0 <= size < 1 << 31:
                     raise ValueError("a fixed without a size")
-                return self._name(schema, space, _Fixed(size))
-        return self.node(kind, space, depth + 1)  # with attributes, as a logical type
+                fixed = _Fixed(size)
+                is_decimal = schema.get("logicalType") == _DECIMAL
+                return self._name(schema, space, _Decimal(fixed) if is_decimal else fixed)
+        node = self.node(kind, space, depth + 1)  # with attributes, as a logical type
+        return _Decimal(node) if schema.get("logicalType") == _DECIMAL and node == "bytes" else node
 
     def _union(self, schemas: Sequence[Any], space: str, depth: int) -> _Node:
         branches = tuple(self.node(each, space, depth + 1) for each in schemas)
@@ -222,7 +234,7 @@ class _AvroCompiler:
         self._step(Op.WRITE, len(self._texts))
         self._texts.append(text)
 
-    def _add(self, node: _Node, part: _Part) -> None:
+    def _add(self, node: _Node, part: _Part) -> None:  # noqa: C901  # flat: a case for each type
         """Add the steps to the end of a value of this type."""
         match node:
             case "null":
@@ -240,6 +252,10 @@ class _AvroCompiler:
                 self._step(Op.ENUM, len(symbols), self._first(node) + 1 if part.written else 0)
             case _Fixed(size):
                 self._step(Op.FIXED, size, part.written)
+            case _Decimal(stored):
+                self._add(stored, _NOTHING)
+                if part.written:
+                    self._step(Op.UNION)  # without a branch: the record is unreadable
             case _Array(inner) | _Map(inner):
                 self._items(inner, keys=isinstance(node, _Map), written=part.written)
 

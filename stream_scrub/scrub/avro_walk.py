@@ -23,8 +23,8 @@ class Op(IntEnum):
 
     END = 0
     INTEGER = auto()  # a: bits; b: 1 to write it
-    BYTES = auto()  # after their length. b: 0 to skip them, 1 to write them as UTF-8, 2 as LATIN-1
-    FIXED = auto()  # a: bytes; b: 1 to write them as LATIN-1
+    BYTES = auto()  # after their length. b: 0 to skip them, 1 to write them as UTF-8, 2 as ASCII
+    FIXED = auto()  # a: bytes; b: 1 to write them as ASCII
     REAL = auto()  # a: bytes; b: 1 to write it
     BOOLEAN = auto()  # b: 1 to write it
     ENUM = auto()  # a: how many symbols; b: 0 to skip it, else the text of the first one, from 1
@@ -149,7 +149,7 @@ class _Walk:
         self._spend(count)
         frame.left, self.pc = count, frame.pc
 
-    # The steps. Bytes are a text of the first 256 characters, as in Avro's own JSON.
+    # The steps. Bytes are a text in ASCII: readers take other bytes for Latin-1, as in Avro's own JSON, or for UTF-8.
 
     def integer(self, bits: int, written: int) -> None:
         number = self._integer(bits)
@@ -165,7 +165,7 @@ class _Walk:
 
     def fixed(self, size: int, written: int) -> None:
         if written:
-            self._put(self._taken(size).decode("latin-1"))
+            self._put(self._taken(size).decode("ascii"))
         else:
             self._skip(size)
 
@@ -233,7 +233,7 @@ class _Walk:
         self.out.append(b":")
 
 
-_ENCODINGS = {1: "utf-8", 2: "latin-1"}
+_ENCODINGS = {1: "utf-8", 2: "ascii"}
 _REALS = {4: struct.Struct("<f"), 8: struct.Struct("<d")}
 _STEPS: Mapping[int, Callable[[_Walk, int, int], None]] = {
     Op.INTEGER: _Walk.integer,

@@ -53,6 +53,7 @@ class WalkState:
 
     nested: int = 0
     spare: int = 0  # of SPARE_MAX
+    repeated: int = 0  # messages around that occurred before
 
     def enter(self, cost: int) -> None:
         """Go into a message that may have so much of its schema. Raises Unreadable."""
@@ -196,8 +197,11 @@ def _keep(step: FieldStep, members: dict[str, Any], walk: WalkState, value: Any)
     _alone(step, members, walk)
     if value or step.kept:
         members[step.name] = value
-    else:
-        members.pop(step.name, None)
+        return
+    # Java before 3.19.6 and C# keep what the message had at its first occurrence; other readers take the default.
+    if walk.repeated and members.get(step.name):
+        raise Unreadable("a message occurs twice, with a value and then its default")
+    members.pop(step.name, None)
 
 
 def _single(step: FieldStep, data: bytes, at: int, members: dict[str, Any], walk: WalkState) -> int:
@@ -248,7 +252,11 @@ def _message(step: FieldStep, data: bytes, at: int, members: dict[str, Any], wal
     # Readers in JavaScript take the second one alone: they would find a default that nobody judged.
     if step.inner.defaults and step.name in members:
         raise Unreadable("a message with defaults occurs twice")
-    return _inner(step, data, at, members.setdefault(step.name, {}), walk)
+    is_repeated = step.name in members
+    walk.repeated += is_repeated
+    at = _inner(step, data, at, members.setdefault(step.name, {}), walk)
+    walk.repeated -= is_repeated
+    return at
 
 
 def _messages(step: FieldStep, data: bytes, at: int, members: dict[str, Any], walk: WalkState) -> int:
@@ -261,7 +269,10 @@ def _messages(step: FieldStep, data: bytes, at: int, members: dict[str, Any], wa
 def _wrapped(step: FieldStep, data: bytes, at: int, members: dict[str, Any], walk: WalkState) -> int:
     found: dict[str, Any] = {}
     at = _inner(step, data, at, found, walk)
-    _keep(step, members, walk, found.get("value", members.get(step.name, step.zero)))
+    before = members.get(step.name)
+    if before and not found.get("value", before):
+        raise Unreadable("a wrapper occurs twice, with a value and then its default")
+    _keep(step, members, walk, found.get("value", step.zero if before is None else before))
     return at
 
 
@@ -346,7 +357,7 @@ def _string(data: bytes, at: int) -> tuple[str, int]:
 
 def _bytes(data: bytes, at: int) -> tuple[str, int]:
     size, at = _length(data, at)
-    return data[at : at + size].decode("latin-1"), at + size
+    return data[at : at + size].decode("ascii"), at + size
 
 
 _int32 = _integer(-1 << 31, 1 << 31, _signed)
@@ -365,7 +376,7 @@ _READS: Mapping[str, Read] = {
     "float": _fixed(struct.Struct("<f")),
     "double": _fixed(struct.Struct("<d")),
     "string": _string,
-    "bytes": _bytes,  # a text of the first 256 characters, as in Avro
+    "bytes": _bytes,  # a text in ASCII, as in Avro
 }
 
 
@@ -411,7 +422,7 @@ def walker(of: SchemaTables) -> Plan:
         table, begin = of.find(value, begin)
         if table is None:
             return None
-        walk.nested, walk.spare, found = 0, SPARE_MAX, dict[str, Any]()
+        walk.nested, walk.spare, walk.repeated, found = 0, SPARE_MAX, 0, dict[str, Any]()
         try:
             _walk(table, value, begin, len(value), found, walk)
         except (IndexError, UnicodeDecodeError, Unreadable, struct.error):

@@ -266,6 +266,24 @@ ENDLESS = {"type": "record", "name": "Endless", "fields": [{"name": "next", "typ
         "a length of 2^62": (of(PHONE), b"\xfe" * 8 + b"\x7f"),
         "a negative length": (of(PHONE), b"\x01"),
         "not UTF-8": (of(PHONE), b"\x02\xff"),
+        "bytes that are not ASCII": (of(("phone", "bytes")), b"\x0a" + "\uff0b32".encode()),
+        "fixed that is not ASCII": (
+            of(("phone", {"type": "fixed", "name": "F", "size": 5})),
+            "\uff0b32".encode(),
+        ),
+        "a decimal": (
+            of(("phone", {"type": "bytes", "logicalType": "decimal", "precision": 12})),
+            b"\x0c" + b"064123",
+        ),
+        "a fixed decimal": (
+            of(
+                (
+                    "phone",
+                    {"type": "fixed", "name": "F", "size": 6, "logicalType": "decimal", "precision": 12},
+                )
+            ),
+            b"064123",
+        ),
         "an integer without end": (of(("x", "long"), PHONE), b"\x80" * 12 + b"\0" + TEXT),
         "an integer of 65 bits": (of(("x", "long"), PHONE), b"\xff" * 9 + b"\x03" + TEXT),
         "an int of six bytes": (of(("x", "int"), PHONE), b"\x80" * 5 + b"\0" + TEXT),

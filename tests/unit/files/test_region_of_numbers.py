@@ -55,7 +55,7 @@ def test_a_row_of_an_unknown_country_is_blocked(bureau):
 
     assert outcome.summary.reasons["unknown-country"] == 1
     assert {(each.region, each.type) for each in outcome.summary.lines} == {
-        ("NL", "mobile"),
+        ("NL", "pager"),
         ("FR", "mobile"),
     }
     assert b"0660869198;31;blocked;unknown-country;;" in outcome.read("annotated")
