@@ -45,17 +45,17 @@ from stream_scrub.log.wire import RULES
 from stream_scrub.model import RegisterName
 
 _ANY_CHANGE, _ANY_AGE, _ENDS = "allow-change", "allow-older", "allow-ends"
-_ALL_CONSENTED = "all-consented"
+ALL_CONSENTED = "all-consented"
 _WAYS: Mapping[str, ImportMode] = {
     "": "full",
     _ANY_CHANGE: "full",
     _ANY_AGE: "full",
     _ENDS: "full",
-    _ALL_CONSENTED: "full",
+    ALL_CONSENTED: "full",
     "adds": "adds",
     f"adds/{_ANY_CHANGE}": "adds",
     f"adds/{_ENDS}": "adds",
-    f"adds/{_ALL_CONSENTED}": "adds",
+    f"adds/{ALL_CONSENTED}": "adds",
     "removes": "removes",
 }
 DONE, REFUSED = "done", "refused"
@@ -105,7 +105,7 @@ class DroppedFile(NamedTuple):
     @property
     def all_consented(self) -> bool:
         """Whether every person in it consented, whatever its columns say."""
-        return self.way.endswith(_ALL_CONSENTED)
+        return self.way.endswith(ALL_CONSENTED)
 
     @property
     def ends(self) -> bool:

@@ -166,7 +166,9 @@ def read_list(
     if chosen.oppositions and not options.all_consented:
         reading.unstated = True
     if not reading.outcomes:
-        reading.outcomes = {"counted": reading.taken, "without a valid number": reading.refused}
+        reading.outcomes = {"counted": reading.taken}
+        if reading.refused:
+            reading.outcomes["without a valid number"] = reading.refused
     like = shape(packed.members[0])
     parts = (chosen.name, packed.described, reading.described, f"like {like}" if like else "")
     reading.described = ", ".join(filter(None, parts))

@@ -162,11 +162,17 @@ def _is_day(cell: str) -> bool:
 
 def suggested_columns(columns: Sequence[ListColumn]) -> dict[str, str]:
     """The columns that the operator might name, by role: of each role the first one, and always one of phones."""
-    named: dict[str, str] = {}
+    names = {column.place: column.name for column in columns}
+    return {role: names[place] for role, place in suggested_places(columns).items()}
+
+
+def suggested_places(columns: Sequence[ListColumn]) -> dict[str, int]:
+    """The same by place, from 1."""
+    named: dict[str, int] = {}
     for role in ROLES:
         for column in columns:
             if (column.role or column.suggested) == role:
-                named[role] = column.name
+                named[role] = column.place
                 break
     return named
 

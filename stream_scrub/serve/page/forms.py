@@ -38,15 +38,15 @@ def need_same_site(request: Request) -> None:
         raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
 
 
-async def read(request: Request) -> Form:
+async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:
     """Return the fields that are not empty. Raises Problem (403, 413, 415)."""
     need_same_site(request)
     kind = "application/x-www-form-urlencoded"
     body = await bodies.read(request, lambda _size: None, kind, _FORM_BYTES_MAX)  # small
     try:
-        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_FIELDS_MAX)
+        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=most_fields)
     except ValueError as error:
-        raise Problem(Kind.TOO_LARGE, f"send at most {_FIELDS_MAX} fields", limit=_FIELDS_MAX) from error
+        raise Problem(Kind.TOO_LARGE, f"send at most {most_fields} fields", limit=most_fields) from error
     return {name: value.strip() for name, value in pairs if value.strip()}
 
 

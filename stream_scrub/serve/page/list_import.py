@@ -27,8 +27,13 @@ from starlette.requests import Request
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, ScrubError, TooMany
 from stream_scrub.imports import drop_folder
-from stream_scrub.imports.formats import BadList
-from stream_scrub.model import RegisterName
+from stream_scrub.imports.formats import BadList, ParsedList, open_list
+from stream_scrub.imports.guards import UnstatedConsents
+from stream_scrub.imports.parsing.cells import clean
+from stream_scrub.imports.parsing.csv_table import CsvTable
+from stream_scrub.imports.parsing.list_columns import suggested_places
+from stream_scrub.imports.parsing.roles import ROLES
+from stream_scrub.model import INTERNAL, RegisterName
 from stream_scrub.ops import logs, processes
 from stream_scrub.ops.logs import mask
 from stream_scrub.serve.bodies import Kind, Problem, invalid
@@ -68,6 +73,11 @@ _NOON = timedelta(hours=12)
 _YEAR = "20"
 _SCOPE = "admin"
 _FIELDS = ("register", "change", "kind", "effective_at", "region")
+_COLUMN = "column-"  # and its place: a field of the form that names columns
+_COLUMNS_SHOWN = 40
+_ROWS_SHOWN = 5
+COLUMN_FIELDS_MAX = _COLUMNS_SHOWN + 3
+_CELL_SIGNS = 40
 _LINES_SHOWN = 10
 _COUNTED = {
     "added": "Added",
@@ -83,16 +93,20 @@ _COUNTED = {
 }
 _REGIONS_SHOWN = 8
 
-Outcome = Literal["done", "refused", "unavailable", "ended"]
+Outcome = Literal["done", "refused", "columns", "unavailable", "ended"]
 
 
 class PageImport(msgspec.Struct, frozen=True):
-    """The outcome: `effect` as in `lists import --json` if `done`, else `why`. `ended`: the process crashed, timed out or
-    was killed with the server, and may have published."""
+    """The outcome: `effect` as in `lists import --json` if `done`, else `why`. `columns`: the list states no consents until
+    its columns are named; `columns` and `rows` show them, and `named` suggests roles by place. `ended`: the process crashed,
+    timed out or was killed with the server, and may have published."""
 
     outcome: Outcome
     why: str = ""
     effect: dict[str, Any] = {}
+    columns: list[str] = []
+    rows: list[list[str]] = []
+    named: dict[int, str] = {}
 
 
 def time_limit_s(settings: Settings) -> float:
@@ -147,6 +161,12 @@ def _outcome(work: Callable[[], dict[str, Any]], file: str) -> PageImport:
         return PageImport("done", effect=work())
     except ConfigError as error:
         why = logs.mask("; ".join(each.removeprefix("--") for each in error.problems))
+    except UnstatedConsents as error:
+        columns = error.columns[:_COLUMNS_SHOWN]
+        named = {place: role for role, place in suggested_places(error.columns).items()}
+        why = logs.mask(error.facts[0].removesuffix(" it has these columns:"))
+        shown = [one_line(str(column)) for column in columns]
+        return PageImport("columns", why, columns=shown, rows=first_rows(Path(file)), named=named)
     except BadList as error:
         why = one_line(error.shown)
     except (Refused, TooMany) as error:
@@ -160,6 +180,13 @@ def _by_name(text: str, file: str) -> str:
     """Name the file without the folder where it waits, which its user does not know."""
     name = Path(file).name
     return text.replace(file, name).replace(mask(file), mask(name))
+
+
+def first_rows(file: Path) -> list[list[str]]:
+    """The first rows of a CSV list, for its uploader."""
+    with open_list(file) as packed:
+        head = CsvTable(packed.members[0].source.text(), ParsedList(), strict=False).head[: _ROWS_SHOWN + 1]
+    return [[one_line(clean(cell))[:_CELL_SIGNS] for cell in row.cells[:_COLUMNS_SHOWN]] for row in head]
 
 
 class ListImport:
@@ -181,7 +208,7 @@ class ListImport:
             try:
                 job = await self._received(request, job)
                 dry_run = self._dry_run(job, await self._import(job, dry_run=True))
-                publishable = not dry_run["why"]
+                publishable = "columns" in dry_run or not dry_run["why"]
             finally:
                 if publishable:
                     self._renew(job)
@@ -189,7 +216,41 @@ class ListImport:
                     self._pending.delete(job.id)
         return dry_run
 
+    async def name_columns(self, form: Form, caller: Caller) -> dict[str, Any]:
+        """Make a dry run of an uploaded list with the columns that the form names. Raises Problem."""
+        async with self._alone():
+            job = self._pending.find(form.get("pending", ""), caller.name)
+            fields = [field for field in form if field.startswith(_COLUMN)]
+            named = {form[field]: field.removeprefix(_COLUMN) for field in fields}
+            if len(named) < len(fields):
+                raise invalid(
+                    [("columns", "two columns have one role: go back, and choose one for each role")]
+                )
+            said = {"columns": ",".join(f"{role}={place}" for role, place in named.items() if role in ROLES)}
+            for field in ("all_consented", "no_into"):
+                said[field] = form.get(field, "")
+            if self._folder is not None and (said["columns"] or said["no_into"]):
+                why = f"the publisher reads this list: set lists.columns.{job.choices['register']}, or use `stream-scrub lists import`"
+                raise invalid([("columns", why)])
+            job = replace(job, choices={**job.choices, **said})
+            dry_run = self._dry_run(job, await self._import(job, dry_run=True))
+            self._renew(job)
+        return dry_run
+
     def _dry_run(self, job: Job, result: PageImport) -> dict[str, Any]:
+        if result.outcome == "columns":
+            register = RegisterName.split(job.choices["register"])
+            return {
+                "why": result.why,
+                "columns": list(enumerate(result.columns, 1)),
+                "head": result.rows,
+                "named": result.named,
+                "roles": ROLES,
+                "opt_outs": str(RegisterName(INTERNAL, register.campaign)),
+                "register": job.choices["register"],
+                "pending_id": job.id,
+                "minutes": int(PENDING_S // 60),
+            }
         if result.outcome != "done":
             raise _problem(result, dry_run=True)
         effect = result.effect
@@ -319,7 +380,10 @@ def _rows(effect: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Format", str(effect["read_as"])),
         ("Date of the list", str(effect["effective_at"])),
         *((name, f"{effect[key]:,}") for key, name in _COUNTED.items() if effect[key] or key in always),
+        *(tuple(line.partition(": ")[::2]) for line in effect.get("reading", ())),
     ]
+    if opt_outs := effect.get("opt_outs"):
+        rows.append((f"Opt-outs added to {opt_outs['register']}", f"{opt_outs['added']:,}"))
     return [*rows, ("Their line numbers", lines)] if lines else rows
 
 
@@ -351,6 +415,8 @@ def _hand_over(
         digest = hashlib.file_digest(source, "sha256").hexdigest()
         source.seek(0)
         ways = (register,) if change == "full" else (register, change)
+        if form.get("all_consented"):
+            ways = (*ways, drop_folder.ALL_CONSENTED)
         drop_folder.hand_in(folder, ways, handed, source, written_s)
     ends = time.monotonic() + WAIT_S
     while time.monotonic() < ends and not stopping():

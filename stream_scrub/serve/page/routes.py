@@ -30,7 +30,7 @@ from stream_scrub.serve.endpoints import AcceptedRequest, AppContext, Endpoints,
 from stream_scrub.serve.guard import COOKIE, Account, Caller
 from stream_scrub.serve.page import forms, overview
 from stream_scrub.serve.page.forms import Form
-from stream_scrub.serve.page.list_import import ListImport
+from stream_scrub.serve.page.list_import import COLUMN_FIELDS_MAX, ListImport
 from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
 from stream_scrub.stamp import Stamp, decode
@@ -249,6 +249,7 @@ class StatusPage:
             ("GET POST", "/opt-out", self.opt_out),
             ("GET POST", "/unread", self.unread),
             ("GET POST", "/lists", self.upload_list),
+            ("POST", "/lists/columns", self.name_columns),
             ("POST", "/lists/publish", self.publish_list),
         ]
 
@@ -444,7 +445,22 @@ class StatusPage:
             if problem.kind is Kind.FORBIDDEN:
                 return self.problem(request, problem)
             return self.form(request, {}, problem)
-        return self.page(request, "dry-run.html.j2", dry_run=dry_run)
+        return self._dry_run(request, dry_run)
+
+    def _dry_run(self, request: Request, dry_run: Mapping[str, Any]) -> Response:
+        template = "list-columns.html.j2" if "columns" in dry_run else "dry-run.html.j2"
+        return self.page(request, template, dry_run=dry_run)
+
+    async def name_columns(self, request: Request) -> Response:
+        """Take the roles of an uploaded list's columns, and show the dry run."""
+        try:
+            forms.need_same_site(request)
+            caller = self._list_import.admitted(request)
+            form = await forms.read(request, COLUMN_FIELDS_MAX)
+            dry_run = await self._list_import.name_columns(form, caller)
+        except Problem as problem:
+            return self.problem(request, problem)
+        return self._dry_run(request, dry_run)
 
     async def publish_list(self, request: Request) -> Response:
         """Publish an uploaded list."""

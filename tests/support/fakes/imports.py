@@ -9,6 +9,8 @@ from pathlib import Path
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Unavailable
 from stream_scrub.imports.formats import BadList
+from stream_scrub.imports.guards import UnstatedConsents
+from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.serve.endpoints import Queries
 from stream_scrub.serve.page import list_import
 
@@ -27,6 +29,16 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
             os._exit(9)
         case "fault":
             raise RuntimeError("+33612345678")
+        case "Nom;Mobile;Opt-in" if not (said.get("columns") or said.get("all_consented")):
+            values = {"Nom": "xxx 3", "Mobile": "+9999 3", "Opt-in": "Oui 2, Non 1"}
+            roles = {"Nom": "", "Mobile": "phone", "Opt-in": "consent"}
+            raise UnstatedConsents(
+                said["register"],
+                [
+                    ListColumn(place, title, "", roles[title], 3, 0, values[title], answers=False)
+                    for place, title in enumerate(values, 1)
+                ],
+            )
         case "slow":
             time.sleep(60)
         case asked if asked.startswith("marks "):
@@ -49,6 +61,8 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
         "position": None if dry_run else 1234,
         "read_as": "one number a line",
         "took_s": 0.1,
+        "reading": [f"columns used: {said['columns']}"] if said.get("columns") else [],
+        "opt_outs": {"register": said["no_into"], "added": 1} if said.get("no_into") else None,
         "ending": 0,
         "kept": 0,
         "outside": 0,

@@ -3,6 +3,8 @@
 import json
 import os
 import pwd
+import re
+import shlex
 import socket
 import sys
 from typing import NamedTuple
@@ -151,3 +153,20 @@ def test_a_proof_has_its_timestamp_and_another_proof_has_none(call, tmp_path):
     away = call("--max-bad=0.5", "--force", "--set=evidence.timestamp_url=http://127.0.0.1:9", ca)
     assert away.returncode == 0 and "proof.json has no timestamp" in away.stdout + away.stderr
     assert not timestamp.exists(), "an older timestamp beside a newer proof"
+
+
+def test_a_list_of_consents_is_refused_with_the_whole_command(call, tmp_path):
+    """A marketer would be told that a list is wrong, and not what to type."""
+    (tmp_path / "crm.csv").write_text(f"Nom;Mobile;Opt-in\nAnn;{OPPOSED};oui\nBob;{FREE};\n")
+    given = ("--max-bad", "0.5", "--list", "consent@a=crm.csv")
+    refused = call(*given)
+    (command,) = re.findall(r"name the columns: stream-scrub (.*)", refused.stderr)
+    assert (
+        refused.returncode == 1 and "column 3 Opt-in (consent?): 1 filled, 1 empty: oui 1" in refused.stderr
+    )
+
+    done = call(*shlex.split(command)[-len(given) - 2 :])
+    assert done.returncode == 0, done.stderr
+    assert "consent@a: rows: consented 1, unclear 1" in done.stdout
+    assert "consent@a: columns used: Mobile (phone), Opt-in (consent)" in done.stdout
+    assert call(*given, "--columns", "consent:phone=1", "--force").returncode == 2

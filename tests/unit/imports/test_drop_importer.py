@@ -130,6 +130,26 @@ def held(world, name):
     return set(world.desk.replay.index.registers[name].numbers)
 
 
+def test_a_dropped_export_is_read_by_the_columns_of_the_settings(world):
+    """The nightly export of a CRM could not be dropped, or everybody in it would count."""
+    rows = "Nom;Mobile;Opt-in\nRose;+4915112345678;oui\nMax;+4915112345679;\n"
+    columns = {"consent": {"phone": "Mobile", "consent": "Opt-in"}}
+    put(world, "consent/a.csv", rows)
+    put(world, "consent-artificial/adds/all-consented/a.csv", rows)
+    put(world, "consent-artificial/b.csv", rows)
+    lists = world.settings.lists.model_copy(update={"columns": columns})
+    world.settings = world.settings.model_copy(update={"lists": lists})
+    inbox = opened(world)
+    assert [worked(inbox) for _ in range(3)].count({"files": 1}) == 2
+    assert held(world, "consent") == {4915112345678}
+    assert held(world, "consent-artificial") == {4915112345678, 4915112345679}
+    report = json.loads((world.root / "consent/done/a.csv.report.json").read_text())
+    assert report["outcomes"] == {"consented": 1, "unclear": 1}
+    assert "columns used: Mobile (phone), Opt-in (consent)" in report["reading"]
+    refused = json.loads((world.root / "consent-artificial/refused/b.csv.report.json").read_text())
+    assert "--columns phone=Mobile,consent=Opt-in" in refused["why"]
+
+
 def test_a_file_is_published_and_moved_with_its_report(world):
     """An operator could not tell what became of the file that he handed over."""
     put(world, "consent/a.txt", "+4915112345678\n+4915112345679\n")

@@ -107,6 +107,58 @@ def test_a_list_that_would_be_refused_cannot_be_published(own):
     assert "pending" not in page.text and waiting(server) == []
 
 
+EXPORT = "Nom;Mobile;Opt-in\nRose;+4915112345001;Oui\nMax;+4915112345002;Non\n"
+
+
+def name_columns(server, page, **fields):
+    (found,) = re.findall(r'name="pending" value="([0-9a-f]+)"', page.text)
+    return server.client.post(
+        "/lists/columns", data={"pending": found, **fields}, headers={"Origin": server.url}
+    )
+
+
+@pytest.mark.parametrize("in_process", [True, False])
+def test_the_columns_of_an_export_are_named_in_a_form(own, in_process):
+    """Whoever imports on the page could not import consents from a CRM, or would import everybody in it."""
+    server = own(in_process=in_process)
+    page = drop(server, EXPORT, "crm.csv", register="consent", campaign="acme")
+    assert page.status_code == 200 and heading(page) == "Name the columns"
+    assert "consent@acme is a register of consents" in page.text and "<td>Rose</td>" in page.text
+    selected = re.findall(r'name="(column-\d)">.*?<option selected>(\w+)</option>', page.text)
+    assert selected == [("column-2", "phone"), ("column-3", "consent")]
+    assert 'name="no_into" value="internal@acme"' in page.text
+
+    twice = name_columns(server, page, **{"column-2": "phone", "column-1": "phone"})
+    assert twice.status_code == 422 and "two columns have one role" in twice.text
+    shown = name_columns(server, page, **dict(selected), no_into="internal@acme")
+    assert heading(shown) == "Nothing is published yet"
+    assert "phone=2,consent=3" in shown.text and "Opt-outs added to internal@acme" in shown.text
+    done = publish(server, shown)
+    assert heading(done) == "The list is published in consent@acme"
+    assert "phone=2,consent=3" in done.text and waiting(server) == []
+
+
+def test_a_list_of_which_everybody_consented_is_handed_to_the_publisher(own, tmp_path):
+    """Beside a publisher a list of consents with columns could not be imported, or be read without its columns."""
+    server = own(lists__folder=str(tmp_path / "drop"))
+    page = drop(server, EXPORT, "crm.csv", register="consent")
+    refused = name_columns(server, page, **{"column-2": "phone", "column-3": "consent"})
+    assert refused.status_code == 422 and "set lists.columns.consent" in refused.text
+
+    publisher = Publisher(
+        tmp_path / "drop",
+        DONE,
+        outcome="published",
+        register="consent",
+        effective_at="2026-11-26",
+        position=7,
+    )
+    done = publish(server, name_columns(server, page, all_consented="yes"))
+    publisher.join()
+    assert heading(done) == "The list is published in consent"
+    assert publisher.dropped.all_consented
+
+
 class Publisher(threading.Thread):
     """Takes one file of a drop folder, as the daemon does."""
 
