@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from stream_scrub.dialler import Allowed, Lead
 from stream_scrub.errors import Unavailable
 from tests.conftest import until_known
-from tests.support.running.outcome import count, read_all
+from tests.support.running.outcome import count, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import wait_until
@@ -110,5 +110,5 @@ def test_recalls_come_again_where_their_topic_was_deleted_and_created_again(kafk
 
 def recalled(stage) -> set[str]:
     """The numbers on the topic of recalls."""
-    notices = (json.loads(each.value()) for each in read_all(stage.bootstrap, stage.topics["recalled"]))
-    return {each["number"] for each in notices if each["kind"] == "recalled"}
+    notices = (json.loads(each.value()) for each in read_recalls(stage.bootstrap, stage.topics["recalled"]))
+    return {each["number"] for each in notices}

@@ -13,7 +13,7 @@ from stream_scrub.client import Accepted, Client, Unknown
 from stream_scrub.serve import tokens
 from tests.kafka.broker import free_ports
 from tests.support.running.clients import properties
-from tests.support.running.outcome import count, read_all
+from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect
 from tests.support.running.publisher import PublisherProcess, replayed, rested
 from tests.support.running.server import ServerProcess
@@ -129,7 +129,7 @@ def test_no_fifth_call_is_allowed_and_none_of_the_first_four_is_blocked(kafka, s
             publisher.kill()
         with publisher:
             wait_until(lambda: len(rested(publisher, "rested@acme")) == len(numbers), every=0.3)
-            wait_until(lambda: count(stage.bootstrap, [stage.topics["recalled"]]) == len(numbers))
+            wait_until(lambda: len(read_recalls(stage.bootstrap, stage.topics["recalled"])) == len(numbers))
             assert set(judged("spring").values()) == {"too-often"}, "a fifth call"
             assert set(judged("autumn").values()) == {"too-often"}, (
                 "campaigns of one professional count together"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.test_holding import HELD, OPPOSED, stays_silent, told
 from tests.support.fakes.hashes import KEY, by_hmac
-from tests.support.running.outcome import count, read_all
+from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run, wait_until
@@ -89,7 +89,7 @@ def test_recall_without_the_key_holds_and_loses_none_of_the_leads_that_it_had_re
         produce(kafka.bootstrap, stage.topics["prospects"], leads)
 
     def recalled():
-        found = read_all(kafka.bootstrap, stage.topics["recalled"])
+        found = read_recalls(kafka.bootstrap, stage.topics["recalled"])
         return sorted(each.key().decode() for each in found)
 
     def allowed():

@@ -21,7 +21,7 @@ from stream_scrub.stamp import stamp_on
 from tests.kafka.broker import free_ports
 from tests.support.network.left_open import unless_left_open
 from tests.support.running.load import Load, OptOuts
-from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.outcome import count, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess, lag
 from tests.support.running.server import ServerProcess
@@ -44,7 +44,7 @@ def send(stage, ids):
 def recalls(stage):
     """What is on the recalled topic, in the order of its partitions."""
     found = sorted(
-        read_all(stage.bootstrap, stage.topics["recalled"]), key=lambda m: (m.partition(), m.offset())
+        read_recalls(stage.bootstrap, stage.topics["recalled"]), key=lambda m: (m.partition(), m.offset())
     )
     return [(m.key().decode(), json.loads(m.value())) for m in found]
 

@@ -9,7 +9,7 @@ from tests.kafka.broker import free_ports
 from tests.support.fakes.protobuf import class_of, compiled
 from tests.support.fakes.registry import FakeRegistry, numbered, written
 from tests.support.fakes.web import Web
-from tests.support.running.outcome import count, read_all
+from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, ordinary_producer, spell
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run, run_json, wait_until
@@ -175,7 +175,7 @@ def test_emitted_leads_are_recalled_retried_and_explained(kafka, stages, of):
             )
             wait_until(lambda: count(stage.bootstrap, stage.outputs) == len(sent))
             stage.load("internal", [OPPOSED, FREE[1], FREE[2]], "--allow-change")
-            wait_until(lambda: count(stage.bootstrap, [stage.topics["recalled"]]) == 2)
+            wait_until(lambda: len(read_recalls(stage.bootstrap, stage.topics["recalled"])) == 2)
 
             assert registry.add(of.new, kind=of.kind) == first + 1
             again = ["retry", "--reason", "unreadable", "--since", "2020-01-01"]

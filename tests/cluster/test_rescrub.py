@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.running import forked
-from tests.support.running.outcome import count, ends, read_all
+from tests.support.running.outcome import count, ends, read_all, read_recalls
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.worker import SCRIPT, WAIT_S, run_json, wait_until
 
@@ -50,7 +50,7 @@ def test_each_lead_is_renewed_or_taken_back_once_while_a_broker_dies(cluster, st
     with stage.recall("r1") as recall:
         wait_until(lambda: recall.logged("partitions restored"))
         stage.load("internal", range(FIRST, FIRST + BEFORE), "--adds")
-        wait_until(lambda: count(stage.bootstrap, [stage.topics["recalled"]]) == BEFORE)
+        wait_until(lambda: len(read_recalls(stage.bootstrap, stage.topics["recalled"])) == BEFORE)
         upto = ends(stage.bootstrap, [allowed], "read_uncommitted") + random.Random(29).randint(1, 3000)
         running = forked.Popen([SCRIPT, "rescrub", *DAYS], env=stage.env)
 
@@ -73,7 +73,9 @@ def test_each_lead_is_renewed_or_taken_back_once_while_a_broker_dies(cluster, st
 
     records = list(read_all(stage.bootstrap, allowed))
     renewals = Counter(number_of(m) for m in records if "scrub-renews" in dict(m.headers() or ()))
-    recalled = Counter(int(m.key()[1:]) - FIRST for m in read_all(stage.bootstrap, stage.topics["recalled"]))
+    recalled = Counter(
+        int(m.key()[1:]) - FIRST for m in read_recalls(stage.bootstrap, stage.topics["recalled"])
+    )
     assert set(renewals.values()) == {1}, "renewed twice"
     assert {*range(MEANWHILE, LEADS)} <= renewals.keys() <= {*range(BEFORE, LEADS)}
     assert recalled.keys() == {*range(MEANWHILE)}
@@ -84,7 +86,7 @@ def test_each_lead_is_renewed_or_taken_back_once_while_a_broker_dies(cluster, st
 def outstanding(stage) -> set[int]:
     """The numbers of which something was handed out that no recall took back."""
     upto: dict[tuple[int, str], int] = {}
-    for recall in read_all(stage.bootstrap, stage.topics["recalled"]):
+    for recall in read_recalls(stage.bootstrap, stage.topics["recalled"]):
         for text in dict(recall.headers())["upto"].decode().split():
             _, partition, offset = text.rsplit("/", 2)
             place = int(recall.key()[1:]) - FIRST, partition

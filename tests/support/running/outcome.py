@@ -48,6 +48,11 @@ def count(bootstrap: Address, topics: list[str], isolation: str = "read_committe
     return sum(1 for topic in topics for _ in read_all(bootstrap, topic, isolation))
 
 
+def read_recalls(bootstrap: Address, topic: str) -> list[Message]:
+    """The records of the topic of recalls, without the proofs that recall works."""
+    return [each for each in read_all(bootstrap, topic) if each.key() != b"alive"]
+
+
 def ends(bootstrap: Address, topics: list[str], isolation: str = "read_committed") -> int:
     """The sum of the topics' end offsets. It is cheap to get, and grows with every commit. The uncommitted ends also
     count what an open transaction has written."""
