@@ -33,6 +33,7 @@ REGISTERS = {
     "internal@acme": RegisterKind.DENY,
     "list": RegisterKind.DENY,
     "consent": RegisterKind.ALLOW,
+    "reassigned": RegisterKind.DENY,
 }
 LAW = """country = "FR"
 regions = ["FR"]
@@ -43,6 +44,7 @@ source = "a law made for the tests"
 deny = ["list", "internal"]
 require = ["consent"]
 lifted_by = ["contract"]
+reassigned = ["reassigned"]
 max_age_days = { list = 30 }
 """
 PARTITIONS = [("allowed", n) for n in range(3)]
@@ -83,6 +85,8 @@ def may_be_called(lead, registers, now):
     scopes = [f"internal@{lead.campaign}"] if lead.campaign else [n for n in registers if "@" in n]
     if any(lead.number in registers[name][0] for name in ("internal", *scopes) if name in registers):
         return False
+    if "reassigned" in registers and lead.number in registers["reassigned"][0]:
+        return False  # neither contract nor consent counts
     if lead.contract:
         return True
     (listed, effective), (consented, _) = registers["list"], registers["consent"]

@@ -82,16 +82,16 @@ def test_machines_get_the_summary_by_its_schema(call, tmp_path, monkeypatch):
     ("areas", "reason"),
     [
         ((), "stale-register"),
-        (("--areas", "us-dnc=212"), "clear"),
-        (("--areas", "us-dnc=907,212"), "clear"),
+        (("--areas", "us-dnc=404"), "clear"),
+        (("--areas", "us-dnc=907,404"), "clear"),
         (("--areas", "us-dnc=all"), "clear"),
         (("--areas", "us-dnc=907"), "stale-register"),
     ],
 )
 def test_an_area_is_open_only_if_it_was_bought(call, tmp_path, areas, reason):
     """One stray number of an area code would let everybody there be called."""
-    (tmp_path / "us-dnc-2026-11-24.txt").write_text("+12125550123\n+19075550123\n")
-    (tmp_path / "leads.csv").write_text("phone\n+12125550199\n")
+    (tmp_path / "us-dnc-2026-11-24.txt").write_text("+14045550123\n+19075550123\n")
+    (tmp_path / "leads.csv").write_text("phone\n+14045550199\n")
     done = call(
         "--list=us-dnc=us-dnc-2026-11-24.txt", "--region=USA", "--purpose=insurance", "--json", *areas
     )
