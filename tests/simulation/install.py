@@ -285,7 +285,7 @@ _MODULES: dict[str, dict[str, Any]] = {
     "ops.clock_watch": {"threading": Threading},
     "worker.outputs": {"datetime": Moments},
     "worker.stale_registers": {"datetime": Moments},
-    "kafka.clients": {"topics": _topics},
+    "kafka.clients": {"topics": _topics, "index_guards": lambda *_, **__: []},  # not modelled yet
     "ops.preflight": {"need": _nothing, "need_log": _nothing},
     "retry.daemon": {"datetime": Moments},
     "recall.daemon": {"datetime": Moments},
