@@ -25,11 +25,19 @@ if TYPE_CHECKING:  # loaded when a command runs
 def dossier(
     call: Invocation,
     number: Number,
-    first: Annotated[str, option("--from DAY", "The first day, as in 2026-11-12.")],
+    first: Annotated[
+        str, option("--from DAY", "The first day, as in 2026-11-12; without days, everything that is held.")
+    ] = "",
     last: Annotated[str, option("--to DAY", "The last day; default: the first.")] = "",
     campaign: Annotated[str, option("NAME", "Only verdicts and calls of this campaign.")] = "",
     region: Region = None,
     out: Annotated[Path | None, option("--out -o FILE", "Write it as a page to print.")] = None,
+    results: Annotated[
+        list[Path] | None,
+        option(
+            "--results DIR", "A folder with the results of a file: its leads were released. May be repeated."
+        ),
+    ] = None,
     index: Annotated[
         str | None,
         option(
@@ -37,15 +45,22 @@ def dossier(
         ),
     ] = None,
 ) -> None:
-    """Was a call to a number lawful on each day, and why? Exit 1 if a verdict cannot be reproduced from the log."""
+    """Was a call to a number lawful on each day, and why? Without days: what is held on it. Exit 1 if a verdict cannot be reproduced from the log."""
     from stream_scrub.queries import check
     from stream_scrub.queries import dossier as dossiers
 
     settings = call.settings(files__index_dir=index)
-    begins, ends = check.noon(first, "--from").date(), check.noon(last or first, "--to").date()
+    if last and not first:
+        raise ConfigError(
+            ["--from: give the first day too, or no day for everything that is held on the number"]
+        )
+    begins, ends = (
+        check.noon(day, name).date() if day else None
+        for day, name in ((first, "--from"), (last or first, "--to"))
+    )
     about = asked(settings, number, region, begins, ends, campaign)
     with call.progress() as progress:
-        result = dossiers.gather(settings, quiet_log(settings), about, progress)
+        result = dossiers.gather(settings, quiet_log(settings), about, progress, results or ())
     call.write(result, show_dossier)
     if out is not None:
         from stream_scrub.cli import dossier_page
@@ -73,18 +88,21 @@ def asked(
     settings: "Settings",
     number: str,
     region: str | None,
-    first: date,
-    last: date,
+    first: date | None,
+    last: date | None,
     campaign: str,
     token: str = "",
 ) -> "DossierRequest":
-    """What a dossier is about, and the name of the token of who asks a server. Raises ConfigError."""
+    """What a dossier is about (without a day: everything that is held), and the name of the token of who asks a server. Raises
+    ConfigError."""
     from stream_scrub.kafka import clients
     from stream_scrub.queries.dossier import DossierRequest
 
     typed, region = parsed(number, region, settings)
     made_by = str(clients.made_by(settings, token))
-    return DossierRequest(typed, region, first, last, campaign, made_by)
+    if first is None:
+        return DossierRequest.of_everything(typed, region, campaign, made_by)
+    return DossierRequest(typed, region, first, last or first, campaign, made_by)
 
 
 def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:

@@ -8,47 +8,53 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from stream_scrub import __version__
 from stream_scrub.call import VOICE
-from stream_scrub.clock import utc_seconds
+from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.fanout.receipt import FanoutReceipt
+from stream_scrub.files import ledger
+from stream_scrub.files.ledger import ScrubbedFile
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
 from stream_scrub.model import Deadline, Logger, LogReader, Progress
 from stream_scrub.numbering import e164
 from stream_scrub.queries import answer as answers
 from stream_scrub.queries import explain as explaining
-from stream_scrub.queries import find_emitted, gaps, history, lawful_days, rests, side_topics
+from stream_scrub.queries import file_results, find_emitted, gaps, history, lawful_days, side_topics
 from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
 from stream_scrub.queries.history import LoggedChange, Membership
 from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, JudgedCall, PlainJudgement
 from stream_scrub.queries.log_watch import LogWatch, parts_of
-from stream_scrub.queries.rests import Rest
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.registry.records import JSON, RecordReader, read_all, records
+from stream_scrub.requests import rests
+from stream_scrub.requests.rests import Rest
 from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.stamp import Stamp
+from stream_scrub.stamp import CallHours, Stamp
 from stream_scrub.texts import masked, plain
 
 DAYS_MAX = 3_660  # of one dossier: ten years
+_EVER = date(2001, 1, 1)  # before any log
 _STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
 
 
 @dataclass(frozen=True, slots=True)
 class DossierRequest:
-    """What a dossier is about. The days are those of the number's country. Raises ConfigError for days that cannot be."""
+    """What a dossier is about. The days are those of the number's country; `whole`: everything that is held. Raises ConfigError
+    for days that cannot be."""
 
     number: int
     region: str  # of requests and attempts that name none
@@ -56,8 +62,19 @@ class DossierRequest:
     last: date
     campaign: str = ""
     made_by: str = ""
+    whole: bool = False
+
+    @classmethod
+    def of_everything(
+        cls, number: int, region: str, campaign: str = "", made_by: str = ""
+    ) -> "DossierRequest":
+        """Everything that is held on a number."""
+        last = datetime.now(UTC).date() + timedelta(days=1)
+        return cls(number, region, _EVER, last, campaign, made_by, whole=True)
 
     def __post_init__(self) -> None:
+        if self.whole:
+            return
         if self.last < self.first:
             raise ConfigError(["--to: this day is before that of --from"])
         if (self.last - self.first).days >= DAYS_MAX:
@@ -136,14 +153,15 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dossier(msgspec.Struct, frozen=True, kw_only=True):
-    """The dossier. `times_of`: the zone of the days. `made_by`: who made it, as the system knows it. `answer`: two
+    """The dossier. `first`, `last`: None if it is about everything that is held; `days` are those with a verdict or a call then.
+    `times_of`: the zone of the days. `made_by`: who made it, as the system knows it. `answer`: two
     sentences."""
 
     number: str
     region: str
     line: str
-    first: date
-    last: date
+    first: date | None
+    last: date | None
     campaign: str
     times_of: str
     made_at: str
@@ -157,6 +175,8 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     attempts: list[DossierAttempt]
     recalls: list[RecallNotice]
     deliveries: list[FanoutReceipt]
+    scrubbed: list[ScrubbedFile] | None
+    read_proofs: list[str]
     law: list[LawSpan]
     rules: list[RuleThen]
     log: LogState
@@ -165,8 +185,10 @@ class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     read_with: dict[str, Any]
 
 
-def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Progress) -> Dossier:
-    """Read the topics and the log. Raises Corrupt, Unavailable, Refused, StaleIndex."""
+def gather(
+    settings: Settings, log: Logger, asked: DossierRequest, progress: Progress, results: Sequence[Path] = ()
+) -> Dossier:
+    """Read the topics and the log. `results`: folders with the results of files. Raises ConfigError (a folder without sound results), Corrupt, Unavailable, Refused, StaleIndex."""
     book = scrubbing.rulebook(settings)
     since = asked.first - timedelta(days=gaps.look_back_days(book, asked.number))
     try:
@@ -175,6 +197,11 @@ def gather(settings: Settings, log: Logger, asked: DossierRequest, progress: Pro
         raise Refused(f"files.index_dir: {error.strerror or error}: name another folder, or none") from error
     beginning = datetime.combine(since, time(), UTC) - find_emitted.AROUND
     sides = side_topics.of_number(settings, log, asked.number, beginning, progress)
+    in_files = file_results.read(results, asked.number, settings, book)
+    released = [each for each in in_files.found if since <= each.day <= asked.last]
+    emitted = emitted._replace(found=sorted([*emitted.found, *released], key=lambda each: each.stamp.at))
+    sides = sides._replace(read_proofs=in_files.proofs)
+    sides = sides._replace(scrubbed=ledger.between(settings.worker.state_dir, beginning.date(), asked.last))
     with clients.topics(settings, log) as there:
         outputs = outputs_of(clients.routes(settings, there, clients.deadline()))
         found = there.describe([*outputs, settings.topics.log], clients.deadline())
@@ -220,8 +247,9 @@ def of(
     replays = explaining.Replays(
         reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
     )
-    resting = rests.rests(sides.attempts, book)
-    watch = LogWatch(asked, settings, terms, now, found, replays)
+    resting = rests.rests([each.attempt for each in sides.attempts], book)
+    moments = [*(each.stamp.at for each in found), *(each.at for each in sides.attempts)]
+    watch = LogWatch(asked, settings, terms, now, found, replays, moments)
     explained = replays.each(watch.take)
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)
@@ -232,7 +260,7 @@ def of(
         _calls(found, verdicts, replays.read, terms, watch.endings, resting)
     )
     gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
-    open_left = gaps.gaps_of(gone, settings, book, asked.number)
+    open_left = gaps.gaps_of(gone, _unread_days(sides, watch.zone), settings, book, asked.number)
     plain = _rested(watch.plain, resting, watch.zone)
     days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
     archive = rules_on_log.kept(replays.past.rules)
@@ -241,13 +269,13 @@ def of(
         number=e164(asked.number),
         region=watch.region,
         line=watch.line,
-        first=asked.first,
-        last=asked.last,
+        first=None if asked.whole else asked.first,
+        last=None if asked.whole else asked.last,
         campaign=asked.campaign,
         times_of=str(watch.zone),
         made_at=utc_seconds(now),
         made_by=asked.made_by,
-        answer=lawful_days.sentences(e164(asked.number), days),
+        answer=_answer(asked, days, found, watch, sides),
         gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
         days=days,
         verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
@@ -256,11 +284,15 @@ def of(
         attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
         recalls=_recalls(sides.notices, calls),
         deliveries=sides.deliveries,
+        scrubbed=None if sides.scrubbed is None else list(sides.scrubbed),
+        read_proofs=sorted(sides.read_proofs),
         law=law,
         rules=rules,
         log=_log_state(settings.topics.log, reader, replays.past),
         kept=list(sides.kept.values()),
-        not_proven=_not_proven(emitted, gone, law),
+        not_proven=gaps.not_proven(
+            emitted, sides, gone, by_installed=any(each.by == "installed" for each in law)
+        ),
         read_with={
             "stream-scrub": __version__,
             "phonenumbers": version("phonenumbers"),
@@ -302,14 +334,19 @@ def _verdict(
         before=found.day < asked.first,
         others_left_out=others,
         blocked_for_another=entry.allowed and not allowed,
-        explanation=None if isinstance(explained, ConfigError) else _alone(explained, typed),
+        explanation=None if isinstance(explained, ConfigError) else _alone(explained, typed, found.topic),
         not_replayed=masked("; ".join(explained.problems)) if isinstance(explained, ConfigError) else "",
     )
 
 
-def _alone(explanation: Explanation, typed: str) -> Explanation:
+def _alone(explanation: Explanation, typed: str, topic_read: str) -> Explanation:
     """The explanation of one number: other numbers of the prospect are left out, and texts of rules are elsewhere."""
     stamp, replayed = _stamp_alone(explanation.stamp, typed), _stamp_alone(explanation.replayed or {}, typed)
+    if topic_read.startswith(file_results.FILE):
+        # A row of a file has no stamp, so what it does not say is as it is repeated.
+        differs = {each.field for each in explanation.differences} & file_results.REPEATED
+        stamp = stamp if differs else {**replayed, **stamp}
+        explanation = msgspec.structs.replace(explanation, same=not differs)
     topic = [each for each in explanation.differences if each.field == "topic"]
     return msgspec.structs.replace(
         explanation,
@@ -375,6 +412,8 @@ def _call(
     found: FoundProspect, verdict: DossierVerdict, facts: Facts, endings: tuple[Ending, ...]
 ) -> JudgedCall:
     explanation, allowed, hours = verdict.explanation, verdict.verdict == "allowed", found.stamp.call
+    if hours is None and explanation is not None and "call" in explanation.stamp:  # of a row of a file
+        hours = msgspec.convert(explanation.stamp["call"], CallHours)
     entry = next(iter(explanation.numbers), None) if explanation is not None else None
     if entry is None:
         parts = [verdict.reason]
@@ -423,6 +462,35 @@ def _rested(
     return judged
 
 
+ACCESS = (
+    "Article 15 GDPR asks besides: why the data are processed, who receives them, for how long they are kept, the rights to"
+    " correction, erasure and complaint, and whether a decision is automated. Add what only the operator knows."
+)
+
+
+def _answer(
+    asked: DossierRequest,
+    days: Sequence[DayAnswer],
+    found: Sequence[FoundProspect],
+    watch: LogWatch,
+    sides: SideRecords,
+) -> list[str]:
+    """Two sentences at the top."""
+    if not asked.whole:
+        return lawful_days.sentences(e164(asked.number), days)
+    held = (
+        f"Held on {e164(asked.number)}: verdicts {len(found)}, changes in registers {len(watch.changes)}, reported calls"
+        f" and refusals {len(sides.attempts)}, deliveries to other systems {len(sides.deliveries)}."
+    )
+    return [held, ACCESS]
+
+
+def _unread_days(sides: SideRecords, zone: tzinfo) -> list[date]:
+    """The days of scrubs of files that allowed leads, and whose results were not read."""
+    unread = [each for each in sides.scrubbed or () if each.allowed and each.proof not in sides.read_proofs]
+    return [parse_zoned(each.at).astimezone(zone).date() for each in unread]
+
+
 def _attempts(
     attempts: Sequence[ReportedAttempt],
     asked: DossierRequest,
@@ -432,7 +500,7 @@ def _attempts(
     gap: Gap | None,
 ) -> list[DossierAttempt]:
     made = []
-    for each, call in zip(attempts, rests.calls_in(attempts), strict=True):
+    for each, call in zip(attempts, rests.calls_in([each.attempt for each in attempts]), strict=True):
         day = each.at.astimezone(watch.zone).date()
         of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
         if asked.first <= day <= asked.last and not of_another:
@@ -522,35 +590,3 @@ def _log_state(topic: str, reader: LogReader, past: history.NumberHistory) -> Lo
             for _, each in sorted(past.index.registers.items())
         ],
     )
-
-
-_NEVER_PROVEN = (
-    (
-        "Whether anybody dialled. A verdict says that a call was allowed. A call is known only if a dialler reported it,"
-        " and that report is the dialler's own."
-    ),
-    (
-        "The moments. They are by the clocks of the computers that judged, published or reported. The order of changes in"
-        " a register is proven by its hash chain."
-    ),
-    "That a list was the authority's, or a request the person's own. The log proves which bytes changed the register.",
-    "Answers that were given over HTTP just before a call: they are on no topic.",
-)
-
-_BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
-
-
-def _not_proven(emitted: EmittedBetween, gone: Mapping[str, datetime], law: Sequence[LawSpan]) -> list[str]:
-    """What a reader might take for proven."""
-    said = list(_NEVER_PROVEN)
-    said += [
-        f"What was on {topic} before {utc_seconds(before)}: Kafka has deleted it, at least in part."
-        for topic, before in gone.items()
-    ]
-    if emitted.by_index:
-        said.append(_BY_INDEX)
-    if any(each.by == "installed" for each in law):
-        said.append(
-            "The rule of days without a verdict: no stamp names it, so the rule that is installed now was used."
-        )
-    return said

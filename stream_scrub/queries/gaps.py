@@ -1,8 +1,10 @@
-"""What Kafka has deleted, and what that leaves open: no day and no call that rests on it is lawful. Pure."""
+"""What Kafka has deleted, and what that leaves open: no day and no call that rests on it is lawful. And what else a dossier does
+not prove. Pure."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 
+from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.queries import find_emitted
 from stream_scrub.queries.find_emitted import EmittedBetween
@@ -10,6 +12,24 @@ from stream_scrub.queries.lawful_days import Gap, Gaps
 from stream_scrub.queries.side_topics import SideRecords
 from stream_scrub.rules import Rulebook
 
+_NEVER_PROVEN = (
+    (
+        "Whether anybody dialled. A verdict says that a call was allowed. A call is known only if a dialler reported it,"
+        " and that report is the dialler's own."
+    ),
+    (
+        "The moments. They are by the clocks of the computers that judged, published or reported. The order of changes in"
+        " a register is proven by its hash chain."
+    ),
+    "That a list was the authority's, or a request the person's own. The log proves which bytes changed the register.",
+    "Answers that were given over HTTP just before a call: they are on no topic.",
+)
+
+_NO_LEDGER = (
+    "Which files of leads were scrubbed: there is no ledger of them here (worker.state_dir of the server). Leads may have been"
+    " released in a file."
+)
+_BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
 _LOOK_BACK_DAYS = 31  # for verdicts that still count on the first day, at least
 
 
@@ -47,7 +67,9 @@ def gone_from(
     return latest
 
 
-def gaps_of(gone: Mapping[str, datetime], settings: Settings, book: Rulebook, number: int) -> Gaps:
+def gaps_of(
+    gone: Mapping[str, datetime], scrubbed: Sequence[date], settings: Settings, book: Rulebook, number: int
+) -> Gaps:
     """What the deleted records leave open. What a blocked prospect says follows from the log, and deliveries to other systems
     end no verdict."""
     topics = settings.topics
@@ -64,10 +86,30 @@ def gaps_of(gone: Mapping[str, datetime], settings: Settings, book: Rulebook, nu
             endings[topic] = before + counted
         elif topics.inputs.verdict_of(topic) == "allowed":
             releases[topic] = before + look_back
-    return Gaps(_gap(releases), _gap(endings))
+    return Gaps(_gap(releases), _gap(endings), scrubbed, look_back.days)
 
 
 def _gap(befores: Mapping[str, datetime]) -> Gap | None:
     if not befores:
         return None
     return Gap(max(befores.values()), f"Kafka has deleted records of {' and '.join(sorted(befores))}")
+
+
+def not_proven(
+    emitted: EmittedBetween, sides: SideRecords, gone: Mapping[str, datetime], *, by_installed: bool
+) -> list[str]:
+    """What a reader might take for proven."""
+    said = list(_NEVER_PROVEN)
+    said += [
+        f"What was on {topic} before {utc_seconds(before)}: Kafka has deleted it, at least in part."
+        for topic, before in gone.items()
+    ]
+    if sides.scrubbed is None:
+        said.append(_NO_LEDGER)
+    if emitted.by_index:
+        said.append(_BY_INDEX)
+    if by_installed:
+        said.append(
+            "The rule of days without a verdict: no stamp names it, so the rule that is installed now was used."
+        )
+    return said

@@ -17,6 +17,7 @@ from stream_scrub.model import Reason
 from stream_scrub.queries.answer import day as in_words
 from stream_scrub.queries.answer import means
 from stream_scrub.recall_notice import ONE_LOG_MS, RecallNotice
+from stream_scrub.requests.rests import ReportedCall
 from stream_scrub.scrub.hours import DAYS_AHEAD
 from stream_scrub.stamp import CallHours
 
@@ -24,13 +25,6 @@ Lawful = Literal["yes", "no", "part", "unproven"]
 _SPANS_SHOWN = 4
 _ONE_LOG = timedelta(milliseconds=ONE_LOG_MS)
 _A_SECOND = timedelta(seconds=1)
-
-
-class ReportedCall(NamedTuple):
-    """A call that a dialler reported: the place of the report in the order of their moments, and the call's id."""
-
-    nth: int
-    id: int
 
 
 class Ending(NamedTuple):
@@ -87,6 +81,19 @@ class Gaps(NamedTuple):
 
     releases: Gap | None = None
     endings: Gap | None = None
+    scrubbed: Sequence[date] = ()  # days on which files were scrubbed whose results were not read
+    counts_days: int = 0  # for how many days a verdict may count
+
+    def on(self, day: date, begins: datetime) -> str:
+        """Why it is not known whether a lead was released that counts on a day; empty if it is."""
+        deleted = [
+            each for each in (self.releases, self.endings) if each is not None and begins < each.before
+        ]
+        if deleted:
+            return deleted[0].why
+        if any(timedelta(0) <= day - each <= timedelta(days=self.counts_days) for each in self.scrubbed):
+            return "files of leads were scrubbed whose results are not here"
+        return ""
 
 
 NO_GAPS = Gaps()
@@ -203,8 +210,7 @@ def _answer(
     }
     if not by_campaigns:
         begins, _ = bounds(day, zone)
-        concerning = [each for each in gaps if each is not None and begins < each.before]
-        return _unreleased(day, plain, concerning[0] if concerning else None)
+        return _unreleased(day, plain, gaps.on(day, begins))
     every = [change for changes in by_campaigns.values() for change in changes]
     opens = [change.open for change in every]
     lawful: Lawful = "yes" if all(opens) else "part" if any(opens) else "no"
@@ -251,9 +257,9 @@ def _for(campaigns: tuple[str, ...]) -> str:
     return f"for {named}: " if named else ""
 
 
-def _unreleased(day: date, plain: PlainJudgement | None, gap: Gap | None) -> DayAnswer:
-    """The answer for a day on which no verdict that is left allowed or blocked the number. `gap`: deleted records that may
-    concern the day."""
+def _unreleased(day: date, plain: PlainJudgement | None, unknown: str) -> DayAnswer:
+    """The answer for a day on which no verdict that is left allowed or blocked the number. `unknown`: why it is not
+    known whether a lead was released."""
     why = "the day has not come yet" if plain is None else "the log begins later"
     if plain is None or plain.before_log:
         return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
@@ -264,14 +270,14 @@ def _unreleased(day: date, plain: PlainJudgement | None, gap: Gap | None) -> Day
     if lawful == "yes" and plain.blocked_before:
         lawful, would, why = "part", "would have been blocked for a part of that day", plain.blocked_before
     released = "no lead with this number was released"
-    if gap is not None:
-        released = f"{gap.why}: whether a lead with this number was released is not known"
+    if unknown:
+        released = f"{unknown}: whether a lead with this number was released is not known"
         lawful = "no" if lawful == "no" else "unproven"
     return DayAnswer(
         day=day,
         lawful=lawful,
         released=False,
-        reason=gap.why if gap is not None and lawful == "unproven" else plain.blocked_before or plain.reason,
+        reason=unknown if unknown and lawful == "unproven" else plain.blocked_before or plain.reason,
         says=f"{released}; a call that states nothing more {would}: {why}",
     )
 
@@ -486,7 +492,8 @@ def merged(days: Sequence[DayAnswer]) -> list[tuple[date, date, DayAnswer]]:
     """Join days with the same answer: (first, last, answer) of each span."""
     spans: list[tuple[date, date, DayAnswer]] = []
     for each in days:
-        if spans and (spans[-1][2].lawful, spans[-1][2].says) == (each.lawful, each.says):
+        follows = bool(spans) and each.day - spans[-1][1] == timedelta(1)
+        if follows and (spans[-1][2].lawful, spans[-1][2].says) == (each.lawful, each.says):
             spans[-1] = (spans[-1][0], each.day, spans[-1][2])
         else:
             spans.append((each.day, each.day, each))

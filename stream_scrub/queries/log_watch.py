@@ -39,13 +39,18 @@ class LogWatch:
         now: datetime,
         found: Sequence[FoundProspect],
         replays: explaining.Replays,
+        moments: Sequence[datetime],
     ) -> None:
+        """`moments`: those of verdicts and calls, whose days a dossier of everything is about."""
         book, line = scrubbing.rulebook(settings), line_of(asked.number)
         self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
         country = book.country(self.region)
         self.zone = UTC if country is None else country.zone
-        count = (asked.last - asked.first).days + 1
+        count = 0 if asked.whole else (asked.last - asked.first).days + 1
         self.days = [asked.first + timedelta(days=each) for each in range(count)]
+        if asked.whole:
+            self.days = sorted({each.astimezone(self.zone).date() for each in moments})
+        self._days = frozenset(self.days)
         self.changes: list[LoggedChange] = []
         self.plain: dict[date, PlainJudgement] = {}
         self.endings: dict[int, Ending] = {}  # by the place of the verdict
@@ -121,7 +126,7 @@ class LogWatch:
     def _judge_before(self, before: Index, moment: datetime) -> None:
         """Whether a plain call was blocked on that day until the number's change."""
         day = moment.astimezone(self.zone).date()
-        if day in self._blocked_before or not before.present() or not self.days[0] <= day <= self.days[-1]:
+        if day in self._blocked_before or not before.present() or day not in self._days:
             return
         stamp = explaining.judged(self._value, self._book, before, moment, self._terms) or {}
         if stamp.get("verdict") == "blocked":

@@ -4,7 +4,7 @@ Kafka's time index says where to begin. The partition of a number is not looked 
 key, and a topic may have got more partitions.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeVar
 
@@ -15,6 +15,7 @@ from stream_scrub.clock import from_millis, from_seconds, parse_zoned
 from stream_scrub.config import Settings
 from stream_scrub.fanout import receipt as receipts
 from stream_scrub.fanout.receipt import FanoutReceipt
+from stream_scrub.files.ledger import ScrubbedFile
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.topics import TopicDescription
 from stream_scrub.model import Logger, LogRecord, PartitionKey, Progress
@@ -52,12 +53,15 @@ class TopicKept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SideRecords(NamedTuple):
-    """What was found. `kept`: the topics that exist, by name."""
+    """What was found. `kept`: the topics that exist, by name. `scrubbed`: the files that the server here scrubbed; None if it
+    keeps no ledger. `read_proofs`: the digests of the proofs whose results were read."""
 
     attempts: list[ReportedAttempt]
     notices: list[RecallNotice]
     deliveries: list[FanoutReceipt]
     kept: Mapping[str, TopicKept]
+    scrubbed: Sequence[ScrubbedFile] | None = None
+    read_proofs: Collection[str] = ()
 
 
 def of_number(

@@ -38,10 +38,10 @@ _NICE = 10
 
 
 class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
-    """A number in any spelling, and the days, which are those of its country."""
+    """A number in any spelling, and the days, which are those of its country; without a day, everything that is held."""
 
     number: str
-    first: date
+    first: date | None = None
     last: date | None = None
     region: str | None = None
     campaign: str | None = None
@@ -104,10 +104,10 @@ class DossierPages(JobPages):
         caller.spend(1)
         question = bodies.decoded(_QUESTION, msgspec.json.encode(form))
         asked = self._asked(question, caller.name)
-        last = question.last or question.first
-        days = (last - question.first).days + 1
+        first, last = question.first, question.last or question.first
+        days = 0 if first is None or last is None else (last - first).days + 1
         job = await run_in_threadpool(self.jobs.new, caller.owner)
-        shown = f"{question.first}" if days == 1 else f"{question.first} to {last}"
+        shown = f"{first}" if days == 1 else f"{first} to {last}" if days else "everything that is held"
         job = msgspec.structs.replace(job, most=0, file=shown)
         try:
             self.jobs.keep(job)
@@ -130,6 +130,8 @@ class DossierPages(JobPages):
         if not region:
             raise invalid([("region", UNKNOWN)])
         last, campaign = question.last or question.first, question.campaign or ""
+        if question.first is None and question.last is not None:
+            raise invalid([("from", "give the first day too, or no day for everything that is held")])
         try:
             return self.context.queries.dossier_request(
                 settings, question.number, region, question.first, last, campaign, token

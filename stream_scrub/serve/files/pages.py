@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stream_scrub.errors import StaleIndex
+from stream_scrub.errors import StaleIndex, Unavailable
+from stream_scrub.files import ledger
 from stream_scrub.files.languages import LANGUAGES, preferred
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.scrub_file import SUMMARY
@@ -169,7 +170,7 @@ class FilePages(JobPages):
         )
 
     def _scrubbed(self, job: Job, token: str) -> State | None:
-        """Scrub the file for the owner of that token; None if no index is safe now."""
+        """Scrub the file for the owner of that token, and note it in the ledger; None if no index is safe now."""
         context, jobs = self.context, self.jobs
         follower, lag_max_s = context.follower, context.settings.rules.index_lag_max_s
         if (stale := why_stale(follower, lag_max_s)) is not None:
@@ -178,7 +179,7 @@ class FilePages(JobPages):
             return None
         jobs.put(job, State("working"))
         try:
-            return process.run(
+            outcome = process.run(
                 context.settings,
                 lambda: follower.usable(lag_max_s),
                 process.options_of(
@@ -189,6 +190,13 @@ class FilePages(JobPages):
             )
         except StaleIndex:
             return None
+        state_dir = context.settings.worker.state_dir
+        if state_dir and outcome.stage == "done":
+            try:
+                ledger.note(state_dir, jobs.results(job), token)
+            except Unavailable as error:
+                return State("failed", why=str(error))
+        return outcome
 
 
 def _choices(form: Form) -> dict[str, str]:

@@ -166,7 +166,7 @@ def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttem
         "request": "refusal" if refused else "attempt",
         "id": offset,
         "number": f"+{NUMBER}",
-        "at": f"{moment}+01:00",
+        "at": at(moment).isoformat(),
         "campaign": "acme",
     }
     value = json.dumps(said).encode()
@@ -177,7 +177,11 @@ def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttem
 
 def made(told: Story, campaign: str = "", first: date = FIRST, last: date = LAST) -> dossier.Dossier:
     """The dossier of the story."""
-    asked = dossier.DossierRequest(NUMBER, "FR", first, last, campaign)
+    return of(told, dossier.DossierRequest(NUMBER, "FR", first, last, campaign))
+
+
+def of(told: Story, asked: dossier.DossierRequest) -> dossier.Dossier:
+    """Another dossier of the story."""
 
     def quiet(_what: str, _done: int, _of: int) -> None:
         pass

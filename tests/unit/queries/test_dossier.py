@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import msgspec
 import pytest
@@ -12,14 +12,23 @@ from stream_scrub.cli import dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt
-from stream_scrub.queries import dossier, month_report
+from stream_scrub.files.ledger import ScrubbedFile
+from stream_scrub.files.options import FileOptions
+from stream_scrub.files.scrub_file import scrub_file
+from stream_scrub.imports.index_sources import IndexUsed
+from stream_scrub.index import deltas
+from stream_scrub.model import Deadline
+from stream_scrub.queries import dossier, file_results, month_report
 from stream_scrub.queries.explain import EmittedProspect
-from stream_scrub.queries.find_emitted import OldestLeft
-from stream_scrub.queries.side_topics import TopicKept
+from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft
+from stream_scrub.queries.side_topics import SideRecords, TopicKept
+from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import stamp_on
 from tests.support.fakes import law
+from tests.support.fakes.publisher import bitmap
 from tests.support.golden import dossier as golden
 from tests.support.golden.dossier import FIRST, LAST, NUMBER, STRANGER
+from tests.support.golden.evidence import keep_rules, reader
 
 
 @pytest.fixture
@@ -103,6 +112,73 @@ def test_no_day_without_a_verdict_is_lawful_once_allowed_leads_are_deleted(told)
     days = golden.made(told._replace(emitted=told.emitted._replace(found=found, deleted=deleted))).days
     assert {each.lawful for each in days[:-1]} == {"no", "unproven"} and days[-1].lawful == "yes"
     assert "whether a lead with this number was released is not known" in days[0].says
+
+
+def test_a_lead_may_have_been_released_in_a_file_that_nobody_has_read(told):
+    """ "No lead was released" would be said of a lead that the same server had released in a file an hour before."""
+    scrubbed = ScrubbedFile(
+        at="2026-11-29T10:00:00Z", by="marketer", sha256="ab" * 32, proof="cd" * 32, rows=9, allowed=5, position=10, purpose=""
+    )  # fmt: skip
+    days = golden.made(told._replace(sides=told.sides._replace(scrubbed=[scrubbed]))).days
+    assert [each.lawful for each in days[3:]] == ["no", "no", "unproven", "yes"]
+    assert "files of leads were scrubbed whose results are not here" in days[5].says
+    read = told.sides._replace(scrubbed=[scrubbed], read_proofs=[scrubbed.proof])
+    assert golden.made(told._replace(sides=read)).days[5].lawful == "part"
+
+
+LAW = """country = "FR"
+regions = ["FR", "RE"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2020-01-01
+source = "a law made for the tests"
+deny = ["internal"]
+valid_days = 28
+"""
+
+
+def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path):
+    """A call to a lead from a file would look as if nothing had allowed it, or as if no opt-out had come since."""
+    (tmp_path / "fr.toml").write_text(LAW)
+    log, now = golden.TimedLog(), datetime.now(UTC)
+    keep_rules(log.publisher, LAW)
+    log.publisher.import_list("internal", {STRANGER: 0})
+    log.then(now - timedelta(hours=1))
+    settings = Settings.model_validate({"rules": {"folder": str(tmp_path)}})
+    leads, out = tmp_path / "leads.csv", tmp_path / "results"
+    leads.write_text(f"name;phone\nAnn;0612345678\nBob;+{STRANGER}\nCid;0611111111\n")
+    scrub_file(
+        FileOptions(input=str(leads), output=out), settings, IndexUsed(log.publisher.replay.index, "log")
+    )
+    opposed = deltas.adding(log.publisher.base("internal").numbers, bitmap([NUMBER]))
+    log.publisher.put("internal", opposed)
+    log.then(datetime.now(UTC) + timedelta(minutes=1))
+
+    found = file_results.read([out], NUMBER, settings, scrubbing.rulebook(settings)).found
+    calls = [datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (0, 2)]
+    attempts = [
+        golden.attempt(nth, f"{at.astimezone(timezone(timedelta(hours=1))):%Y-%m-%dT%H:%M:%S}")
+        for nth, at in enumerate(calls)
+    ]
+    today = found[0].day
+    made = dossier.of(
+        reader(log.records),
+        dossier.DossierRequest(NUMBER, "FR", today, today + timedelta(days=1)),
+        EmittedBetween(found, []),
+        SideRecords([each._replace(campaigns=[]) for each in attempts], [], [], {}),
+        settings,
+        lambda *_: None,
+        Deadline.after(60),
+        now + timedelta(days=2),
+    )
+    (verdict,) = made.verdicts
+    assert verdict.topic.startswith("file ") and verdict.offset == 2 and verdict.verdict == "allowed"
+    assert verdict.explanation is not None and verdict.explanation.same
+    assert [each.covered for each in made.attempts] == [True, False]
+    assert str(STRANGER) not in golden.page(made)
+    (out / "allowed.csv").write_text("name;phone\n")
+    with pytest.raises(ConfigError, match=r"--results .*allowed.csv"):
+        file_results.read([out], NUMBER, settings, scrubbing.rulebook(settings))
 
 
 def test_nobody_else_is_in_it(told):
@@ -237,6 +313,19 @@ def test_each_authority_finds_what_it_asks(region, authorities):
     found = dossier_page.profiles(region)
     assert [who for who, _ in found] == authorities
     assert all(part in dossier_page._PARTS for _, asked in found for each in asked for part in each.parts)
+
+
+def test_without_days_it_has_everything_that_is_held(told):
+    """A person who asks what is held on her would have to know the days on which she was called."""
+    asked = dossier.DossierRequest.of_everything(NUMBER, "FR")
+    made = golden.of(told, asked)
+    assert len(made.verdicts) == 5 and len(made.attempts) == 2 and len(made.changes) == 2
+    assert made.answer[0].startswith(f"Held on +{NUMBER}: verdicts 5, changes in registers 2")
+    assert "rticle 15 GDPR" in made.answer[1]
+    assert [each.day for each in made.days] == [FIRST.replace(day=day) for day in (25, 27, 28, 30)] + [LAST]
+    page = golden.page(made)
+    assert f"What is held on +{NUMBER}" in page and "2001" not in page.split("<script")[0]
+    assert str(STRANGER)[2:] not in page
 
 
 def test_too_many_days_are_refused():

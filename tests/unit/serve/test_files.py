@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import hashlib
 import os
 import socket
 import subprocess
@@ -115,6 +116,27 @@ def test_a_file_comes_back_with_its_report_and_proof(own):
     assert (line["by"], line["rows"], line["allowed"]) == ("marketer", 3, 1) and "leads.csv" not in str(line)
 
 
+def test_each_scrub_is_in_the_ledger_without_a_number(own):
+    """A dossier would say that no lead was released, an hour after the same server had released it in a file."""
+    server = own()
+    path, _ = finished(server, upload(server, purpose="insurance", name=f"{NOBODY}.csv"))
+    proof = server.client.get(f"{path}/proof.json").content
+    ledger = (server.folder.parent / "scrubbed-files.jsonl").read_text()
+    (line,) = map(msgspec.json.decode, ledger.splitlines())
+    assert (line["by"], line["purpose"], line["rows"], line["allowed"]) == ("marketer", "insurance", 3, 1)
+    assert line["proof"] == hashlib.sha256(proof).hexdigest()
+    assert not any(str(number)[2:] in ledger for number in (OPPOSED, CONSENTING, NOBODY))
+
+
+def test_no_result_is_released_that_the_ledger_lacks(own):
+    """Leads would be called that no dossier knows of, because the disk was full for a moment."""
+    server = own()
+    (server.folder.parent / "scrubbed-files.jsonl").mkdir()
+    path, page = finished(server, upload(server, purpose="insurance"))
+    assert "ledger of scrubbed files" in page
+    assert server.client.get(f"{path}/allowed.csv").status_code == 404
+
+
 def test_the_newest_list_decides(own):
     """Somebody who opted out a second ago would be in the file of allowed leads."""
     server = own(in_process=True)
@@ -166,7 +188,15 @@ def test_odd_choices_are_told(own):
 
 def test_a_note_names_nothing_that_only_a_terminal_has():
     """She would be sent to a terminal for a list that the operator of the server imports."""
-    values = {"rows": 3, "said": "acme", "lists": "", "campaign": "acme", "day": date.max, "list": "x"}
+    values = {
+        "rows": 3,
+        "said": "acme",
+        "lists": "",
+        "campaign": "acme",
+        "day": date.max,
+        "list": "x",
+        "listed": date.max,
+    }
     values |= {"places": "3, 6 ..."}
     for text in notes.TEXTS:
         said = pages.on_page(notes.Note(text, values).said())

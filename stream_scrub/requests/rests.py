@@ -5,16 +5,20 @@ It is counted again from the reports: the publisher may have been down, or have 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
-from stream_scrub.clock import from_seconds
-from stream_scrub.queries.lawful_days import ReportedCall
-from stream_scrub.queries.side_topics import ReportedAttempt
 from stream_scrub.requests.attempts import NO_ID, CallAttempt, rested_until
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.country import Attempts
 from stream_scrub.rules.rule import ATTEMPTS_MAX
+
+
+class ReportedCall(NamedTuple):
+    """A call that a dialler reported: the place of the report in the order of their moments, and the call's id."""
+
+    nth: int
+    id: int
 
 
 class Rest(NamedTuple):
@@ -31,22 +35,22 @@ class Rest(NamedTuple):
         return not self.professional or not professionals or self.professional in professionals
 
 
-def calls_in(reported: Sequence[ReportedAttempt]) -> list[ReportedCall]:
+def calls_in(reported: Sequence[CallAttempt]) -> list[ReportedCall]:
     """The call of each report."""
     # A refusal without an id is told from others by its moment.
-    ids = [each.attempt.at if each.attempt.id == NO_ID else each.attempt.id for each in reported]
+    ids = [each.at if each.id == NO_ID else each.id for each in reported]
     return [ReportedCall(nth, id_) for nth, id_ in enumerate(ids)]
 
 
-def rests(reported: Sequence[ReportedAttempt], book: Rulebook) -> list[Rest]:
+def rests(reported: Sequence[CallAttempt], book: Rulebook) -> list[Rest]:
     """Return the rests that the calls to one number caused. `reported` is in the order of their moments."""
     found: list[Rest] = []
     # By professional ("": anyone) and the call's id. The latest report of a call counts, as the publisher counts it.
     moments: dict[str, dict[int, int]] = defaultdict(dict)
     refusals: dict[str, int] = defaultdict(int)
     regions: dict[str, None] = {}
-    for each, call in zip(reported, calls_in(reported), strict=True):
-        attempt = each.attempt
+    for attempt, call in zip(reported, calls_in(reported), strict=True):
+        since = datetime.fromtimestamp(attempt.at, UTC)
         regions |= dict.fromkeys(
             name for name in (book.region_of(attempt.number, attempt.region), attempt.residence) if name
         )
@@ -58,11 +62,10 @@ def rests(reported: Sequence[ReportedAttempt], book: Rulebook) -> list[Rest]:
         for professional in whose:
             made = sorted([*moments[professional].values(), *(moments[""].values() if professional else ())])
             refused = max(refusals[professional], refusals[""])
-            for limit, end in _ends(made, refused, regions, book, each.at):
+            for limit, end in _ends(made, refused, regions, book, since):
                 if end > attempt.at:
-                    until = from_seconds(end)
-                    assert until is not None, "a rest has an end"
-                    found.append(Rest(each.at, until, professional, call, _why(limit, refused, attempt)))
+                    until = datetime.fromtimestamp(end, UTC)
+                    found.append(Rest(since, until, professional, call, _why(limit, refused, attempt)))
     return found
 
 
