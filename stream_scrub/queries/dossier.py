@@ -248,8 +248,7 @@ def of(
         reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
     )
     resting = rests.rests([each.attempt for each in sides.attempts], book)
-    moments = [*(each.stamp.at for each in found), *(each.at for each in sides.attempts)]
-    watch = LogWatch(asked, settings, terms, now, found, replays, moments)
+    watch = LogWatch(asked, settings, terms, now, found, replays, sides)
     explained = replays.each(watch.take)
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)

@@ -19,6 +19,7 @@ from stream_scrub.queries import explain as explaining
 from stream_scrub.queries.find_emitted import FoundProspect
 from stream_scrub.queries.history import LoggedChange
 from stream_scrub.queries.lawful_days import Ending, PlainJudgement
+from stream_scrub.queries.side_topics import SideRecords
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
 from stream_scrub.stamp import CallHours, NumberStamp
@@ -39,9 +40,9 @@ class LogWatch:
         now: datetime,
         found: Sequence[FoundProspect],
         replays: explaining.Replays,
-        moments: Sequence[datetime],
+        sides: SideRecords,
     ) -> None:
-        """`moments`: those of verdicts and calls, whose days a dossier of everything is about."""
+        """A dossier of everything is about the days of verdicts and calls."""
         book, line = scrubbing.rulebook(settings), line_of(asked.number)
         self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
         country = book.country(self.region)
@@ -49,6 +50,7 @@ class LogWatch:
         count = 0 if asked.whole else (asked.last - asked.first).days + 1
         self.days = [asked.first + timedelta(days=each) for each in range(count)]
         if asked.whole:
+            moments = [*(each.stamp.at for each in found), *(each.at for each in sides.attempts)]
             self.days = sorted({each.astimezone(self.zone).date() for each in moments})
         self._days = frozenset(self.days)
         self.changes: list[LoggedChange] = []
