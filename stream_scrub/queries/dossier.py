@@ -255,9 +255,7 @@ def of(
     verdicts = [
         _verdict(each, explanation, asked) for each, explanation in zip(found, explained, strict=True)
     ]
-    calls = lawful_days.without_overtaken(
-        _calls(found, verdicts, replays.read, terms, watch.endings, resting)
-    )
+    calls = _calls(found, verdicts, replays.read, terms, watch.endings, resting)
     gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
     open_left = gaps.gaps_of(gone, _unread_days(sides, watch.zone), settings, book, asked.number)
     plain = _rested(watch.plain, resting, watch.zone)
@@ -404,7 +402,7 @@ def _calls(
             if rest.until > each.stamp.at and rest.concerns(facts.professionals)
         ]
         calls.append(_call(each, verdict, facts, tuple(sorted(ends, key=lambda end: end.at))))
-    return calls
+    return lawful_days.without_overtaken(calls)
 
 
 def _call(
