@@ -20,12 +20,12 @@ from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.fanout.receipt import FanoutReceipt
-from stream_scrub.files import ledger
-from stream_scrub.files.ledger import ScrubbedFile
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
 from stream_scrub.model import Deadline, Logger, LogReader, Progress
 from stream_scrub.numbering import e164
+from stream_scrub.ops import scrubbed_files
+from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries import answer as answers
 from stream_scrub.queries import explain as explaining
 from stream_scrub.queries import file_results, find_emitted, gaps, history, lawful_days, side_topics
@@ -201,7 +201,9 @@ def gather(
     released = [each for each in in_files.found if since <= each.day <= asked.last]
     emitted = emitted._replace(found=sorted([*emitted.found, *released], key=lambda each: each.stamp.at))
     sides = sides._replace(read_proofs=in_files.proofs)
-    sides = sides._replace(scrubbed=ledger.between(settings.worker.state_dir, beginning.date(), asked.last))
+    sides = sides._replace(
+        scrubbed=scrubbed_files.between(settings.worker.state_dir, beginning.date(), asked.last)
+    )
     with clients.topics(settings, log) as there:
         outputs = outputs_of(clients.routes(settings, there, clients.deadline()))
         found = there.describe([*outputs, settings.topics.log], clients.deadline())

@@ -15,11 +15,11 @@ from stream_scrub.clock import from_millis, from_seconds, parse_zoned
 from stream_scrub.config import Settings
 from stream_scrub.fanout import receipt as receipts
 from stream_scrub.fanout.receipt import FanoutReceipt
-from stream_scrub.files.ledger import ScrubbedFile
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.topics import TopicDescription
 from stream_scrub.model import Logger, LogRecord, PartitionKey, Progress
 from stream_scrub.numbering import e164
+from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries.committed_offsets import records_between
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.requests import attempts as reported

@@ -12,11 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_scrub.errors import StaleIndex, Unavailable
-from stream_scrub.files import ledger
 from stream_scrub.files.languages import LANGUAGES, preferred
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.scrub_file import SUMMARY
-from stream_scrub.ops import health
+from stream_scrub.ops import health, scrubbed_files
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.endpoints import Handler, why_stale
 from stream_scrub.serve.files import process
@@ -193,7 +192,8 @@ class FilePages(JobPages):
         state_dir = context.settings.worker.state_dir
         if state_dir and outcome.stage == "done":
             try:
-                ledger.note(state_dir, jobs.results(job), token)
+                results = jobs.results(job)
+                scrubbed_files.note(state_dir, results / SUMMARY, results / PROOF, token)
             except Unavailable as error:
                 return State("failed", why=str(error))
         return outcome

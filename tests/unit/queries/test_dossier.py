@@ -12,12 +12,12 @@ from stream_scrub.cli import dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt
-from stream_scrub.files.ledger import ScrubbedFile
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.scrub_file import scrub_file
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index import deltas
 from stream_scrub.model import Deadline
+from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries import dossier, file_results, month_report
 from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft

@@ -11,8 +11,6 @@ import msgspec
 
 from stream_scrub.clock import parse_zoned
 from stream_scrub.errors import Unavailable
-from stream_scrub.files.outputs import PROOF
-from stream_scrub.files.scrub_file import SUMMARY
 
 _LEDGER = "scrubbed-files.jsonl"
 
@@ -44,15 +42,15 @@ class _Summary(msgspec.Struct):
     facts: dict[str, str]
 
 
-def note(state_dir: str, results: Path, by: str) -> None:
-    """Add the scrub whose results are in that folder. Raises Unavailable: results that nobody noted must not be released."""
+def note(state_dir: str, summary: Path, proof: Path, by: str) -> None:
+    """Add the scrub that these results are of. Raises Unavailable: results that nobody noted must not be released."""
     try:
-        made = msgspec.json.decode((results / SUMMARY).read_bytes(), type=_Summary)
+        made = msgspec.json.decode(summary.read_bytes(), type=_Summary)
         line = ScrubbedFile(
             at=made.at,
             by=by,
             sha256=made.input.sha256,
-            proof=hashlib.sha256((results / PROOF).read_bytes()).hexdigest(),
+            proof=hashlib.sha256(proof.read_bytes()).hexdigest(),
             rows=made.rows,
             allowed=made.allowed,
             position=made.index,
