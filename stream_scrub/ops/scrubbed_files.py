@@ -60,7 +60,6 @@ def note(state_dir: str, summary: Path, proof: Path, by: str) -> None:
         ledger = os.open(Path(state_dir) / _LEDGER, flags, 0o600)
         try:
             os.write(ledger, msgspec.json.encode(line) + b"\n")
-            os.fsync(ledger)
         finally:
             os.close(ledger)
     except (OSError, msgspec.MsgspecError) as error:
