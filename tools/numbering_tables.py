@@ -26,7 +26,7 @@ import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from phonenumbers.phonemetadata import PhoneNumberDesc
 
-from stream_scrub.numbering.homes import BEGINNINGS
+from stream_scrub.homes import BEGINNINGS
 from stream_scrub.numbering.tables import FOLDER, FORMAT, PREFIX_DIGITS_MAX
 
 Outcomes: TypeAlias = npt.NDArray[np.uint8]  # one outcome a state, or one a cell

@@ -99,7 +99,7 @@ ListHashed = Annotated[
 ListKnown = Annotated[
     str,
     option(
-        "NUMBER[=HASH]",
+        "NUMBER",
         "With --hashed: a number in the list, or any number and its hash. It proves the form and the key.",
         LIST,
     ),

@@ -2,7 +2,7 @@
 
 A buyer of leads hands over hashes instead of numbers, and nothing in them shows what was hashed: with the plus sign or
 without, with which key. If that were guessed wrong, no prospect would ever match. So the hash of a known number must be in
-the list, or be given.
+the list.
 """
 
 import base64
@@ -16,12 +16,13 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.errors import ConfigError
+from stream_scrub.homes import other_forms
 from stream_scrub.imports.formats import BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import PackedList
 from stream_scrub.index import Hashing, HashKeys, Register
 from stream_scrub.index.hashing import DROP, LEADS, Hash, fingerprint, prefix
 from stream_scrub.model import HASHED, INTERNAL, OWN, RESTED, RegisterKind, family
-from stream_scrub.numbering import calling_code, normalise
+from stream_scrub.numbering import normalise, split
 from stream_scrub.texts import masked
 
 HashedAs = Literal["hmac-sha256", "sha256", "drop"]
@@ -32,34 +33,33 @@ _BATCH = 1 << 16  # lines
 
 @dataclass(frozen=True, slots=True)
 class HashedOrder:
-    """What the operator says of a list of hashes. `known`: a number that is in it; empty for DROP, whose form is known.
-    `digest`: the hash of that number, if it need not be in the list."""
+    """What the operator says of a list of hashes. `known`: a number that is in it; 0 for DROP, whose form is known."""
 
     hashed: HashedAs
     known: int = 0
-    code: str = ""  # the calling code of `known`
-    digest: bytes = b""
 
     @classmethod
     def of(cls, hashed: HashedAs, known: str, region: str) -> "HashedOrder":
-        """The order as typed: `known` is NUMBER or NUMBER=HASH. Raises ConfigError, which repeats neither."""
+        """The order as typed. Raises ConfigError, which does not repeat the number."""
         if hashed == "drop":
             if known:
                 raise ConfigError(
                     ["--known: California says how the numbers of DROP are hashed: leave it out"]
                 )
             return cls(hashed)
-        number, equals, text = known.partition("=")
-        valid = normalise(number, region)
+        if "=" in known:
+            raise ConfigError(
+                [
+                    "--known: name a number that is in the list, without its hash: another hash proves nothing about the list"
+                ]
+            )
+        valid = normalise(known, region)
         if valid is None:
             what = (
                 "should be a number that is in the list" if not known else f"is no valid number in {region}"
             )
-            raise ConfigError([f"--known: {what}, as in +33612345678 or +33612345678=HASH"])
-        digest = _digest_in(text) if equals else b""
-        if digest is None:
-            raise ConfigError(["--known: after = should be one SHA-256 hash, in hex or Base64"])
-        return cls(hashed, valid[0], calling_code(valid[1].region), digest)
+            raise ConfigError([f"--known: {what}, as in +33612345678"])
+        return cls(hashed, valid[0])
 
 
 def read(packed: PackedList, order: HashedOrder, keys: HashKeys, max_numbers: float) -> ParsedList:
@@ -138,16 +138,18 @@ def _proven(order: HashedOrder, keys: HashKeys, listed: BitMap64) -> Hashing:
                 "--hashed hmac-sha256: needs lists.hash_keys, a folder with the shared key in a file of 16 bytes or more"
             ]
         )
-    for key, code, lead in product(tried, ("", order.code), LEADS):
+    forms = [
+        (number, code)
+        for number in (order.known, *other_forms(order.known))
+        for code in ("", str(split(number)[0]))
+    ]
+    for key, (number, code), lead in product(tried, forms, LEADS):
         hashing = Hashing(hash_, lead, code, fingerprint(key))
-        digest = next(hashing.digests([order.known], key))
-        if digest is not None and (digest == order.digest or (not order.digest and prefix(digest) in listed)):
+        digest = next(hashing.digests([number], key))
+        if digest is not None and prefix(digest) in listed:
             return hashing
-    where = (
-        "the given hash is not that of the known number" if order.digest else "the known number is not in it"
-    )
     raise BadList(
-        f"{where}, in any form (with + or 00 and country code, country code alone, national with 0 or without) by"
+        f"the known number is not in it, in any form (with + or 00 and country code, country code alone, national with 0 or without) by"
         f" {hash_} {_keys(tried)}: ask for the form and the key, or"
         " name a number that is listed"
     )

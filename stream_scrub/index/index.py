@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap64
 
+from stream_scrub.homes import other_forms
 from stream_scrub.index.end_table import EndTable
 from stream_scrub.index.exact import look_up
 from stream_scrub.index.hashing import NO_KEYS, Hashing, HashKeys
@@ -316,11 +317,19 @@ class Register:
 
     def holds(self, numbers: Numbers, keys: HashKeys = NO_KEYS) -> NDArray[np.bool_]:
         """For each number: whether the register holds it. Raises StaleIndex if its key is missing."""
-        if self.hashed is not None:
-            ours, prefixes = keys.prefixes(self.hashed, numbers)
-            ours[ours] = look_up(self.numbers, prefixes)
-            return ours
-        return look_up(self.numbers, numbers)
+        if self.hashed is None:
+            return look_up(self.numbers, numbers)
+        held = self._holds_hash(self.hashed, numbers, keys)
+        # Who hashed the list may have written a number overseas with France's code.
+        for place, number in enumerate(numbers.tolist()):
+            if not held[place] and (forms := other_forms(number)):
+                held[place] = self._holds_hash(self.hashed, np.array(forms, np.uint64), keys).any()
+        return held
+
+    def _holds_hash(self, hashing: Hashing, numbers: Numbers, keys: HashKeys) -> NDArray[np.bool_]:
+        ours, prefixes = keys.prefixes(hashing, numbers)
+        ours[ours] = look_up(self.numbers, prefixes)
+        return ours
 
     def older_than(self, days: int, now: datetime) -> bool:
         """Whether the list that this register holds is more than `days` days old."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.numbering.homes import homes_of
+from stream_scrub.homes import homes_of
 from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, TEXT_MAX, Line
 from stream_scrub.numbering.row_cache import DIGITS_MIN, SEPARATORS, LineOf, Normalise, _dials_00
 from stream_scrub.numbering.tables import (

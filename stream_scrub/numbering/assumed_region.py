@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scrub.homes import FRENCH_TERRITORIES
 from stream_scrub.numbering.arrays import Numbers, digits_of
-from stream_scrub.numbering.homes import FRENCH_TERRITORIES
 from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, calling_code, split
 
 FOREIGN_MAX = 0.02  # of a column's international numbers may belong to other countries

@@ -27,8 +27,8 @@ from phonenumbers import (
     region_code_for_number,
 )
 
+from stream_scrub.homes import chosen, homes_of
 from stream_scrub.numbering.fractions import is_suspect, only, readings
-from stream_scrub.numbering.homes import chosen, homes_of
 from stream_scrub.numbering.two_numbers import IsNumber, may_be_two
 
 TYPES: Final[dict[int, str]] = {

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 from phonenumbers import PhoneMetadata
 
+from stream_scrub.homes import chosen, homes_of
 from stream_scrub.numbering.fractions import is_suspect, only, readings
-from stream_scrub.numbering.homes import chosen, homes_of
 from stream_scrub.numbering.library import ASKED_MAX, TEXT_MAX, Line, ask, ask_line
 from stream_scrub.numbering.tables import ASK, REGIONS, Row, TableMemory, Tables
 from stream_scrub.numbering.two_numbers import may_be_two, pair_digits

@@ -28,6 +28,7 @@ RANKS = {
     "errors": 0,
     "extension": 0,
     "call": 1,
+    "homes": 0,
     "made_by": 0,
     "model": 1,
     "recall_notice": 1,

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from stream_scrub.homes import BEGINNINGS
 from stream_scrub.numbering import line_of, normalise, valid_many
-from stream_scrub.numbering.homes import BEGINNINGS
 from stream_scrub.numbering.library import ask, ask_line
 
 # Each number with the ways to spell it, and where it lives.

@@ -130,6 +130,23 @@ def test_a_number_that_looks_like_an_address_is_masked(text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "0612345678" + "0" * 22,
+        "33612345678".rjust(40, "0"),
+        "0612345678" * 6 + "0612",
+        "33612345-6780-0000-0000-000000000000",
+        "06:12:34.5678",
+        "06:12:34,56780",
+        "61:23:45.678",
+    ],
+)
+def test_a_number_that_looks_like_a_digest_or_a_time_is_masked(text):
+    """A field with a number in it, padded to the size of a digest, would stand in the log."""
+    assert mask(f"key {text} refused") == f"key {MASK} refused"
+
+
+@pytest.mark.parametrize(
     "value",
     [
         33612345678,

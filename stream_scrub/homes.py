@@ -54,6 +54,25 @@ def homes_of(calling_code: str, significant: str) -> tuple[str, ...]:
     return (*(f"{code}{significant}" for code in codes), *short)
 
 
+def other_forms(number: int) -> tuple[int, ...]:
+    """The other forms (E.164) in which people may write a number that `homes_of` gives: France's for one of Martinique."""
+    digits = str(number)
+    if digits.startswith("4428"):
+        return (int(f"35348{digits[4:]}"),)
+    if digits.startswith("3780549"):
+        return (int(f"39{digits[3:]}"),)
+    if digits[:3] not in FRENCH_TERRITORIES:
+        return ()
+    significant = digits[3:]
+    if digits[:3] == _PIERRE and len(significant) < _FRENCH_DIGITS:
+        significant = f"{_PIERRE}{significant}"
+    codes = _FRENCH.get(significant[:3], ())
+    if len(significant) != _FRENCH_DIGITS or digits[:3] not in codes:
+        return ()
+    forms = [f"33{significant}", *(f"{code}{significant}" for code in codes)]
+    return tuple(int(form) for form in forms if form != digits)
+
+
 def chosen(valid: Sequence[T]) -> T | None:
     """Of the valid forms of `homes_of`, in its order, the number; None if it is not clear which. The last one counts only if
     it is alone: phonenumbers takes whole blocks for French Guiana's, and any six digits for Saint-Pierre's."""
