@@ -4,9 +4,12 @@ import os
 import pwd
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from stream_scrub import timestamps
 from tests.support.fakes.timestamp_server import TimestampServer
 from tests.support.fakes.web import Web
 from tests.support.running.stage import Stage
@@ -68,3 +71,18 @@ def test_a_delta_names_its_publisher_as_the_system_knows_it(stage):
     assert change["source"]["made_by"] == {"user": user, "host": socket.gethostname()}
     shown = run(["lists", "history", f"+{NUMBERS[0]}"], stage.env)
     assert f"published by {user} on {socket.gethostname()}" in shown.stdout
+
+
+def test_a_dossier_names_its_maker_and_has_its_timestamp(stage, server, tmp_path):
+    """A page could be made again after the complaint, and nobody could say by whom."""
+    stage.load("internal", NUMBERS[:1])
+    today = datetime.now(ZoneInfo("Europe/Paris")).date().isoformat()
+    page = tmp_path / "dossier.html"
+    made = run_json(
+        ["dossier", f"+{NUMBERS[0]}", "--from", today, "--campaign", "house", "--out", str(page)], stage.env
+    )
+    assert made["made_by"] == f"{pwd.getpwuid(os.getuid()).pw_name} on {socket.gethostname()}"
+    answer = page.with_name("dossier.html.tsr").read_bytes()
+    assert timestamps.check(answer, page.read_bytes(), str(server.ca)) <= datetime.now(UTC) + timedelta(
+        seconds=1
+    )

@@ -99,6 +99,19 @@ def test_a_list_is_shown_and_published_by_a_second_click(own):
     assert again.status_code == 404 and "upload it again" in again.text
 
 
+def test_an_import_names_the_token_that_signed_in(own, monkeypatch):
+    """The log would not say who published a list, or what a form says of itself."""
+    server, seen = own(), []
+
+    def run(_settings, _queries, _file, form, _dry_run, _stopping):
+        seen.append(form)
+        return list_import.PageImport("refused", "not today")
+
+    monkeypatch.setattr(list_import, "run", run)
+    drop(server, token="somebody-else")
+    assert [each["token"] for each in seen] == ["own"]
+
+
 def test_a_list_that_would_be_refused_cannot_be_published(own):
     """A guard of `lists import` would be one click away from being put aside."""
     server = own()
