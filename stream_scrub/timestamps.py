@@ -5,6 +5,7 @@ A library would be another wheel to pin and to trust. `openssl` is on every Debi
 """
 
 import re
+import ssl
 import subprocess
 import tempfile
 from datetime import UTC, datetime
@@ -111,7 +112,12 @@ def check(answer: bytes, content: bytes, authorities: str) -> datetime:
 
 
 def _verify(answer: bytes, authorities: str, *of: str) -> None:
-    """Raises ValueError."""
+    """Raises ValueError, and Refused for a file without authorities: it says nothing of the timestamp."""
+    try:
+        ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        why = error.strerror or "it has no certificate (PEM)"
+        raise Refused(f"evidence.timestamp_ca: {authorities}: {why}") from error
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "answer")
         file.write_bytes(answer)

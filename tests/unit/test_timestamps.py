@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stream_scrub import timestamps
-from stream_scrub.errors import Unavailable
+from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.timestamps import Timestamps
 from tests.support.fakes.timestamp_server import TimestampServer
 from tests.support.fakes.web import Web
@@ -40,6 +40,15 @@ def test_a_timestamp_is_of_its_content_and_of_its_server(server, web, tmp_path):
         timestamps.check(answer, b"the proof", str(TimestampServer(tmp_path / "other").ca))
     with pytest.raises(ValueError, match="cannot be confirmed"):
         timestamps.check(answer[:-1] + bytes([answer[-1] ^ 1]), b"the proof", str(server.ca))
+
+
+def test_a_file_without_authorities_is_no_fault_of_a_timestamp(tmp_path):
+    """After a slip in a path the whole log would be called corrupt."""
+    answer = (GOLDEN / "timestamps" / "example.tsr").read_bytes()
+    (tmp_path / "empty.pem").write_text("no certificate")
+    for name in ("missing.pem", "empty.pem"):
+        with pytest.raises(Refused, match=rf"evidence\.timestamp_ca: .*{name}"):
+            timestamps.check(answer, b"the proof", str(tmp_path / name))
 
 
 def test_a_timestamp_of_years_ago_is_still_confirmed():
