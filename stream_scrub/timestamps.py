@@ -116,8 +116,8 @@ def _verify(answer: bytes, authorities: str, *of: str) -> None:
     try:
         ssl.create_default_context(cafile=authorities)
     except OSError as error:
-        why = error.strerror or "it has no certificate (PEM)"
-        raise Refused(f"evidence.timestamp_ca: {authorities}: {why}") from error
+        fault = error.strerror or "it has no certificate (PEM)"
+        raise Refused(f"evidence.timestamp_ca: {authorities}: {fault}") from error
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "answer")
         file.write_bytes(answer)
