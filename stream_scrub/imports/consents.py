@@ -174,12 +174,15 @@ def with_days(
     return listed, stated
 
 
-def belated(held: BitMap64, known: Ends, days: ConsentDays, given: datetime, now: datetime) -> Delta:
+def belated(
+    held: BitMap64, known: Ends, days: ConsentDays, given: datetime, now: datetime, dated: ConsentDays = ()
+) -> Delta:
     """The delta after which every consent in a register ends as the law of its number says, also those that came before
-    the law did. It is unknown when each was given: all count as `given` when the register began.
-    What is over by now leaves."""
+    the law did. It is unknown when each was given: all count as `given` when the register began, and where the law asks
+    for the day, `dated`, they leave. What is over by now leaves too."""
     endless = held - known.numbers()
     kept, stated = limited(endless, StatedEnds.none(), Ends.none(), days, given, now)
+    kept, stated = with_days(kept, stated, Ends.none(), dated, now, are_dated=False)
     over = (endless - kept) | known.until(int(now.timestamp()))
     return Delta(BitMap64(), over, 0, ends=stated, reason="ended")
 

@@ -110,9 +110,10 @@ class EndedNumbers:
         base, known = self._publisher.registers[name], self._publisher.replay.known(name)
         source = DeltaSource("ends", sha256(base.chain.encode()).hexdigest())
         days = scrubbing.good_days(self._rulebook, name) if name in self.unlimited else ()
+        dated = scrubbing.dated_consents(self._rulebook, name) if name in self.unlimited else ()
         due = (
-            belated(base.numbers, known.ends, days, base.effective_at, upto)
-            if days
+            belated(base.numbers, known.ends, days, base.effective_at, upto, dated)
+            if days or dated
             else ended(known.ends, base.ends_by(upto))
         )
         return PendingDelta(base, due, base.effective_at, source, known)

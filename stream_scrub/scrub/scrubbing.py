@@ -172,7 +172,7 @@ def consents_that_end(book: Rulebook, registers: Iterable[str]) -> set[str]:
         name
         for country in book.countries.values()
         for rule in country.rules
-        for name in (*rule.consent_days, *rule.wash, *rule.wash_named)
+        for name in (*rule.consent_days, *rule.dated_consents, *rule.wash, *rule.wash_named)
     }
-    limited = {name for name in limited if good_days(book, name)}
+    limited = {name for name in limited if good_days(book, name) or dated_consents(book, name)}
     return {name for name in registers if family(name) in limited}

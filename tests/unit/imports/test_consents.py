@@ -254,3 +254,15 @@ def test_consents_without_an_end_get_the_one_that_the_law_says():
     again = belated(held, known.changed(bitmap([]), young.ends), days, NOW - timedelta(days=365), NOW)
     assert again.is_empty
     assert belated(held, known, (), NOW, NOW).is_empty
+
+
+def test_french_consents_without_an_end_leave_when_the_law_asks_for_their_day():
+    """A consent from before the law, of which nobody knows the day, would let somebody call for ever."""
+    french, ending, british = 33612345678, 33612345679, 447400123456
+    now = int(NOW.timestamp())
+    known = Ends.none().changed(bitmap([]), stated({ending: now + 99}))
+    dated = scrubbing.dated_consents(BOOK, "consent@acme")
+
+    delta = belated(bitmap([french, ending, british]), known, (), NOW, NOW, dated)
+    assert (delta.removes, len(delta.ends.numbers)) == (bitmap([french]), 0)
+    assert belated(bitmap([ending, british]), known, (), NOW, NOW, dated).is_empty
