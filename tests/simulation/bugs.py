@@ -361,8 +361,8 @@ BUGS: dict[str, Bug] = {
         "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 634
     ),
     "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 830),
-    "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 1161),
-    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 0),
+    "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 417),
+    "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 153),
     "a borrowed one is nobody's": Bug(
         "An import that took a borrowed register over is not noticed: the same writer goes on.",
         lambda: [(DeltaPublisher, "_give_back", _never)],
