@@ -458,7 +458,7 @@ BUGS: dict[str, Bug] = {
         "After a commit of unknown outcome the leads are held as before it.", _no_doubt_of_recalls, 396
     ),
     "held too early": Bug(
-        "What is outstanding changes before the commit.", _held_too_early, 13572
+        "What is outstanding changes before the commit.", _held_too_early, 14436
     ),
     "of no partition": Bug(
         "A recall does not say which leads it takes back.",
