@@ -131,6 +131,7 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
         monkeypatch.setattr(uploads, "tempfile", SimpleNamespace(gettempdir=lambda: folder.name))
     monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
     monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
+    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])  # they ask brokers, and there is none
     state = ServerState("s1", made, 60)
     running = Served(log, reader, out, state, made)
     stopping, ended = threading.Event(), []

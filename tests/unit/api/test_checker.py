@@ -564,6 +564,7 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
     log = log_with("internal", [33611111111])
     reader = Reader(log)
     monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
+    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])
 
     with Checker.following(settings=settings | {"rules.index_lag_max_s": "1"}) as checker:
 
@@ -606,6 +607,7 @@ def test_a_log_that_was_read_once_is_not_believed_for_long(monkeypatch, settings
         yield Reader(log)
 
     monkeypatch.setattr(clients, "reading", reading)
+    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])
     checker = Checker.from_config(settings=settings)
     assert checker.check(OPPOSED).reason is Reason.OPPOSED
     later = clock.elapsed() + 3600
