@@ -52,7 +52,7 @@ class DemoCountry(NamedTuple):
 
 _RENOVATION = frozenset({"energy-renovation", "home-adaptation", "renewable-energy"})
 # Of states without rules of their own.
-_US_AREAS = tuple((10_002 + area * 10, 10_010 + area * 10) for area in (212, 312, 415, 602))
+_US_AREAS = tuple((10_002 + area * 10, 10_010 + area * 10) for area in (404, 415, 602, 614))
 _FR = Law(consent="consent", banned=_RENOVATION, contract_lifts=True)
 _GB = Law(deny="tps", banned=frozenset({"claims-management", "pensions"}))
 # In Italy a contract lifts nothing of this ban; no lead of the demo states both.

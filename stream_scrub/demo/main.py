@@ -131,6 +131,7 @@ def _import(
         change=change,
         effective_at=datetime.now(UTC),
         region=HOME,
+        is_region_named=True,
         max_bad=settings.lists.max_bad,
         areas=(areas.ALL,) if register in BY_AREA else (),
     )
