@@ -225,6 +225,7 @@ class TopicEnds:
         asked: set[str] = set()
         failure: KafkaError | None = None
         address = str(self._options["bootstrap.servers"])
+        tries = 0
         while True:
             asked.add(address)
             try:
@@ -233,6 +234,11 @@ class TopicEnds:
                 failure = error.args[0]
                 self._voters.pop(address)
                 found = []
+            if found and heard.issuperset(each.orig_broker_id for each in found):
+                # The client has chosen a broker that has voted already. Another client may choose another one.
+                self._voters.pop(address)
+                asked.discard(address)
+                tries += 1
             for each in found:
                 heard.add(each.orig_broker_id)
                 addresses |= {broker: _address(str(at.host), at.port) for broker, at in each.brokers.items()}
@@ -245,12 +251,11 @@ class TopicEnds:
             missing = [key for key, leader in leaders.items() if leader == UNNAMED]
             if found and not missing:
                 return leaders
-            others = Counter(broker for key in missing for broker in replicas[key] if broker not in heard)
-            next_ones = [addresses[broker] for broker, _ in others.most_common() if broker in addresses]
-            next_ones = [each for each in next_ones if each not in asked]
-            if not next_ones or deadline.passed:
+            needed = Counter(broker for key in missing for broker in replicas[key] if broker not in heard)
+            unasked = {broker: at for broker, at in addresses.items() if at not in asked}
+            address = next((unasked[broker] for broker, _ in needed.most_common() if broker in unasked), "")
+            if not address or deadline.passed or tries == _TRIES:
                 break
-            address = next_ones[0]
         if failure is not None and not votes:
             raise KafkaException(failure)
         raise Unavailable(

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
@@ -9,7 +10,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka import quorum
 from stream_scrub.kafka.offsets import LATEST
-from stream_scrub.kafka.quorum import QuorumEnds
+from stream_scrub.kafka.quorum import QuorumEnds, TopicEnds
 from stream_scrub.model import Deadline
 from tests.support.fakes.leaders import Brokers, Client
 
@@ -161,3 +162,25 @@ def test_clients_are_given_up_in_an_outage(monkeypatch):
     finally:
         gc.enable()
     assert len(made) > 20 and alive < 5
+
+
+def test_a_client_that_asks_a_broker_that_has_voted_is_replaced(monkeypatch):
+    """A worker would hold for ever after its start: a client asks a broker of its own choice, not the one at its address."""
+    brokers = {broker: SimpleNamespace(host="kafka", port=broker) for broker in (1, 2, 3)}
+    partition = SimpleNamespace(replicas=[1, 2, 3], leader=1)
+    chosen = iter([1, 1, 1, 1, 2])  # the broker that each new client asks; the last one asks for the ends
+
+    class Chooser:
+        def __init__(self, _options):
+            self._broker = next(chosen, 3)
+
+        def list_topics(self, topic, timeout):
+            topics = {topic: SimpleNamespace(topic=topic, error=None, partitions={0: partition})}
+            return SimpleNamespace(orig_broker_id=self._broker, brokers=brokers, topics=topics)
+
+        def list_offsets(self, places, **_):
+            return {place: SimpleNamespace(result=lambda: SimpleNamespace(offset=7)) for place in places}
+
+    monkeypatch.setattr(quorum, "AdminClient", Chooser)
+    ends = TopicEnds({"bootstrap.servers": "kafka:1,kafka:2,kafka:3"}, ["requests", "lifts"])
+    assert ends.ask(Deadline.after(60)) == {("requests", 0): 7, ("lifts", 0): 7}
