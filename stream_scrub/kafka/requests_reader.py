@@ -125,9 +125,12 @@ class RequestsReader:
         if place.offset < 0:
             return
         note = OwnerNote.of(place.metadata)._replace(log=f"{log_topic}/{self.id_of(log_topic)}")
-        place.metadata = str(note)
+        # A TopicPartition's metadata cannot be assigned.
+        noted = TopicPartition(
+            self.topic, place.partition, place.offset, str(note), _epoch(place.leader_epoch)
+        )
         with translating(Attempt.ASKING):
-            self._consumer.commit(offsets=[place], asynchronous=False)
+            self._consumer.commit(offsets=[noted], asynchronous=False)
 
     def mark(self, log_topic: str, deadline: Deadline) -> TransactionExtras:
         """What a publisher commits once it has fenced every older one, and before `confirm`: see `kafka/offsets.py: new_mark`."""

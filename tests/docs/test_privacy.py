@@ -1,7 +1,7 @@
 """docs/privacy.md: a log that is begun anew opposes and allows whom the old one did, and holds nobody's requests."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
@@ -49,13 +49,13 @@ def stage(kafka, tmp_path_factory):
     """A log with an opposition, areas of a list, and consents that end."""
     tmp_path = tmp_path_factory.mktemp("log")
     made = Stage(kafka.bootstrap, tmp_path, partitions=1)
-    made.env = made.env | {"STREAM_SCRUB_LISTS__REQUESTS_GROUP": f"publisher-{made.topics['log']}"}
     made.load(OWN, [OPPOSED])
     made.load("us-dnc", [LISTED], "--region", "US", "--areas", "212", *DAY)
     consents = tmp_path / "consents.csv"
     given = datetime.now(UTC).date()
+    ends = [given + timedelta(days=days) for days in (200, 100)]
     consents.write_text(
-        f"phone,consented_on,until\n+{CONSENTING},{given},2031-01-31\n+{OVER},{given},2030-01-31\n"
+        f"phone,consented_on,until\n+{CONSENTING},{given},{ends[0]}\n+{OVER},{given},{ends[1]}\n"
     )
     run_json(["lists", "import", str(consents), "--register", CONSENTS, "--kind", "allow"], made.env)
     yield made
