@@ -18,6 +18,7 @@ import pytest
 from stream_scrub import Checker
 from tests.kafka.jars import HERE, run
 from tests.kafka.node import free_ports
+from tests.support.fakes.lists import consents
 from tests.support.running.outcome import read_all
 from tests.support.running.stage import Stage
 from tests.support.running.worker import SCRIPT, wait_until
@@ -41,9 +42,9 @@ def test_the_row_after_the_change_is_judged(tmp_path, monkeypatch, opposed):
     """A lead would be judged by the number that it had before."""
     monkeypatch.chdir(tmp_path)
     Path("internal.txt").write_text(f"+{OPPOSED}\n")
-    Path("consents.txt").write_text(f"+{OPPOSED}\n+{FREE}\n")
+    Path("consents.csv").write_text(consents([f"+{OPPOSED}", f"+{FREE}"]))
     Path("stream-scrub.toml").write_text(ENVELOPE)
-    checker = Checker.from_lists({"internal": "internal.txt", "consent@acme": "consents.txt"})
+    checker = Checker.from_lists({"internal": "internal.txt", "consent@acme": "consents.csv"})
     event = {"before": dict(ROW), "after": dict(ROW), "source": SOURCE, "op": "u", "ts_ms": 1}
     event[opposed]["phone"] = "06 12 34 56 78"
     deleted = {"before": ROW, "after": None, "source": SOURCE, "op": "d", "ts_ms": 1}
@@ -248,7 +249,7 @@ def test_files_go_out_by_sftp(tmp_path):
 
     (tmp_path / "leads.csv").write_text(f"id;phone\n7;+{FREE}\n8;+{OPPOSED}\n")
     (tmp_path / "opt-outs.txt").write_text(f"+{OPPOSED}\n")
-    (tmp_path / "consents.csv").write_text(f"+{OPPOSED}\n+{FREE}\n")
+    (tmp_path / "consents.csv").write_text(consents([f"+{OPPOSED}", f"+{FREE}"]))
     ((name, leads),) = sent(of_leads).items()
     assert name.startswith("allowed-20") and str(FREE) in leads and str(OPPOSED) not in leads
     (tmp_path / "remote" / name).unlink()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.kafka.broker import free_ports
+from tests.support.fakes.lists import consents
 from tests.support.running.outcome import count
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.stage import Stage
@@ -39,8 +40,8 @@ class Host:
         (bin_ / "stream-scrub").symlink_to(SCRIPT)
         (root / "etc/systemd/system").mkdir(parents=True)
         self._env = {name: value for name, value in stage.env.items() if "BOOTSTRAP" not in name}
-        for name, numbers in (("opt-outs.csv", [33612345678]), ("consents.csv", [33612345678, 33612345680])):
-            (root / name).write_text("".join(f"+{number}\n" for number in numbers))
+        (root / "opt-outs.csv").write_text("+33612345678\n")
+        (root / "consents.csv").write_text(consents(["+33612345678", "+33612345680"]))
 
     def run(self, block: str) -> None:
         """Run a block, line after line."""
