@@ -63,7 +63,7 @@ def test_rows_become_prospects_with_the_files_verdicts(produced, tmp_path, capsy
     assert [key for key, _ in found] == [b"7", b"8", None]
     values = [json.loads(value) for _, value in found]
     assert values[0] == {"phone": [FREE], "mobile": "", "country": "FR", "Note": "é", "note_2": "x", "scrub_2": "old", "id": "7", "purpose": "press"}  # fmt: skip
-    assert values[1]["phone"] == [OPPOSED, "612345678"]
+    assert values[1]["phone"] == [OPPOSED, "612345678.0"]
     bureau = Bureau(tmp_path)
     file = bureau.scrub(LEADS, columns=("tél", "mobile"), fact_columns={"region": "pays"}, purpose="press")
     checker = Checker.from_lists(bureau.lists, settings=bureau.settings)
@@ -126,7 +126,7 @@ def test_rows_become_records_in_avro_whose_schema_is_registered(produced, regist
     assert {value[:5] for _, value in found} == {b"\0\0\0\0\1"}
     first, second, _ = records_in(found, registry.schema(1))
     assert first == {"phone": [FREE], "mobile": "", "country": "FR", "Note": "é", "note_2": "x", "scrub_2": "old", "id": "7", "relation": {"kind": "inquiry", "since": "2026-01-31"}}  # fmt: skip
-    assert second["phone"] == [OPPOSED, "612345678"]
+    assert second["phone"] == [OPPOSED, "612345678.0"]
     assert produced(LEADS, *options)[1][3:] == found, "the second run uses what the first one registered"
 
 
