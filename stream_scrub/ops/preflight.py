@@ -45,7 +45,7 @@ def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
         "import": RequiredRights((topics.log,), (topics.log,), (group,)),
         "publish": RequiredRights(
             (topics.log, topics.requests, topics.lifts, topics.refused, topics.attempts),
-            (topics.log, topics.refused),
+            (topics.log, topics.requests, topics.refused),
             (group, settings.lists.requests_group),
         ),
     }
