@@ -105,7 +105,7 @@ ABROAD = {
     "IT": (numbers(393_471_234_500), "rpo-clean", True),
     "ES": (numbers(34_612_345_600), "", False),  # nobody consented, whatever its list says
     "IE": (numbers(35_316_791_900), "ndd", False),
-    "US": (numbers(12_124_567_800), "us-dnc", False),
+    "US": (numbers(14_044_567_800), "us-dnc", False),
     "CA": (numbers(14_163_671_100), "ca-dncl", False),
     "DE": (numbers(4_915_112_345_600), "", False),
     "AT": (numbers(436_641_234_500), "", False),
