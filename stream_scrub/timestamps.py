@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import httpx
 
-from stream_scrub.config.evidence import Evidence
+from stream_scrub.config.evidence import EvidenceSettings
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.model import Deadline
 from stream_scrub.socket_cut import SocketCut
@@ -44,7 +44,7 @@ class Timestamps:
         self._url, self._authorities = url, authorities
 
     @classmethod
-    def of(cls, settings: Evidence) -> "Timestamps | None":
+    def of(cls, settings: EvidenceSettings) -> "Timestamps | None":
         """The timestamp server of the settings; None without one."""
         return cls(settings.timestamp_url, settings.timestamp_ca) if settings.timestamp_url else None
 

@@ -22,7 +22,7 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.model import LogReader, RegisterKind
 
 if TYPE_CHECKING:  # loaded when a command runs
-    from stream_scrub.imports.ask_reassigned import Asked
+    from stream_scrub.imports.ask_reassigned import ReassignedQuery
     from stream_scrub.imports.import_list import ImportEffect, ImportPreview
     from stream_scrub.imports.remove_register import RegisterRemoved
     from stream_scrub.imports.renew_log import LogRenewed
@@ -344,7 +344,7 @@ def show_status(status: "LogStatus") -> None:
             console.print(f"  {each.register} ({', '.join(each.countries)}): {each.why}")
 
 
-def show_asked(asked: "Asked") -> None:
+def show_asked(asked: "ReassignedQuery") -> None:
     """Print what the file of questions holds, and what to do with it."""
     console = terminal.people()
     left_out = f"left out: {asked.undated} without a day, {asked.others} without an American number"

@@ -8,7 +8,7 @@ from stream_scrub.config.registry import plain_url
 from stream_scrub.config.section import Section, contradiction
 
 
-class Evidence(Section):
+class EvidenceSettings(Section):
     """Timestamps of proofs, dossiers and the log by a third party (RFC 3161)."""
 
     timestamp_url: Annotated[str, AfterValidator(plain_url)] = ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from stream_scrub.call import FACTS
-from stream_scrub.config.evidence import Evidence
+from stream_scrub.config.evidence import EvidenceSettings
 from stream_scrub.config.register_names import named_registers, own_registers, shares
 from stream_scrub.config.registry import Registry
 from stream_scrub.config.section import Section, contradiction
@@ -556,7 +556,7 @@ class Settings(Section):
     lists: Lists = Field(default_factory=Lists)
     http: Http = Field(default_factory=Http)
     files: Files = Field(default_factory=Files)
-    evidence: Evidence = Field(default_factory=Evidence)
+    evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
     log: Log = Field(default_factory=Log)
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ _DAYS = words(
 )
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class ReassignedQuery(msgspec.Struct, frozen=True, kw_only=True):
     """The questions: `numbers` are in the file. The others are left out: `undated` rows have no day that is certain and not
     in the future, `others` no American number."""
 
@@ -34,7 +34,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     others: int
 
 
-def ask(lists: list[Path], into: Path, columns: dict[str, str], now: datetime) -> Asked:
+def ask(lists: list[Path], into: Path, columns: dict[str, str], now: datetime) -> ReassignedQuery:
     """Write `number,date` lines for the numbers of lists of consents or leads: of several days of one number the first.
 
     A later day would hide that the number was given to another person between two consents. Raises BadList, OSError;
@@ -73,7 +73,7 @@ def ask(lists: list[Path], into: Path, columns: dict[str, str], now: datetime) -
             file.keep(into.name, new=True)
     except FileExistsError as error:
         raise ConfigError([f"{into}: it exists: name another file with --output, or remove it"]) from error
-    return Asked(file=str(into), numbers=len(first), undated=undated, others=others)
+    return ReassignedQuery(file=str(into), numbers=len(first), undated=undated, others=others)
 
 
 def _column(

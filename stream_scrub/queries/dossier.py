@@ -38,7 +38,7 @@ from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, Topic
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.registry.records import JSON, RecordReader, read_all, records
 from stream_scrub.requests import rests
-from stream_scrub.requests.rests import Rest
+from stream_scrub.requests.rests import RestPeriod
 from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
@@ -389,7 +389,7 @@ def _calls(
     read: Sequence[bytes | None],
     terms: Terms,
     endings: Mapping[int, Ending],
-    resting: Sequence[Rest],
+    resting: Sequence[RestPeriod],
 ) -> list[JudgedCall]:
     """The verdicts on calls as the days need them: without prospects that were blocked for another of their numbers."""
     calls = []
@@ -446,7 +446,7 @@ def _call(
 
 
 def _rested(
-    plain: Mapping[date, PlainJudgement], resting: Sequence[Rest], zone: tzinfo
+    plain: Mapping[date, PlainJudgement], resting: Sequence[RestPeriod], zone: tzinfo
 ) -> dict[date, PlainJudgement]:
     """What plain calls would have got, with the rests by the calls that were reported."""
     judged = dict(plain)

@@ -21,7 +21,7 @@ class ReportedCall(NamedTuple):
     id: int
 
 
-class Rest(NamedTuple):
+class RestPeriod(NamedTuple):
     """From a reported call until a moment the number must not be called for a professional (empty: for anyone)."""
 
     since: datetime
@@ -42,9 +42,9 @@ def calls_in(reported: Sequence[CallAttempt]) -> list[ReportedCall]:
     return [ReportedCall(nth, id_) for nth, id_ in enumerate(ids)]
 
 
-def rests(reported: Sequence[CallAttempt], book: Rulebook) -> list[Rest]:
+def rests(reported: Sequence[CallAttempt], book: Rulebook) -> list[RestPeriod]:
     """Return the rests that the calls to one number caused. `reported` is in the order of their moments."""
-    found: list[Rest] = []
+    found: list[RestPeriod] = []
     # By professional ("": anyone) and the call's id. The latest report of a call counts, as the publisher counts it.
     moments: dict[str, dict[int, int]] = defaultdict(dict)
     refusals: dict[str, int] = defaultdict(int)
@@ -65,7 +65,7 @@ def rests(reported: Sequence[CallAttempt], book: Rulebook) -> list[Rest]:
             for limit, end in _ends(made, refused, regions, book, since):
                 if end > attempt.at:
                     until = datetime.fromtimestamp(end, UTC)
-                    found.append(Rest(since, until, professional, call, _why(limit, refused, attempt)))
+                    found.append(RestPeriod(since, until, professional, call, _why(limit, refused, attempt)))
     return found
 
 

@@ -31,7 +31,7 @@ _LOOK_EVERY_S, _LOOKS = (
 )  # often enough that the pause between two looks is a small part of what a request may wait
 
 
-class _Look(NamedTuple):
+class _EndsLook(NamedTuple):
     asked_at: float  # by `clock.elapsed`
     ends: Mapping[PartitionKey, int]
 
@@ -61,7 +61,7 @@ class WaitingRequests(BackgroundLook):
         self._topic_ends = TopicEnds(options, topics)
         self._topics, self._lag_max_s = topics, lag_max_s
         self._log_topic, self._identity, self._log = log_topic, identity, ""
-        self._looks: list[_Look] = []  # whose requests may wait, the oldest first
+        self._looks: list[_EndsLook] = []  # whose requests may wait, the oldest first
         self._applied: tuple[_Applied, ...] = ()  # the newest last
         self._reached: dict[PartitionKey, int] = {}  # what the publisher had committed at the last look
         self._topics_seen: set[str] = set()
@@ -110,7 +110,7 @@ class WaitingRequests(BackgroundLook):
             raise Unavailable(f"{gone[0]} was deleted, with requests that may not be on the log")
         self._topics_seen |= there
         oldest = asked_at - self._lag_max_s
-        self._looks = [each for each in self._looks if each.asked_at > oldest] + [_Look(asked_at, ends)]
+        self._looks = [each for each in self._looks if each.asked_at > oldest] + [_EndsLook(asked_at, ends)]
         reached = self._committed(ends, deadline)
         known_at = clock.elapsed()
         done = [each for each in self._looks if not _behind(reached, each.ends)]
