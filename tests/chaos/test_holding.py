@@ -126,7 +126,9 @@ def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka,
     """A consent would count for ever because its publisher is away, and nothing say so."""
     stage = stages(kafka.bootstrap, partitions=1, rules__stale="hold")
     stage.load("internal", [OPPOSED])
-    put_with_ends(stage, "consent", {FREE[0]: int(time.time()) - 120, **dict.fromkeys(FREE[1:], 0)})
+    now = int(time.time())
+    # The publisher takes out every French consent without an end.
+    put_with_ends(stage, "consent", {FREE[0]: now - 120, **dict.fromkeys(FREE[1:], now + 30 * 86_400)})
     send(stage, kafka.bootstrap)
     with stage.worker("w1") as worker:
         wait_until(lambda: worker.logged(HELD, cause="register"))
