@@ -192,6 +192,43 @@ class QuorumEnds:
         raise Unavailable(f"{self._doing}: its leader is changing now")
 
 
+class _Votes:
+    """Who leads each partition of some topics, as their brokers say."""
+
+    def __init__(self) -> None:
+        self._leaders: dict[PartitionKey, dict[int, int]] = {}  # by partition and the broker that names it
+        self._replicas: dict[PartitionKey, Sequence[int]] = {}
+        self.heard: set[int] = set()
+
+    def count(self, found: Sequence[ClusterMetadata]) -> bool:
+        """Whether its brokers were heard before."""
+        for each in found:
+            for topic in each.topics.values():
+                for number, partition in topic.partitions.items():
+                    key = str(topic.topic), number
+                    self._replicas[key] = partition.replicas
+                    self._leaders.setdefault(key, {})[each.orig_broker_id] = partition.leader
+        brokers = {each.orig_broker_id for each in found}
+        is_heard = brokers <= self.heard
+        self.heard |= brokers
+        return is_heard
+
+    @property
+    def replicas(self) -> set[int]:
+        """The brokers that have one of the partitions."""
+        return {broker for brokers in self._replicas.values() for broker in brokers}
+
+    @property
+    def agreed(self) -> dict[PartitionKey, int]:
+        """The leaders; -1 where too few brokers agree."""
+        return {key: _agreed(leaders, self._replicas[key]) for key, leaders in self._leaders.items()}
+
+    @property
+    def missing(self) -> bool:
+        """Whether too few agree on one of them."""
+        return UNNAMED in self.agreed.values()
+
+
 class TopicEnds:
     """Asks for the written ends of every partition of some topics: as `QuorumEnds`, with a few clients for all of them. One
     thread."""
@@ -200,8 +237,9 @@ class TopicEnds:
         """`options`: the properties of any client."""
         self._options = {**asking_options(options), **QUIET}
         self._topics = topics
-        self._voters: dict[str, AdminClient] = {}  # by the address of the broker that each asks
+        self._voters: list[AdminClient] = []
         self._asking: AdminClient | None = None  # asks the leaders; it does not vote
+        self._pause_s, self._new_from = _PAUSE_S, float("-inf")
 
     def ask(self, deadline: Deadline) -> dict[PartitionKey, int]:
         """The ends, which are behind everything that was acknowledged before this call. A topic that does not exist has none.
@@ -218,55 +256,46 @@ class TopicEnds:
 
     def _elected(self, deadline: Deadline) -> dict[PartitionKey, int]:
         """The leaders that enough replicas name. Raises Unavailable, Refused, KafkaException."""
-        votes: dict[PartitionKey, dict[int, int]] = {}
-        replicas: dict[PartitionKey, Sequence[int]] = {}
-        addresses: dict[int, str] = {}
-        heard: set[int] = set()
-        asked: set[str] = set()
+        votes = _Votes()
+        known, self._voters = self._voters, []
         failure: KafkaError | None = None
-        address = str(self._options["bootstrap.servers"])
-        tries = 0
-        while True:
-            asked.add(address)
+        late = []
+        is_due = clock.elapsed() >= self._new_from
+        in_vain = 0
+        while not deadline.passed and (known or (is_due and in_vain < _TRIES)):
+            voter = known.pop() if known else AdminClient(self._options)
             try:
-                found = self._described(address, deadline)
+                found = self._described(voter, deadline)
             except KafkaException as error:
                 failure = error.args[0]
-                self._voters.pop(address)
-                found = []
-            if found and heard.issuperset(each.orig_broker_id for each in found):
-                # The client has chosen a broker that has voted already. Another client may choose another one.
-                self._voters.pop(address)
-                asked.discard(address)
-                tries += 1
-            for each in found:
-                heard.add(each.orig_broker_id)
-                addresses |= {broker: _address(str(at.host), at.port) for broker, at in each.brokers.items()}
-                for topic in each.topics.values():
-                    for number, partition in topic.partitions.items():
-                        key = str(topic.topic), number
-                        replicas[key] = partition.replicas
-                        votes.setdefault(key, {})[each.orig_broker_id] = partition.leader
-            leaders = {key: _agreed(votes[key], replicas[key]) for key in votes}
-            missing = [key for key, leader in leaders.items() if leader == UNNAMED]
-            if found and not missing:
-                return leaders
-            needed = Counter(broker for key in missing for broker in replicas[key] if broker not in heard)
-            unasked = {broker: at for broker, at in addresses.items() if at not in asked}
-            address = next((unasked[broker] for broker, _ in needed.most_common() if broker in unasked), "")
-            if not address or deadline.passed or tries == _TRIES:
+                late.append(voter)
+                in_vain += 1
+                continue
+            is_heard = votes.count(found)
+            if not votes.missing:
+                self._voters = [*known, *self._voters, voter]  # the next question begins with the last
+                self._pause_s = _PAUSE_S
+                return votes.agreed
+            if is_heard:
+                in_vain += 1  # another client speaks for its broker: one whose broker died goes to any other
+                continue
+            if found[-1].orig_broker_id in votes.replicas:
+                self._voters.append(voter)
+            if votes.replicas <= votes.heard:
                 break
-        if failure is not None and not votes:
+        self._voters = late[:_LATE] + known + self._voters
+        if is_due:
+            self._new_from = clock.elapsed() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _PAUSE_MAX_S)
+        if failure is not None and not votes.heard:
             raise KafkaException(failure)
         raise Unavailable(
-            f"{self._doing}: too few replicas answer, or they do not agree on their leader now ({len(heard)} brokers answered)"
+            f"{self._doing}: too few replicas answer, or they do not agree on their leader now"
+            f" ({len(votes.heard)} brokers answered)"
         )
 
-    def _described(self, address: str, deadline: Deadline) -> list[ClusterMetadata]:
-        """The topics that exist, as the broker there describes them. Raises Refused, KafkaException."""
-        voter = self._voters.get(address)
-        if voter is None:
-            voter = self._voters[address] = AdminClient({**self._options, "bootstrap.servers": address})
+    def _described(self, voter: AdminClient, deadline: Deadline) -> list[ClusterMetadata]:
+        """The topics that exist, as this client's broker describes them. Raises Refused, KafkaException."""
         found = []
         for topic in self._topics:
             metadata = _metadata(voter, topic, deadline)
@@ -298,12 +327,7 @@ class TopicEnds:
 
     def close(self) -> None:
         """Close the clients."""
-        self._voters, self._asking = {}, None
-
-
-def _address(host: str, port: int) -> str:
-    """The address of a broker, as `bootstrap.servers` takes it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._voters, self._asking = [], None
 
 
 def _agreed(votes: Mapping[int, int], replicas: Sequence[int]) -> int:
