@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_scrub import Checker
+from tests.support.fakes.lists import consents
 from tests.support.machine.effort import examples
 
 
@@ -109,7 +110,7 @@ def checker(tmp_path_factory):
     """Opposed: +33612345678. Consenting: that number, and +33612345680."""
     folder = tmp_path_factory.mktemp("lists")
     (folder / "internal.csv").write_text("+33612345678\n")
-    (folder / "consent.csv").write_text("+33612345678\n+33612345680\n")
+    (folder / "consent.csv").write_text(consents(["+33612345678", "+33612345680"]))
     lists = {name: folder / f"{name}.csv" for name in ("internal", "consent")}
     return Checker.from_lists(
         lists, settings={"prospect.default_purpose": "insurance", "prospect.default_campaign": "acme"}
@@ -155,12 +156,15 @@ def test_a_column_of_anything_else_is_refused(checker, column):
 
 
 def test_verdicts_become_a_table_of_any_library(checker):
-    """Everybody would write the same four lines, and some of them mix up rows."""
+    """Everybody would write the same seven lines, and some of them mix up rows."""
     stamps = checker.check_many(["0612345678", None, "0612345680"], on=ON)
+    law, (index, at) = stamps.rules[0], (stamps.index, stamps.at)
+    assert law.startswith("fr@")
     expected = [
-        (33612345678, False, "opposed", None), (0, False, "invalid-number", None),
-        (33612345680, True, "consented", stamps.until[2].item()),
-    ]  # fmt: skip
+        (33612345678, False, "opposed", None, index, law, at),
+        (0, False, "invalid-number", None, index, "", at),
+        (33612345680, True, "consented", stamps.until[2].item(), index, law, at),
+    ]
     assert pl.DataFrame(stamps).rows() == expected
     assert list(map(tuple, (row.values() for row in pa.table(stamps).to_pylist()))) == expected
     assert duckdb.sql("from stamps").fetchall() == expected
