@@ -138,7 +138,7 @@ def test_a_dialler_that_calls_whatever_it_may_keeps_the_law(kafka, clock, stages
     stage = stages(kafka.bootstrap, partitions=2, prospect__professionals=json.dumps(PROFESSIONALS))
     stage.load("partner", [33612999999])  # a worker holds while the log has no list
     daemons = Daemons(stage, clock)
-    dialler = Dialler(daemons, random.Random(0))
+    dialler = Dialler(daemons, random.Random(8))  # somebody opposes
     dialler.work(a_day=1)
     daemons.stop()
     assert len(dialler.calls) > 60 and len(dialler.refusals) > 2 and dialler.opposed and len(dialler.told) > 9

@@ -1,7 +1,7 @@
 """Whether an accepted request waits for the publisher, on a real Kafka."""
 
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from confluent_kafka import Producer
@@ -34,10 +34,18 @@ def ask(stage, number, **properties):
     return producer
 
 
+def has_looked(waiting):
+    """Whether a look succeeds. The leader of a new topic may not know yet that it leads: then a process looks again."""
+    with suppress(Unavailable):
+        waiting.look(Deadline.after(120))
+        return True
+    return False
+
+
 def waits(stage):
     """Whether a request waits, by a look of a process that has just started."""
     with closing(clients.waiting_requests(load(environ=stage.env))) as waiting:
-        waiting.look(Deadline.after(120))
+        wait_until(lambda: has_looked(waiting))
         try:
             waiting.need_none()
         except StaleIndex as stale:
@@ -79,7 +87,7 @@ def test_a_topic_that_vanishes_is_no_end_of_waiting(stage, kafka):
     admin, topic = AdminClient({"bootstrap.servers": kafka.bootstrap}), stage.topics["requests"]
     ask(stage, 33612345678)
     with closing(clients.waiting_requests(load(environ=stage.env))) as waiting:
-        waiting.look(Deadline.after(120))
+        wait_until(lambda: has_looked(waiting))
         admin.delete_topics([topic])[topic].result()
         wait_until(lambda: topic not in admin.list_topics(timeout=30).topics)
         with pytest.raises(Unavailable, match=f"{topic} was deleted"):
