@@ -34,7 +34,10 @@ _RUN = re.compile(
     r")\s*"
 )
 _RUN_DIGITS_MIN = 5  # fewer are no phone number, so the zeros behind them are its digits: 0800.000000
-_WITH_EXPONENT = re.compile(rf"\d(?:\d|{_POINT})*\s?{_LETTER}[+\uff0b\u2212-]?\d+")
+# Only from the beginning of a run: tried from each digit, a request of digits would take a time that grows with the square.
+_WITH_EXPONENT = re.compile(
+    rf"(?<![\d{_POINT[1:-1]}]){_POINT}*\d(?:\d|{_POINT})*\s?{_LETTER}[+\uff0b\u2212-]?\d+"
+)
 _FLOAT = re.compile(rf"(?<!\d)(\d{{4,}}){_POINT}0+(?!\d)")
 
 
