@@ -71,7 +71,7 @@ sanitize: $(VENV)/.made
 
 # Three real brokers that are cut off from each other, killed and paused, by the seeds NEMESIS=2-3.
 nemesis: $(VENV)/.made
-	STREAM_SCRUB_TEST_SEEDS=$(NEMESIS) $(BIN)/python -m pytest -s tests/cluster/test_nemesis.py $(PYTEST_ARGS)
+	STREAM_SCRUB_TEST_SEEDS=$(NEMESIS) $(BIN)/python -m pytest -s tests/cluster/test_nemesis.py tests/cluster/everybody.py $(PYTEST_ARGS)
 
 # BENCH_ARGS=--small tries it in two minutes; bench/README.md has the other options and the other benches.
 bench: $(VENV)/.made
