@@ -25,10 +25,8 @@ from stream_scrub.kafka.quorum import TopicEnds
 from stream_scrub.kafka.requests_reader import OwnerNote
 from stream_scrub.model import Deadline, PartitionKey
 
-_LOOK_EVERY_S, _LOOKS = (
-    3.0,
-    20,
-)  # often enough that the pause between two looks is a small part of what a request may wait
+_LOOK_EVERY_S = 3.0
+_LOOKS = 20  # while a request may wait: the pause between two of them is a small part of that time
 
 
 class _EndsLook(NamedTuple):
