@@ -3,6 +3,7 @@ phonenumbers and plain sets. It is slow and short, and shares nothing with the e
 """
 
 import json
+import re
 import tomllib
 import unicodedata
 from functools import cache
@@ -27,6 +28,7 @@ FACTS = (
 NAMES = {"phone": [["phone"]], **{name: [name] for name in FACTS}}
 ABSENT = object()
 RULES = Path(__file__).parents[3] / "stream_scrub" / "rules"
+_MAY_HAVE_TWO_READINGS = re.compile(r"\d\s*[,~#;A-Za-z]\s*\d")
 
 
 class Pairs(list):
@@ -147,6 +149,12 @@ def number(text: str, region: str) -> tuple[int, str, int] | None:
         return None
     e164 = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
     return int(e164[1:]), phonenumbers.region_code_for_number(parsed), phonenumbers.number_type(parsed)
+
+
+def may_have_two_readings(value: bytes | None) -> bool:
+    """Whether a number in a prospect has a sign that phonenumbers drops or takes for an extension, or a letter that may begin
+    an exponent: `336333333,33`, `07400 q23456`. The engine may refuse these."""
+    return value is not None and _MAY_HAVE_TWO_READINGS.search(value.decode(errors="replace")) is not None
 
 
 def words(member, *, hyphens: bool) -> set[str]:
