@@ -2,8 +2,8 @@
 that are compared (`plain`).
 
 Logs must show no number, and names must hold none. So a count in a sentence is rather masked than a number let through:
-digits with anything but letters between them are one number. Only dates, digests and addresses are kept; a date also as in
-export_20261128.csv.
+digits with anything but letters between them are one number. Only dates, digests, addresses and settings of Kafka
+(`max.message.bytes=1048588`) are kept; a date also as in export_20261128.csv.
 """
 
 import re
@@ -37,6 +37,7 @@ _LOOKS = re.compile(
       | (?<![\d:])(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d[.,](?:\d{{3}}){{1,3}}(?!{_BETWEEN}\d)                                               # times
       | (?<![0-9A-Za-z])ipv[46]\#(?={_ADDRESS})                                                             # the client
       | (?<![\d.]){_ADDRESS}(?:/\d{{1,5}}(?=:\ ))?                                                    # a broker's
+      | (?<![\w.])(?:[a-z]+\.)+(?:bytes|ms)=\d{{1,19}}(?![\d.])                                        # a setting of Kafka
     )
   | (?P<number>[+\uff0b(]{{0,3}}{_DIGIT}(?>(?:{_BETWEEN}{_DIGIT}){{6,}}))
     """,

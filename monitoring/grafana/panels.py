@@ -285,6 +285,13 @@ LOOP = [
         steps=NONE_IS_WELL,
     ),
     Panel(
+        "Snapshots not written",
+        "Snapshots of the index that could not be written to worker.state_dir. None is normal: the next start reads the"
+        " whole log.",
+        {"unwritten": f"sum(increase(stream_scrub_snapshots_unwritten_total{{{ALL}}}[$__rate_interval]))"},
+        steps=NONE_IS_WELL,
+    ),
+    Panel(
         "Limits hit a second",
         "Limits that no other panel tells of. None is normal: `http-connections` is somebody who connects and asks nothing,"
         " `judging-time` prospects that cost more than two seconds a batch.",

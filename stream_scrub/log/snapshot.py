@@ -322,17 +322,18 @@ class SnapshotWriter:
     """The snapshot of one log in one folder: used at the start if it is good, and written again every minute or so.
 
     A thread of its own writes, so that no delta waits for a disk. Processes that share a folder share the snapshot: the
-    process that holds the lock writes, all may read. `on_trouble(text)` is called with each new problem.
+    process that holds the lock writes, all may read. `on_unused(why)` is called for a snapshot that is not used, and
+    `on_write(why)` after each try to write one: why it failed, or "".
     """
 
     folder: Path
     log: str
     _: KW_ONLY
-    on_trouble: Callable[[str], None] = lambda _: None
+    on_unused: Callable[[str], None] = lambda _: None
+    on_write: Callable[[str], None] = lambda _: None
     every_s: float = SNAPSHOT_EVERY_S
     _offered: ReplayState | None = field(default=None, init=False)
     _written: int = field(default=-1, init=False)
-    _trouble: str = field(default="", init=False)
     _lock: IO[bytes] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -350,7 +351,7 @@ class SnapshotWriter:
                 return None
             check_seals(reader, heads(state), deadline)
         except (ValueError, OSError) as error:
-            self._report(f"the snapshot is not used, the log is replayed: {_why(error)}")
+            self.on_unused(f"the log is replayed instead: {_why(error)}")
             with suppress(OSError):  # `save` must keep no file of it
                 (self.folder / MANIFEST).unlink(missing_ok=True)
             return None
@@ -392,10 +393,10 @@ class SnapshotWriter:
         try:
             save(self.folder, self.log, state)
         except OSError as error:
-            self._report(f"no snapshot could be written: {_why(error)}")
+            self.on_write(_why(error))
         else:
             self._written = state.index.position
-            self._trouble = ""
+            self.on_write("")
 
     def _locked(self) -> bool:
         """Whether this process is the one that writes. The kernel ends the lock with its process."""
@@ -408,7 +409,7 @@ class SnapshotWriter:
             )
             lock = os.fdopen(descriptor, "wb")
         except OSError as error:
-            self._report(f"no snapshot could be written: {_why(error)}")
+            self.on_write(_why(error))
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -417,11 +418,6 @@ class SnapshotWriter:
             return False
         self._lock = lock
         return True
-
-    def _report(self, text: str) -> None:
-        if text != self._trouble:
-            self._trouble = text
-            self.on_trouble(text)
 
 
 def _why(error: Exception) -> str:

@@ -30,6 +30,7 @@ def counted(
     """A daemon's follower, which logs and counts its swaps and problems. `logs` makes the log of its Kafka client. `judged` is as
     for `clients.index_guards`. The caller starts it."""
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
+    unwritten = RecurringProblem(log, "snapshot not written", "snapshot written")
     lines = SwapLog(log)
 
     def swapped(index: Index, seconds: float, stall_s: float) -> None:
@@ -44,12 +45,18 @@ def counted(
         problem.end()
         lines.flush()
 
+    def written(why: str) -> None:
+        if why:
+            state.snapshot_unwritten()
+        unwritten.report(why)
+
     follower = _follower(
         settings,
         log,
         logs,
         identity_of,
         judged=judged,
+        on_write=written,
         on_swap=swapped,
         on_trouble=problem.occurred,
         on_end=at_end,
@@ -63,6 +70,7 @@ def following(settings: Settings, log: Logger) -> Follower:
     return _follower(
         settings,
         log,
+        on_write=RecurringProblem(log, "snapshot not written", "snapshot written").report,
         on_trouble=lambda text: log.warning("the log cannot be followed, trying again", trouble=text),
     )
 
@@ -74,6 +82,7 @@ def _follower(
     identity_of: clients.IdentityOf = clients.topic_identity,
     *,
     judged: bool = True,
+    on_write: Callable[[str], None],
     **hooks: Callable[..., None],
 ) -> Follower:
     make_log = logs or (lambda: clients.client_log(settings, log, "follower"))
@@ -82,7 +91,8 @@ def _follower(
         snapshots = SnapshotWriter(
             Path(settings.worker.state_dir),
             settings.topics.log,
-            on_trouble=lambda text: log.warning("keeping a snapshot", problem=text),
+            on_unused=lambda why: log.warning("snapshot not used", why=why),
+            on_write=on_write,
         )
     # The embedded broker forgets every offset that a transaction commits.
     guards = [] if identity_of is clients.no_identity else clients.index_guards(settings, judged=judged)

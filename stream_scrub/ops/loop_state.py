@@ -188,6 +188,10 @@ class FollowerState(LoopState):
             self.metrics[metric_catalogue.SEAL_TO_ENFORCEMENT].observe(max(0.0, waited_s))
         self.position = position
 
+    def snapshot_unwritten(self) -> None:
+        """Count a snapshot that could not be written. Called from the thread that writes them."""
+        self.metrics[metric_catalogue.SNAPSHOTS_UNWRITTEN].inc()
+
     def _collect(self) -> None:
         follower, rulebook = self._follower, self._rulebook
         lag_s = None if follower is None else follower.lag_s

@@ -166,6 +166,8 @@ SEAL_TO_ENFORCEMENT = _histogram("seal_to_enforcement_seconds", _FOLLOWERS, "Fro
 SWAPS = _counter("swaps_total", _FOLLOWERS, "Index swaps: new indexes in use.")
 SWAP_SECONDS = _histogram("swap_seconds", _FOLLOWERS, "Time to apply a delta, up to the swap.", buckets=_STEP_S)
 SWAP_STALL = _histogram("swap_stall_seconds", _FOLLOWERS, "The longest time that applying a delta kept other threads from running.", buckets=_STEP_S)
+SNAPSHOTS_UNWRITTEN = _counter("snapshots_unwritten_total", _FOLLOWERS,
+    "Times that a snapshot of the index could not be written to `worker.state_dir`.")
 REGISTER_NUMBERS = _gauge("register_numbers", _WITH_INDEX, "Numbers in a register; all scopes of one name together, as in `internal@*`.", ("register",))
 REGISTER_EFFECTIVE = _gauge("register_effective_timestamp_seconds", _WITH_INDEX, "The date of a register's list, seconds since 1970.", ("register",))
 REGISTER_MAX_AGE = _gauge("register_max_age_seconds", _WITH_INDEX,

@@ -46,14 +46,14 @@ def test_workers_start_from_a_snapshot_and_from_none_that_is_damaged(kafka, stag
     now = stage.load("internal", [LATER], "--adds")["position"]
     with stage.worker("w2", "--processes", "2") as worker:
         send([LATER, OPPOSED, *FREE[20:30]])
-        assert not worker.logged("keeping a snapshot")
+        assert not worker.logged("snapshot not used")
         assert worker.stop()[0] == 0
     assert position(folder) == now
     for path in folder.glob("*.numbers"):
         path.write_bytes(path.read_bytes()[:-9] + b"\xff" * 9)
     with stage.worker("w3") as worker:
         send([LATER, *FREE[30:]])
-        assert worker.logged("keeping a snapshot")
+        assert worker.logged("snapshot not used")
         assert worker.stop()[0] == 0
 
     blocked = [json.loads(m.value())["scrub"] for m in read_all(kafka.bootstrap, stage.topics["blocked"])]

@@ -190,7 +190,7 @@ def test_workers_go_by_the_log_that_is_left(scene, tmp_path):
     scene.worker.kill()
     with scene.stage.worker("w1", worker__state_dir=folder) as later:
         assert scene.verdicts(LATER) == {"blocked"}
-        assert later.logged("keeping a snapshot")
+        assert later.logged("snapshot not used")
     assert scene.is_sound()
 
 

@@ -67,7 +67,10 @@ def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
     found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
 
     assert found.state == "differs"
-    assert found.differences == ("2 partitions, should have 1", "retention.ms is 604800000, should be -1")
+    assert found.differences == (
+        "2 partitions, should have 1",
+        "retention.ms=604800000, should be retention.ms=-1",
+    )
 
 
 def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topic):
@@ -81,8 +84,8 @@ def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topi
     found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}
 
     assert found["allowed"].differences[1:] == (
-        "cleanup.policy is compact, should be delete",
-        f"message.timestamp.after.max.ms is 3600000, should be at least {2**63 - 1}",
+        "cleanup.policy=compact, should be cleanup.policy=delete",
+        f"message.timestamp.after.max.ms=3600000, should be message.timestamp.after.max.ms={2**63 - 1} or more",
     )
     made = found["blocked"]
     TopicAdmin({"bootstrap.servers": kafka.bootstrap}).create([made], None, Deadline.after(120))
@@ -177,4 +180,6 @@ def test_a_log_that_takes_no_whole_part_is_refused_before_a_list_is_read_into_it
     (tmp_path / "list.txt").write_text("+33612345678\n")
     done = run(["lists", "import", str(tmp_path / "list.txt"), "--register", "internal"], env)
     assert done.returncode == 1
-    assert "max.message.bytes is 500000, should be at least 1048588" in " ".join(done.stderr.split())
+    assert "max.message.bytes=500000, should be max.message.bytes=1048588 or more" in " ".join(
+        done.stderr.split()
+    )

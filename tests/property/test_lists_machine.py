@@ -191,7 +191,7 @@ class Lists(RuleBasedStateMachine):
         value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(value)
         told = []
-        snapshots = SnapshotWriter(self.folder, "log", on_trouble=told.append)
+        snapshots = SnapshotWriter(self.folder, "log", on_unused=told.append)
         assert snapshots.begin(Reader(self.log), Deadline.after(60)) is None
         assert len(told) == 1
 

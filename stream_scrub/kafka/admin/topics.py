@@ -279,8 +279,8 @@ def _differences(topic: TopicDescription, partitions: int | None, config: Mappin
             continue
         if stamped_by_broker and key.startswith("message.timestamp."):
             continue  # then these do not apply
-        more = "at least " if key in _ORDERED else ""
-        differences.append(f"{key} is {value}, should be {more}{wanted}")
+        or_more = " or more" if key in _ORDERED else ""
+        differences.append(f"{key}={value}, should be {key}={wanted}{or_more}")
     return differences
 
 

@@ -276,10 +276,10 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     live = followed(log)
     register = live.index.registers["hashed@acme"]
 
-    writer = SnapshotWriter(tmp_path / "state", "log", on_trouble=pytest.fail)
+    writer = SnapshotWriter(tmp_path / "state", "log", on_write=lambda why: why and pytest.fail(why))
     writer.offer(live.state)
     writer.stop()
-    restored = SnapshotWriter(tmp_path / "state", "log", on_trouble=pytest.fail).begin(
+    restored = SnapshotWriter(tmp_path / "state", "log", on_unused=pytest.fail).begin(
         Reader(log), Deadline.after(60)
     )
     renewed = Log()

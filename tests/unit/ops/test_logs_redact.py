@@ -146,6 +146,12 @@ def test_a_number_that_looks_like_a_digest_or_a_time_is_masked(text):
     assert mask(f"key {text} refused") == f"key {MASK} refused"
 
 
+@pytest.mark.parametrize("text", ["33.ms=612345678", "max.bytes=33.612345678", "max.bytes 612345678"])
+def test_a_number_that_looks_like_a_setting_is_masked(text):
+    """A number near the name of a setting would stand in the log."""
+    assert "612345678" not in mask(text)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -194,6 +200,8 @@ def test_counting_keys_do_not_let_texts_through():
         "10.1.2.3:9092/1: 3 request(s) timed out: disconnect (after 5003ms in state UP)",
         "127.0.0.1:41233 (3 tries)",
         "rules fr@9c01f2",
+        "topic prospects.allowed: max.message.bytes=1048588, should be max.message.bytes=2097152 or more",
+        "retention.ms=604800000",
         "worker-7c9d8f6b5-x2x9q",
         "took 12.5 ms for 10000 records",
     ],
