@@ -1,6 +1,7 @@
 """`file` and `produce`: the commands on a file of leads."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -251,13 +252,22 @@ def _index(
 
     settings = call.settings(rules__folder=rules)
     try:
+        read_log.need_broker(settings)
         index = read_log.read_index(settings, quiet_log(settings))
     except Unavailable as error:
-        raise Unavailable(
-            "to work without Kafka, give each list, as in --list internal=opt-outs.csv; the registers could not be read"
-            f" from the log: {error}"
-        ) from error
+        raise Unavailable(f"{error}. {_without_kafka(settings)}") from error
     return settings, index_sources.IndexUsed(read_log.used(index), "log")
+
+
+def _without_kafka(settings: "Settings") -> str:
+    """The options that make a scrub without Kafka: the lists that the rule of the assumed region asks today."""
+    from stream_scrub.scrub import scrubbing
+
+    region = settings.prospect.default_region
+    rule = scrubbing.rulebook(settings).rule(region, datetime.now(UTC))
+    registers = sorted(rule.registers) if rule is not None else ["internal"]
+    lists = " ".join(f"--list {register}=FILE" for register in registers)
+    return f"Without Kafka, give the lists that the rules ask; for {region} they are: {lists}"
 
 
 def _files(lists: list[str]) -> dict[str, Path]:

@@ -98,7 +98,7 @@ EXAMPLES = {
     ),
     "report": ("report --month 2026-10", "report --month 2026-10 --json"),
     "file": (
-        "file leads.csv -o scrubbed --region FR --list internal=optouts.csv",
+        "file leads.csv -o scrubbed --region FR --purpose survey --list internal=optouts.csv",
         "file leads.xlsx -o scrubbed --purpose-column usage --config stream-scrub.toml",
     ),
     "produce": (

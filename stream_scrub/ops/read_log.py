@@ -1,12 +1,14 @@
 """The index at the log's end, for commands that judge once."""
 
+import socket
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from stream_scrub import clock
 from stream_scrub.config import Settings
-from stream_scrub.errors import StaleIndex
+from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.index import Index
 from stream_scrub.model import Deadline, Logger
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _REQUESTS_S = 5.0  # a publisher takes a request in much less
 _AGAIN_S = 0.25
+_CONNECT_S = 0.5
 
 
 def replayed(
@@ -64,6 +67,22 @@ def read_index(settings: Settings, log: Logger) -> Index:
             for guard in guards:
                 guard.need(replay.index.position, known_at)
         return replay.index
+
+
+def need_broker(settings: Settings) -> None:
+    """Raises Unavailable if no bootstrap server accepts a connection or is known by name: the client would try again for
+    its whole timeout, while a person waits."""
+    servers = settings.kafka.bootstrap_servers
+    for server in servers.split(","):
+        address = urlsplit("//" + server.strip().rpartition("://")[2])
+        try:
+            socket.create_connection((address.hostname, address.port or 9092), timeout=_CONNECT_S).close()
+        except (ConnectionRefusedError, socket.gaierror):
+            continue
+        except OSError:
+            return  # it may answer later, as through a slow network
+        return
+    raise Unavailable(f"no broker accepts a connection at {servers} (kafka.bootstrap_servers)")
 
 
 def used(index: Index) -> Index:
