@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from tests.support.running.clients import Address, properties
 from tests.support.running.prospects import prospect, spell
@@ -35,6 +35,9 @@ class _Sender(threading.Thread):
         """The key and value of the record at that place."""
         raise NotImplementedError
 
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        """A record was acknowledged, or given up."""
+
     def run(self) -> None:
         producer = Producer(self._options)
         begun = time.monotonic()
@@ -50,7 +53,7 @@ class _Sender(threading.Thread):
 
     def _produced(self, producer: Producer, key: bytes, value: bytes) -> bool:
         try:
-            producer.produce(self._topic, value, key)
+            producer.produce(self._topic, value, key, on_delivery=self.delivered)
         except BufferError:  # the client's queue is full while the broker is away
             return False
         return True
