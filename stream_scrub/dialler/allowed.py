@@ -17,6 +17,7 @@ from stream_scrub.errors import ConfigError, Migrated, ScrubError, StaleIndex, T
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.headers import renews
 from stream_scrub.kafka.polled_batch import NOTHING
+from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.scrub import scrubbing
@@ -38,7 +39,8 @@ class Allowed:
     `max_age` are skipped. Nothing is handed out unless `prospects.recalled` was read to its end in the last second
     (`SEEN_S`), `stream-scrub recall` has shown there in the last `recall.lag_max_s` that it works, and no accepted request has waited
     for the publisher longer than `rules.request_lag_max_s`. With `recall="none"`
-    no recall is waited for. Problems are logged to the logger `stream_scrub`.
+    no recall is waited for. Partitions with leads and without a committed offset of the group are not read, unless `start` says
+    where: "beginning" or "end". Problems are logged to the logger `stream_scrub`.
 
     Raises ConfigError; iterating raises Refused, Corrupt, TakenOver (another one of the same `group.instance.id`).
     """
@@ -52,6 +54,7 @@ class Allowed:
         channel: str = VOICE,
         max_age: timedelta = timedelta(days=30),
         recall: Literal["live", "none"] = "live",
+        start: BeginAt | None = None,
     ) -> None:
         file = None if config is None else Path(config)
         loaded = load(flags=settings, config_file=file, extra_checks=[clients.refused_properties])
@@ -63,6 +66,8 @@ class Allowed:
             )
         if recall not in ("live", "none"):
             raise ConfigError([f'recall: "live", or "none" if no `stream-scrub recall` runs, not {recall!r}'])
+        if start not in ("beginning", "end", None):
+            raise ConfigError([f'start: "beginning" or "end", not {start!r}'])
         if not group:
             raise ConfigError(["group: name the group whose members share the leads, as in dialler-7"])
         if group in (loaded.worker.group_id, clients.recall_group(loaded)):
@@ -82,7 +87,7 @@ class Allowed:
         self._closing = threading.Event()
         self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
         self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
-        self._reader = clients.allowed_reader(loaded, log, group)
+        self._reader = clients.allowed_reader(loaded, log, group, start)
         self._recalls = clients.recalls_reader(loaded, log, group)
         problem = RecurringProblem(
             log, "recalls cannot be read, handing out nothing", "recalls are read again"
@@ -91,21 +96,29 @@ class Allowed:
             log, "acknowledgements cannot be committed, trying again", "acknowledgements are committed again"
         )
         unsafe = RecurringProblem(log, "holding: nothing is handed out", "hold ended")
+        unplaced = RecurringProblem(log, "holding: partitions are not read", "all partitions are read")
         # A dialler may not read the log.
         self._requests = clients.waiting_requests(loaded, reads_log=False)
         if self._requests is not None:
             self._requests.__enter__()
-        follow = threading.Thread(target=self._follow, args=(problem, uncommitted, unsafe), daemon=True)
+        follow = threading.Thread(
+            target=self._follow, args=(problem, uncommitted, unsafe, unplaced), daemon=True
+        )
         self._follower = follow
         follow.start()
 
     def _follow(
-        self, problem: RecurringProblem, uncommitted: RecurringProblem, unsafe: RecurringProblem
+        self,
+        problem: RecurringProblem,
+        uncommitted: RecurringProblem,
+        unsafe: RecurringProblem,
+        unplaced: RecurringProblem,
     ) -> None:
         started = clock.elapsed()
         try:
             while not self._closing.is_set():
                 uncommitted.report(self._reader.commit_failure)
+                unplaced.report(self._reader.no_offsets)
                 try:
                     records = self._recalls.read(_WAIT_S)
                 except Unavailable as error:

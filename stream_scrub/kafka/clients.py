@@ -29,7 +29,7 @@ from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
 from stream_scrub.made_by import MadeBy
 from stream_scrub.made_by import made_by as made_by_process
-from stream_scrub.model import Deadline, IndexGuard, Logger, LogReader, LogRecord
+from stream_scrub.model import BeginAt, Deadline, IndexGuard, Logger, LogReader, LogRecord
 
 ASK_S = 15.0
 _LIST_EVERY_S = 30.0
@@ -343,12 +343,15 @@ def output_reader(
     return OutputReader(chosen, names, topic_identity(settings), mark_on or settings.topics.log)
 
 
-def allowed_reader(settings: Settings, log: Logger, group: str) -> AllowedReader:
+def allowed_reader(
+    settings: Settings, log: Logger, group: str, begin_at: BeginAt | None = None
+) -> AllowedReader:
     """The allowed topics but the drill's, as a member of a dialler's group reads them. Raises Unavailable, Refused."""
     routes = [each for each in routes_now(settings, log) if each.input != settings.topics.drill]
     topics = allowed_of(routes)
     logs = client_log(settings, log, "allowed")
-    return AllowedReader(client_options(settings.kafka, Role.MEMBER, logs, {"group.id": group}), topics)
+    chosen = client_options(settings.kafka, Role.MEMBER, logs, {"group.id": group})
+    return AllowedReader(chosen, topics, begin_at, log)
 
 
 def recalls_reader(settings: Settings, log: Logger, group: str) -> RecallsReader:

@@ -31,7 +31,7 @@ def dialler(stage, **options) -> Allowed:
     chosen = {f"topics.{role}": stage.topics[role] for role in ("allowed", "recalled")}
     chosen |= {"kafka.bootstrap_servers": stage.bootstrap, "recall.lag_max_s": LAG_MAX_S}
     chosen |= {"recall.keep_days": 10_000}
-    return Allowed("dialler-7", settings=chosen, max_age=timedelta(days=9_000), **options)
+    return Allowed("dialler-7", settings=chosen, max_age=timedelta(days=9_000), start="beginning", **options)
 
 
 def may_dial(leads: Allowed, lead: Lead) -> bool | None:

@@ -38,7 +38,9 @@ class Dialler(threading.Thread):
         self._caller.start()
         while not self.must_end.is_set():
             self.must_leave.clear()
-            with Allowed(self._group, settings=settings(*self._at), recall="none") as leads:
+            with Allowed(
+                self._group, settings=settings(*self._at), recall="none", start="beginning"
+            ) as leads:
                 self.leads = leads
                 for each in leads:
                     self._calls.put((leads, each))

@@ -121,7 +121,7 @@ def test_an_opt_out_reaches_every_station_harms_nobody_and_is_gone_afterwards(st
         settings |= {"topics.allowed": "{input}.allowed", "topics.blocked": "{input}.blocked"}
         settings |= {f"topics.{role}": stage.topics[role] for role in ("log", "recalled")}
         settings |= {"kafka.bootstrap_servers": stage.bootstrap, "recall.keep_days": 10_000}
-        with Allowed("dialler", settings=settings) as dialler:
+        with Allowed("dialler", settings=settings, start="beginning") as dialler:
             lead = next(dialler)
         assert lead.key == b"real" and lead.topic == f"{stage.names[0]}.allowed"
         drilled = list(read_all(stage.bootstrap, f"{stage.names[1]}.allowed"))

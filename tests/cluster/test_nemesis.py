@@ -91,7 +91,7 @@ class Dialler(threading.Thread):
                 "topics.prospects": topics["prospects"],
             },
         )
-        self.leads = Allowed("diallers", settings=made)
+        self.leads = Allowed("diallers", settings=made, start="beginning")
         self._producer = Producer(properties(stage.bootstrap) | {"enable.idempotence": True, "log_level": 0})
         self._attempts = topics["attempts"]
         self.calls: list[tuple[float, int, tuple[int, int]]] = []  # moment, number, partition and offset

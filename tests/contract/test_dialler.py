@@ -19,6 +19,7 @@ from stream_scrub.config import load
 from stream_scrub.dialler import Allowed, Lead
 from stream_scrub.errors import Corrupt, Refused
 from stream_scrub.kafka import clients
+from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from tests.conftest import until_known
 from tests.support.network.faulty_kafka import Api, FaultyKafka
@@ -48,11 +49,16 @@ def place(request) -> Iterator[tuple[str, str, str]]:
     yield broker.bootstrap, *names
 
 
-def dialler(place: tuple[str, str, str], group: str = "", protocol: str = "consumer") -> Allowed:
+def dialler(
+    place: tuple[str, str, str],
+    group: str = "",
+    protocol: str = "consumer",
+    start: BeginAt | None = "beginning",
+) -> Allowed:
     chosen = settings(*place) | {"kafka.group_protocol": protocol}
     if protocol == "consumer":
         del chosen["kafka.consumer"]
-    return Allowed(group or uuid.uuid4().hex, settings=chosen, recall="none")
+    return Allowed(group or uuid.uuid4().hex, settings=chosen, recall="none", start=start)
 
 
 def given(leads: Allowed, count: int) -> list[Lead]:
@@ -264,7 +270,7 @@ def test_what_is_acknowledged_does_not_come_again_though_a_dialler_between_read_
     loaded, group = load(flags=settings(*place), environ={}), uuid.uuid4().hex
 
     def read(count: int, keep: Container[int]) -> list[int]:
-        reader, offsets = clients.allowed_reader(loaded, logs.of_library(), group), list[int]()
+        reader, offsets = clients.allowed_reader(loaded, logs.of_library(), group, "beginning"), list[int]()
         while len(offsets) < count:
             offsets += [each.offset() for each in reader.poll(1, 0.1).messages]
         for each in offsets:
@@ -356,6 +362,99 @@ def test_the_leads_of_a_topic_that_was_created_again_are_handed_out(kafka, topic
 
     with dialler(at, group) as leads:
         assert ids(given(leads, 5)) == [0, 1, 2, 3, 4]
+
+
+def next_of(leads: Allowed) -> tuple[threading.Thread, list[Lead]]:
+    """Ask for a lead in a thread."""
+    found: list[Lead] = []
+    asking = threading.Thread(target=lambda: found.extend(given(leads, 1)))
+    asking.start()
+    return asking, found
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_offsets(
+    kafka, topic, caplog, protocol
+):
+    """After a campaign's pause of a week everybody would be called a second time, without a word."""
+    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    write(at[0], at[1], *map(lead, range(20)))
+    with dialler(at, group, protocol) as leads:
+        for each in given(leads, 20):
+            leads.ack(each)
+    admin.delete_consumer_groups([group])[group].result()
+
+    for _ in range(2):  # a start that holds decides nothing for the next one
+        caplog.clear()
+        with dialler(at, group, protocol, start=None) as leads:
+            asking, found = next_of(leads)
+            wait_until(lambda: f"{at[1]}/0, {at[1]}/1" in caplog.text)
+            assert 'start="end"' in caplog.text and "expired its offsets" in caplog.text
+            leads.close()
+            asking.join(60)
+            assert found == []
+    with dialler(at, group, protocol, start="end") as leads:
+        asking, found = next_of(leads)
+        wait_until(lambda: caplog.text.count("starting at the configured position") == 2)
+        write(at[0], at[1], lead(20))
+        asking.join(60)
+        assert ids(found) == [20]
+        leads.ack(found[0])
+    write(at[0], at[1], *map(lead, range(21, 30)))
+    with dialler(at, group, protocol, start=None) as leads:
+        assert ids(given(leads, 9)) == [*range(21, 30)]
+
+
+def test_an_empty_topic_needs_no_choice_where_to_start(place):
+    """A new dialler would stand still until somebody read its log, though nothing can come twice."""
+    bootstrap, allowed, _ = place
+    group = uuid.uuid4().hex
+    asking = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
+    places = [TopicPartition(allowed, each) for each in range(3)]
+    with closing(asking), dialler(place, group, start=None) as leads:
+        waiting, found = next_of(leads)
+        wait_until(lambda: all(each.offset == 0 for each in asking.committed(places, 20)))
+        write(bootstrap, allowed, *map(lead, range(6)))
+        waiting.join(60)
+        leads.ack(found[0])
+        assert ids(found + given(leads, 5)) == [*range(6)]
+
+
+def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_ones(kafka, topic, caplog):
+    """After an unclean election everybody would be called a second time."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(20)))
+    with dialler(at, group) as leads:
+        for each in given(leads, 20):
+            leads.ack(each)
+    with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
+        (committed,) = consumer.committed([TopicPartition(at[1], 0)], 20)
+        committed.offset += 5
+        consumer.commit(offsets=[committed], asynchronous=False)
+
+    with dialler(at, group, start=None) as leads:
+        asking, found = next_of(leads)
+        wait_until(lambda: "brokers lost leads there" in caplog.text)
+        leads.close()
+        asking.join(60)
+        assert found == []
+
+
+def test_a_dialler_goes_on_when_kafka_has_deleted_leads_that_it_did_not_read(kafka, topic):
+    """After a long pause a dialler would stand still, though the leads that are left are all new."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(10)))
+    with dialler(at, group) as leads:
+        for each in given(leads, 10):
+            leads.ack(each)
+    write(at[0], at[1], *map(lead, range(10, 20)))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    for answer in admin.delete_records([TopicPartition(at[1], 0, 15)]).values():
+        answer.result()
+
+    with dialler(at, group, start=None) as leads:
+        assert ids(given(leads, 5)) == [*range(15, 20)]
 
 
 def started(place: tuple[str, str, str], group: str, notes: Path, acks: str) -> subprocess.Popen:

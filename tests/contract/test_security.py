@@ -131,7 +131,7 @@ def called(secured: Kafka, numbers: int) -> list[int]:
     client = dict(secured.user(DIALLER))
     chosen = {"kafka.bootstrap_servers": client.pop("bootstrap.servers"), "kafka.client": client}
     found: list[int] = []
-    with Allowed("dialler-north", settings=chosen, recall="none") as leads:
+    with Allowed("dialler-north", settings=chosen, recall="none", start="beginning") as leads:
         for _, lead in zip(range(numbers), leads, strict=False):
             found.append(int(lead.numbers[0][1:]))
             leads.ack(lead)

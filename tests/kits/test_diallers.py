@@ -93,7 +93,10 @@ def test_it_hands_out_what_ours_hands_out(kafka, topics, dialler):
     for partition in range(2):
         write(kafka.bootstrap, allowed, lead(1000), partition=partition)  # the last one
     with Allowed(
-        uuid.uuid4().hex, settings=settings(kafka.bootstrap, allowed, recalled), recall="none"
+        uuid.uuid4().hex,
+        settings=settings(kafka.bootstrap, allowed, recalled),
+        recall="none",
+        start="beginning",
     ) as leads:
         expected = {}
         while sum(number_of(1000) in each for each in expected.values()) < 2:

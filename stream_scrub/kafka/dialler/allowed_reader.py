@@ -2,6 +2,10 @@
 
 A lead is done in any order. So a committed offset is that of the first lead that is not done, and its metadata says
 which of the later ones are not: they are all that comes again after a crash or from another member.
+
+Kafka forgets the offsets of a group some time after its last member left (`offsets.retention.minutes`), and no memory
+distinguishes that from a first start. So a partition without an offset is read only if it is empty, or if the caller chose
+where. Its offset is committed before its first record is read.
 """
 
 import base64
@@ -18,10 +22,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from stream_scrub import clock
 from stream_scrub.clock import Throttle
 from stream_scrub.kafka.client.producer_calls import leave_group
-from stream_scrub.kafka.client.translate import cause_of, translate
-from stream_scrub.kafka.offsets import key_of
+from stream_scrub.kafka.client.translate import cause_of, translate, translating
+from stream_scrub.kafka.offsets import PartitionEnds, key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
-from stream_scrub.model import PartitionKey
+from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
 
 _COMMIT_EVERY_S = 0.1
 _ASK_S = 5.0
@@ -30,6 +34,8 @@ _OUTCOME_S = 60.0  # a commit whose outcome the client has not told by then neve
 _NOTE_MAX = 4_000  # a broker takes 4096 bytes (its offset.metadata.max.bytes)
 _NOTE = re.compile(r"upto=(\d+) first=(-?\d+) begun=(\d+) open=(\S*)")
 _WINDOW = 1 << 18  # offsets that a note is about
+_PLACE_EVERY_S = 1.0
+_NO_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 
 
 class _PartitionProgress:
@@ -43,6 +49,13 @@ class _PartitionProgress:
         # The offset and timestamp of the record that was read last; before the first one, those in the note.
         self._seen = -1, -1
         self._is_proven = True
+
+    @classmethod
+    def from_offset(cls, offset: int, begun: int) -> Self:
+        """A partition that is read from this offset on."""
+        progress = cls()
+        progress.upto, progress.begun = offset, begun
+        return progress
 
     @classmethod
     def noted(cls, committed: TopicPartition) -> Self:
@@ -106,14 +119,23 @@ class _Commit(NamedTuple):
 
 class AllowedReader:
     """One thread polls, commits and closes; any thread may call the rest. `options`: those of `Role.MEMBER` with the
-    dialler's group.
+    dialler's group. `begin_at`: where partitions without a committed offset start; None: they are not read.
 
     The client's calls wait for its callbacks, so no lock is held during a call: a callback that waited for the caller's lock
     would stop both for ever.
     """
 
-    def __init__(self, options: dict[str, Any], topics: Sequence[str]) -> None:
-        self._options, self._topics = options, list(topics)
+    def __init__(
+        self, options: dict[str, Any], topics: Sequence[str], begin_at: BeginAt | None, log: Logger
+    ) -> None:
+        # The client reports each partition that it cannot place.
+        self._options, self._topics = {**options, "auto.offset.reset": "error"}, list(topics)
+        self._begin_at, self._log = begin_at, log
+        self._ends = PartitionEnds(options)
+        self._unplaced: set[PartitionKey] = set()
+        self._place_due = Throttle(_PLACE_EVERY_S)
+        self.no_offsets = ""
+        """Why some partitions are not read; empty if all are."""
         self._lock = threading.Lock()
         self._progress: dict[PartitionKey, _PartitionProgress] = {}
         self._gone: set[PartitionKey] = set()
@@ -158,6 +180,7 @@ class AllowedReader:
             for key in map(key_of, partitions):
                 self._progress.pop(key, None)
                 self._gone.add(key)
+                self._unplaced.discard(key)
 
     def poll(self, records_max: int, wait_s: float, *, take: bool = True) -> PolledBatch:
         """The next records that are not done, often none, after at most `wait_s`. Without `take` the fetching stops, and
@@ -170,7 +193,10 @@ class AllowedReader:
         for message in self._consumer.consume(records_max, wait_s):
             key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
             if (error := message.error()) is not None:
-                failure = error
+                if error.code() in _NO_OFFSET:
+                    self._unplaced.add(key)
+                else:
+                    failure = error
                 continue
             with self._lock:
                 # Fetched before its partition was given away, it is another member's.
@@ -180,13 +206,73 @@ class AllowedReader:
             self._rejoin()
         if failure is not None and not messages:
             raise translate(failure, f"consuming {', '.join(self._topics)}")
+        if self._unplaced and not messages and self._place_due.is_due():
+            self._place()
+        elif not self._unplaced:
+            self.no_offsets = ""
         return PolledBatch.of(messages, several=True)
+
+    def _place(self) -> None:
+        """Begin partitions that the client cannot place: without a committed offset, or with one that is out of range."""
+        deadline = Deadline.after(_ASK_S)
+        unknown = []
+        with translating("asking where the leads begin"):
+            places = [TopicPartition(*key) for key in sorted(self._unplaced)]
+            for place in self._consumer.committed(places, timeout=_ASK_S):
+                low, high = self._ends.ask(place, deadline)
+                key = key_of(place)
+                with self._lock:
+                    progress = self._progress.get(key)
+                if progress is None:
+                    self._unplaced.discard(key)
+                elif place.offset >= 0 and max(place.offset, progress.upto) <= high:
+                    # Kafka deleted leads that were not read.
+                    self._begin(key, max(low, place.offset))
+                elif low == high or self._begin_at == "beginning":
+                    self._begin_anew(key, low, low)
+                elif self._begin_at == "end":
+                    # Earlier leads count as done, also if their verdict is renewed.
+                    self._begin_anew(key, high, 0)
+                else:
+                    unknown.append(f"{key[0]}/{key[1]}")
+        self.no_offsets = ""
+        if unknown:
+            self.no_offsets = (
+                f"the group has no committed offset in {', '.join(unknown)}, or brokers lost leads there. Either this is its first"
+                " start, or Kafka expired its offsets, and leads that were acknowledged would come again. Choose for one start:"
+                ' start="beginning" hands out every lead that is still good, start="end" only those that come from now on'
+                " (docs/runbook.md, A dialler without committed offsets)"
+            )
+
+    def _begin_anew(self, key: PartitionKey, offset: int, begun: int) -> None:
+        """Commit this offset, and read from there on. Raises KafkaException, Unavailable, Migrated."""
+        progress = _PartitionProgress.from_offset(offset, begun)
+        for place in self._consumer.commit(offsets=[progress.place(key)], asynchronous=False) or ():
+            if place.error is not None:
+                raise translate(place.error, "committing where the leads begin")
+        with self._lock:
+            self._progress[key] = progress
+        if self._begin_at is not None:
+            self._log.warning(
+                "no committed offset: starting at the configured position",
+                at=self._begin_at,
+                offsets={f"{key[0]}/{key[1]}": offset},
+            )
+        self._begin(key, offset)
+
+    def _begin(self, key: PartitionKey, offset: int) -> None:
+        # The client seeks only in partitions that it reads.
+        self._consumer.incremental_unassign([TopicPartition(*key)])
+        self._consumer.incremental_assign([TopicPartition(*key, offset)])
+        self._unplaced.discard(key)
+        self._is_paused = None
 
     def _rejoin(self) -> None:
         """Replace a consumer that failed for good."""
         with self._lock:
             self._gone.update(self._progress)
             self._progress.clear()
+            self._unplaced.clear()
             self._acked_at = self._sent = None
         failed, self._consumer = self._consumer, self._join()
         self._outcomes.clear()
@@ -293,3 +379,4 @@ class AllowedReader:
         """Commit what is done, and leave the group. Blocks as `leave_group`: without a broker, a commit waits for the
         session's time."""
         leave_group(self._consumer, self._commit_now)
+        self._ends.close()

@@ -72,7 +72,9 @@ def main() -> None:
     bootstrap, allowed, recalled, group, notes, acks = sys.argv[1:]
     with (
         Path(notes).open("a", buffering=1) as file,
-        Allowed(group, settings=settings(bootstrap, allowed, recalled), recall="none") as leads,
+        Allowed(
+            group, settings=settings(bootstrap, allowed, recalled), recall="none", start="beginning"
+        ) as leads,
     ):
         for at, each in enumerate(leads, 1):
             file.write(f"given {each.partition}/{each.offset}\n")
