@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,9 @@ type Dialler struct {
 	LagMax time.Duration
 	// "none" if no recall runs: then none is waited for.
 	Recall string
+	// Start says where partitions with leads and without a committed offset start: "beginning" or "end". Empty: they are not
+	// read.
+	Start string
 	// Zones says by country, as in FR or US-FL, where a day ends. Any other country's day ends where it ends first on earth.
 	Zones map[string]*time.Location
 }
@@ -77,9 +81,10 @@ type Allowed struct {
 	waiting  []*open
 	skipped  map[string]int
 	out      int
-	seenAt   time.Time // every recall that was committed then is known
-	trouble  error     // why recalls cannot be read now
-	failed   error     // for good
+	seenAt   time.Time      // every recall that was committed then is known
+	trouble  error          // why recalls cannot be read now
+	unplaced map[place]bool // partitions without a committed offset that are not read, because no start was chosen
+	failed   error          // for good
 }
 
 type (
@@ -122,8 +127,11 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	if dialler.Recall != "" && dialler.Recall != "none" {
 		return nil, fmt.Errorf("Recall is %q: leave it empty, or set \"none\" if no recall runs", dialler.Recall)
 	}
+	if !slices.Contains([]string{"", "beginning", "end"}, dialler.Start) {
+		return nil, fmt.Errorf("Start is %q: set \"beginning\" or \"end\", or leave it empty", dialler.Start)
+	}
 	a := &Allowed{
-		dialler: dialler, progress: map[place]*progress{}, skipped: map[string]int{},
+		dialler: dialler, unplaced: map[place]bool{}, progress: map[place]*progress{}, skipped: map[string]int{},
 		recalls: recalls{dialler.MaxAge, map[string]order{}, map[string]suspension{}, 0, map[place]time.Time{}},
 	}
 	shared := append(slices.Clone(dialler.Options), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -137,7 +145,7 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	a.end = newEndReader(a.notices, dialler.Recalled, false)
 	a.leads, err = kgo.NewClient(append(shared, kgo.ConsumerGroup(dialler.Group), kgo.ConsumeTopics(dialler.Topics...),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(a.assigned),
-		kgo.OnPartitionsRevoked(a.revoked), kgo.OnPartitionsLost(a.lost))...)
+		kgo.AdjustFetchOffsetsFn(a.placed), kgo.OnPartitionsRevoked(a.revoked), kgo.OnPartitionsLost(a.lost))...)
 	if err != nil {
 		a.notices.Close()
 		return nil, err
@@ -208,11 +216,22 @@ func (a *Allowed) MayDial(lead Lead) (bool, error) {
 	return each != nil && each.out && a.fault(each.lead) == "" && slices.Equal(a.left(each.lead), lead.Numbers), nil
 }
 
-// Trouble says why recalls cannot be read now, so that nothing is handed out; nil if they can.
+// Trouble says why recalls cannot be read now, so that nothing is handed out, or why some partitions are not read; nil if all
+// is well.
 func (a *Allowed) Trouble() error {
 	a.lock.Lock()
 	defer a.lock.Unlock()
-	return a.trouble
+	if a.trouble != nil || len(a.unplaced) == 0 {
+		return a.trouble
+	}
+	names := []string{}
+	for each := range a.unplaced {
+		names = append(names, fmt.Sprintf("%s/%d", each.topic, each.partition))
+	}
+	slices.Sort(names)
+	return fmt.Errorf("the group has no committed offset in %s, or brokers lost leads there. Either this is its first start, or"+
+		" Kafka expired its offsets, and leads that were acknowledged would come again. Set Start for one start: \"beginning\""+
+		" hands out every lead that is still good, \"end\" only those that come from now on", strings.Join(names, ", "))
 }
 
 // Skipped says how many leads were not handed out, by cause.
@@ -503,6 +522,52 @@ func (a *Allowed) assigned(ctx context.Context, client *kgo.Client, partitions m
 	}
 }
 
+// placed leaves out partitions without a committed offset, or with one beyond the end, unless a start was chosen.
+func (a *Allowed) placed(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	topics := slices.Collect(maps.Keys(offsets))
+	admin := kadm.NewClient(a.leads)
+	first, err := admin.ListStartOffsets(ctx, topics...)
+	if err == nil {
+		err = first.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	last, err := admin.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = last.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.lock.Lock()
+	defer a.lock.Unlock()
+	for topic, partitions := range offsets {
+		for partition, offset := range partitions {
+			begin, isThere := first.Lookup(topic, partition)
+			end, isEndThere := last.Lookup(topic, partition)
+			there := a.progress[place{topic, partition}]
+			if !isThere || !isEndThere || there == nil {
+				return nil, fmt.Errorf("%s/%d: no broker knows its ends now", topic, partition)
+			}
+			committed := offset.EpochOffset().Offset
+			switch {
+			case committed >= 0 && committed <= end.Offset:
+			case begin.Offset == end.Offset || a.dialler.Start == "beginning":
+				there.begun, there.upto, there.changed = begin.Offset, begin.Offset, true
+				partitions[partition] = kgo.NewOffset().At(begin.Offset)
+			case a.dialler.Start == "end": // earlier leads count as done, also if their verdict is renewed
+				there.begun, there.upto, there.changed = 0, end.Offset, true
+				partitions[partition] = kgo.NewOffset().At(end.Offset)
+			default:
+				a.unplaced[place{topic, partition}] = true
+				delete(partitions, partition)
+			}
+		}
+	}
+	return offsets, nil
+}
+
 func (a *Allowed) revoked(ctx context.Context, client *kgo.Client, partitions map[string][]int32) {
 	a.lock.Lock()
 	places := a.places(func(at place) bool { return slices.Contains(partitions[at.topic], at.partition) })
@@ -528,6 +593,7 @@ func (a *Allowed) lost(_ context.Context, _ *kgo.Client, partitions map[string][
 			}
 		}
 		delete(a.progress, at)
+		delete(a.unplaced, at)
 	}
 }
 

@@ -28,10 +28,11 @@ PAGE = ROOT / "docs" / "dialler.md"
 PROGRAMS = [block for block in blocks(PAGE) if block.language in ("python", "java", "go", "sh")]
 ALLOWED, TAKEN_BACK, WITH_CHECK, JAVA, GO, KCAT, OPT_OUT = PROGRAMS
 FREE, OTHER, RECALLED, OPPOSED = 33612345680, 33612345681, 33612345682, 33612345678
-TOPICS = {  # before the settings of each kit, those of the default topics
-    "settings.zones =": 'settings.allowed = java.util.List.of("prospects.allowed");\n'
+SETTINGS = {  # in front of what a program sets: its leads are there before it, and the kits' default topics are set again
+    "settings={": 'start="beginning", ',
+    "settings.zones =": 'settings.start = "beginning";\nsettings.allowed = java.util.List.of("prospects.allowed");\n'
     'settings.recalled = "prospects.recalled";\n',
-    "Zones: ": 'Topics: []string{"prospects.allowed"},\nRecalled: "prospects.recalled",\n',
+    "Zones: ": 'Start: "beginning",\nTopics: []string{"prospects.allowed"},\nRecalled: "prospects.recalled",\n',
 }
 DIAL = "def dial(lead, numbers):\n    print('dial', *numbers, flush=True)\n\n"
 LEADS = (
@@ -79,7 +80,7 @@ class Place(NamedTuple):
     def placed(self, text: str) -> str:
         """A program for this place, in a group of its own."""
         text = text.replace("localhost:9092", self.bootstrap)
-        for program, settings in TOPICS.items():
+        for program, settings in SETTINGS.items():
             text = text.replace(program, settings + program)
         text = text.replace('"dialler-', f'"dialler-{uuid.uuid4().hex[:6]}-')
         return text.replace("prospects.allowed", self.allowed).replace("prospects.recalled", self.recalled)

@@ -47,7 +47,7 @@ public class Driver {
                 }
             }
             case "look-up" -> lookUp(rest.get(0), rest.get(1), rest.subList(2, rest.size()));
-            case "dial" -> dial(rest.get(0), rest.get(1), rest.get(2), rest.get(3), rest.get(4));
+            case "dial" -> dial(rest.get(0), rest.get(1), rest.get(2), rest.get(3), rest.get(4), rest.get(5));
             case "check" -> check();
             case "follow" -> follow(rest.get(0), rest.get(1), rest.subList(2, rest.size()));
         }
@@ -94,11 +94,12 @@ public class Driver {
         }
     }
 
-    static void dial(String bootstrap, String allowed, String recalled, String group, String recall) throws IOException {
+    static void dial(String bootstrap, String allowed, String recalled, String group, String recall, String start) throws IOException {
         var settings = new Allowed.Settings(group, Map.of("bootstrap.servers", bootstrap, "session.timeout.ms", 6000));
         settings.allowed = List.of(allowed);
         settings.recalled = recalled;
         settings.recall = recall.isEmpty() ? "live" : recall;
+        settings.start = start;
         settings.lagMax = java.time.Duration.ofSeconds(5);
         var given = new TreeMap<String, Lead>();
         try (var leads = new Allowed(settings)) {
@@ -119,6 +120,7 @@ public class Driver {
                             System.out.println("ok");
                         }
                         case "may" -> System.out.println(leads.mayDial(given.get(words[1])));
+                        case "trouble" -> System.out.println(leads.trouble());
                         case "skipped" -> System.out.println(JSON.writeValueAsString(leads.skipped()));
                         case "close" -> {
                             leads.close();

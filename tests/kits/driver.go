@@ -28,7 +28,7 @@ func main() {
 	case "look-up":
 		lookUp(os.Args[2], os.Args[3], os.Args[4:])
 	case "dial":
-		dial(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6])
+		dial(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6], os.Args[7])
 	case "check":
 		check()
 	case "follow":
@@ -99,10 +99,10 @@ func lookUp(log, numbers string, registers []string) {
 	need(out.Flush())
 }
 
-func dial(bootstrap, allowed, recalled, group, recall string) {
+func dial(bootstrap, allowed, recalled, group, recall, start string) {
 	leads, err := streamscrub.NewAllowed(streamscrub.Dialler{
 		Group: group, Options: []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.SessionTimeout(6 * time.Second)},
-		Topics: []string{allowed}, Recalled: recalled, Recall: recall, LagMax: 5 * time.Second,
+		Topics: []string{allowed}, Recalled: recalled, Recall: recall, Start: start, LagMax: 5 * time.Second,
 	})
 	need(err)
 	given := map[string]streamscrub.Lead{}
@@ -128,6 +128,8 @@ func dial(bootstrap, allowed, recalled, group, recall string) {
 				continue
 			}
 			fmt.Println(may)
+		case "trouble":
+			fmt.Println(leads.Trouble())
 		case "skipped":
 			line, err := json.Marshal(leads.Skipped())
 			need(err)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from stream_scrub.dialler import Allowed
 from tests.support.kits import Program
@@ -35,11 +36,11 @@ def dialler(kafka, topics, group, driver) -> Iterator[Callable[..., Program]]:
     """Starts diallers of one group."""
     started = []
 
-    def start(recall: str = "none") -> Program:
-        started.append(Program([*driver, "dial", kafka.bootstrap, *topics, group, recall]))
+    def start_dialler(recall: str = "none", start: str = "beginning") -> Program:
+        started.append(Program([*driver, "dial", kafka.bootstrap, *topics, group, recall, start]))
         return started[-1]
 
-    yield start
+    yield start_dialler
     for each in started:
         each.kill()
 
@@ -134,6 +135,37 @@ def test_what_is_acknowledged_does_not_come_again_and_all_else_does(kafka, topic
     second.ask("close")
     write(kafka.bootstrap, topics[0], lead(5), partition=0)
     assert dialler().ask("next").split()[0] == "0/5"
+
+
+def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_offsets(
+    kafka, topics, group, dialler
+):
+    """After a campaign's pause of a week everybody would be called a second time, without a word."""
+    write(kafka.bootstrap, topics[0], *(lead(at) for at in range(4)), partition=0)
+    first = dialler()
+    for at in range(4):
+        assert first.ask("next") == f"0/{at} {number_of(at)}"
+        first.ask(f"ack 0/{at}")
+    first.ask("close")
+    first.kill()
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.delete_consumer_groups([group])[group].result()
+
+    held = dialler(start="")
+    wait_until(lambda: f"{topics[0]}-0" in held.ask("trouble").replace("/", "-"))
+    assert "expired its offsets" in held.ask("trouble")
+    write(kafka.bootstrap, topics[0], lead(4), partition=1)  # where there was nothing, nothing can come again
+    assert held.ask("next") == f"1/0 {number_of(4)}"
+    held.ask("ack 1/0")
+    held.ask("close")
+    held.kill()
+
+    chosen = dialler(start="end")
+    with closing(Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})) as member:
+        places = [TopicPartition(topics[0], each) for each in range(2)]
+        wait_until(lambda: [each.offset for each in member.committed(places)] == [4, 1])
+    write(kafka.bootstrap, topics[0], lead(5), partition=0)
+    assert chosen.ask("next") == f"0/4 {number_of(5)}"
 
 
 def test_a_recall_a_suspension_and_a_renewal_reach_a_lead_that_was_handed_out(kafka, topics, dialler):

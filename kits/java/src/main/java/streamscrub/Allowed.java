@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Deque;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Locale;
@@ -21,6 +22,7 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.InvalidOffsetException;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.KafkaException;
@@ -47,6 +49,8 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         public Duration lagMax = Duration.ofSeconds(30);
         /** "live", or "none" if no recall runs: then none is waited for. */
         public String recall = "live";
+        /** Where partitions with leads and without a committed offset start: "beginning" or "end". Empty: they are not read. */
+        public String start = "";
         /** By country, as in FR or US-FL: where a day ends. Any other country's day ends where it ends first on earth. */
         public Map<String, ZoneId> zones = Map.of();
 
@@ -94,6 +98,8 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     private int out;
     private Long seenAt; // every recall that was committed then is known
     private String trouble = ""; // why recalls cannot be read now
+    /** Partitions without a committed offset that are not read, because no start was chosen. */
+    private final Set<TopicPartition> unplaced = new HashSet<>();
     private RuntimeException failure; // for good
     private volatile boolean isClosing;
 
@@ -101,11 +107,14 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         if (!Set.of("live", "none").contains(settings.recall)) {
             throw new IllegalArgumentException("recall is " + settings.recall + ": set \"live\", or \"none\" if no recall runs");
         }
+        if (!Set.of("", "beginning", "end").contains(settings.start)) {
+            throw new IllegalArgumentException("start is " + settings.start + ": set \"beginning\" or \"end\", or leave it empty");
+        }
         this.settings = settings;
         recalls = new Recalls(settings.maxAge);
         end = new TopicEnd(settings.recalled, settings.properties);
         notices = consumer(Map.of("auto.offset.reset", "earliest"));
-        leads = consumer(Map.of("auto.offset.reset", "earliest", "group.id", settings.group));
+        leads = consumer(Map.of("auto.offset.reset", "none", "group.id", settings.group));
         leads.subscribe(settings.allowed, new Listener());
         for (var thread : threads) {
             thread.setDaemon(true);
@@ -169,9 +178,15 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             && left(open.lead).equals(lead.numbers()); // an earlier hand-out may have had numbers that the renewal lacks
     }
 
-    /** Why recalls cannot be read now, so that nothing is handed out; empty if they can. */
+    /** Why recalls cannot be read now, so that nothing is handed out, or why some partitions are not read; empty if all is
+     * well. */
     public synchronized String trouble() {
-        return trouble;
+        if (!trouble.isEmpty() || unplaced.isEmpty()) {
+            return trouble;
+        }
+        return "the group has no committed offset in " + unplaced + ", or brokers lost leads there. Either this is its first start,"
+            + " or Kafka expired its offsets, and leads that were acknowledged would come again. Set start for one start:"
+            + " \"beginning\" hands out every lead that is still good, \"end\" only those that come from now on";
     }
 
     /** How many leads were not handed out, by cause. */
@@ -309,13 +324,53 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             leads.pause(leads.assignment());
         } else {
             leads.resume(leads.paused());
+            leads.pause(unplaced);
         }
-        var records = leads.poll(POLL);
-        synchronized (this) {
-            records.forEach(this::add);
-            notifyAll();
+        try {
+            var records = leads.poll(POLL);
+            synchronized (this) {
+                records.forEach(this::add);
+                notifyAll();
+            }
+        } catch (InvalidOffsetException error) {
+            place(error.partitions());
         }
         commit();
+    }
+
+    /** Begins partitions without a committed offset, or with one that is out of range. */
+    private void place(Set<TopicPartition> partitions) {
+        var first = leads.beginningOffsets(partitions);
+        var last = leads.endOffsets(partitions);
+        var committed = leads.committed(partitions);
+        synchronized (this) {
+            partitions.stream().filter(progress::containsKey).forEach(each -> {
+                var known = committed.get(each);
+                long begin = first.get(each), end = last.get(each);
+                if (known != null && Math.max(known.offset(), progress.get(each).upto) <= end) {
+                    leads.seek(each, Math.max(begin, known.offset())); // Kafka deleted leads that were not read
+                } else if (begin == end || settings.start.equals("beginning")) {
+                    begin(each, begin, begin);
+                } else if (settings.start.equals("end")) {
+                    begin(each, end, 0); // earlier leads count as done, also if their verdict is renewed
+                } else {
+                    leads.seek(each, begin);
+                    unplaced.add(each);
+                }
+            });
+        }
+        if (!unplaced.isEmpty()) {
+            System.getLogger("streamscrub").log(System.Logger.Level.WARNING, trouble());
+        }
+    }
+
+    private void begin(TopicPartition partition, long offset, long begun) {
+        var made = new Progress();
+        made.begun = begun;
+        made.upto = offset;
+        made.isChanged = true;
+        progress.put(partition, made);
+        leads.seek(partition, offset);
     }
 
     private synchronized void fail(RuntimeException error) {
@@ -483,6 +538,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             synchronized (Allowed.this) {
                 waiting.removeIf(each -> partitions.contains(each.lead.partition()));
                 for (var partition : partitions) {
+                    unplaced.remove(partition);
                     var gone = progress.remove(partition);
                     out -= gone == null ? 0 : (int) gone.open.values().stream().distinct().filter(each -> each.isOut).count();
                 }
