@@ -1,13 +1,12 @@
-# Prospects in Avro as the JSON that is judged: the walker of `stream_scrub/scrub/avro_walk.py`, compiled. Included by
-# stream_scrub_native.pyx. It runs the same programs and gives the same bytes. What few prospects have (a map, a real
-# number or bytes that are read, a text with a sign that JSON escapes) it leaves to that walker.
+# Prospects in Avro as the JSON that is judged: runs the programs of `stream_scrub/scrub/avro.py`. Included by
+# stream_scrub_native.pyx.
 #
 # Bounds, besides those in schemas.pxi. A step is fetched from a place that is checked to be in the program, a text of the
-# program by a checked number. A frame's place is below NESTED_MAX.
+# program by a checked number. A frame's place is below NESTED_MAX, a key's below KEYS_MAX.
 
 cdef enum:
-    SPARE_FOR_BYTE = 4  # as in `scrub/avro_walk.py`
-    # The steps, as in `scrub/avro_walk.py: Op`.
+    SPARE_FOR_BYTE = 4  # of a value, apart from SPARE_MAX
+    # The steps, as in `scrub/avro.py: Op`.
     END = 0
     INTEGER = 1
     BYTES = 2
@@ -23,7 +22,9 @@ cdef enum:
     NEXT = 12
     COMMA = 13
     WRITE = 14
-    UTF_8 = 1  # how BYTES are written
+    KEY = 15
+    UTF_8 = 1  # how BYTES are written; else as ASCII
+    KEYS_MAX = 256  # of a map, with those of the maps around it
 
 cdef struct Step:
     int32_t op
@@ -36,6 +37,11 @@ cdef struct Frame:  # of a record, or of an array or map
     int64_t left  # items of this block
     At until  # where this block should end; NULL where it does not say
     bint some  # whether an item was written
+    int first_key  # of this map
+
+cdef struct Key:  # of a map
+    At at
+    int64_t size
 
 cdef inline At integer_end(At at, At end, int bits, int64_t* number) noexcept nogil:
     """Past an integer of at most so many bits; NULL when it is none."""
@@ -58,11 +64,11 @@ cdef class AvroPlan(SchemaPlan):
     cdef int32_t _steps
     cdef _Texts _texts
 
-    def __cinit__(self, const int32_t[:, ::1] code, list texts, walk):
+    def __cinit__(self, const int32_t[:, ::1] code, list texts):
         cdef Py_ssize_t i
         if code.shape[1] != 3 or code.shape[0] > 1 << 30:
             raise ValueError("an operation and two operands a step")
-        self._walk_else, self._texts = walk, _Texts(texts)
+        self._texts = _Texts(texts)
         self._steps = <int32_t>code.shape[0]
         self._code = <Step*>malloc((self._steps + 1) * sizeof(Step))
         if self._code == NULL:
@@ -73,19 +79,23 @@ cdef class AvroPlan(SchemaPlan):
     def __dealloc__(self):
         free(self._code)
 
-    cdef int _read(self, Framed* value, Made* made) except -3:
+    cdef int _read(self, Framed* value, Made* made) except -2:
         return self._walk(value.body, value.end, SPARE_MAX + SPARE_FOR_BYTE * (value.end - value.body), made)
 
     cdef Outcome _walk(self, At at, At end, int64_t spare, Made* made) noexcept nogil:
         """Run the program over a value from `at` to `end`. As long as `at` is not NULL, it is at most `end`."""
         cdef Frame frames[NESTED_MAX]
         cdef Frame* frame
-        cdef int depth = 0
+        cdef Key keys[KEYS_MAX]
+        cdef int depth = 0, keys_used = 0, i
         cdef int32_t pc = 0, op
         cdef Step* step
         cdef int64_t number = 0
         cdef At begin
-        cdef Outcome kind
+        cdef TextKind kind
+        cdef Outcome outcome
+        cdef float short_real
+        cdef double real
         cdef bint well = True
         while 0 <= pc < self._steps:
             step = &self._code[pc]
@@ -107,10 +117,16 @@ cdef class AvroPlan(SchemaPlan):
                     return UNREADABLE
                 at = begin + number
                 if step.b:
-                    kind = text_kind(begin, at) if step.b == UTF_8 else LEFT
-                    if kind != READ:
-                        return kind
-                    well = put(made, b'"', 1) and put(made, begin, number) and put(made, b'"', 1)
+                    # Readers take other bytes for Latin-1, as in Avro's own JSON, or for UTF-8.
+                    if step.b != UTF_8 and not is_ascii(begin, at):
+                        return UNREADABLE
+                    kind = text_kind(begin, at)
+                    if kind == NO_TEXT:
+                        return UNREADABLE
+                    if kind == PLAIN:
+                        well = put(made, b'"', 1) and put(made, begin, number) and put(made, b'"', 1)
+                    else:
+                        well = put_text(made, begin, at)
             elif op == WRITE:
                 well = self._write(step.a, &spare, made)
             elif op == ENUM:
@@ -123,12 +139,28 @@ cdef class AvroPlan(SchemaPlan):
                 at = integer_end(at, end, 64 if step.a == 64 else 32, &number)
                 if step.b and at != NULL:
                     well = put_integer(made, number, True)
-            elif op == FIXED or op == REAL:
+            elif op == FIXED:
                 if not 0 <= step.a <= end - at:
                     return UNREADABLE
                 if step.b:
-                    return LEFT
+                    if not is_ascii(at, at + step.a):
+                        return UNREADABLE
+                    well = put_text(made, at, at + step.a)
                 at += step.a
+            elif op == REAL:
+                if end - at < (4 if step.a == 4 else 8):
+                    return UNREADABLE
+                if step.a == 4:
+                    memcpy(&short_real, at, 4)
+                    real = short_real
+                    at += 4
+                else:
+                    memcpy(&real, at, 8)
+                    at += 8
+                if step.b:
+                    outcome = put_real(made, real)
+                    if outcome != READ:
+                        return outcome
             elif op == BOOLEAN:
                 if at >= end or at[0] > 1:
                     return UNREADABLE
@@ -145,6 +177,7 @@ cdef class AvroPlan(SchemaPlan):
                     pc = step.a
                 else:
                     frame.end, frame.some, frame.left, frame.until = step.a, False, 0, NULL
+                    frame.first_key = keys_used
                     at = self._next_block(at, end, frame, &spare, &depth, &pc)
             elif op == NEXT:
                 if depth == 0:
@@ -155,6 +188,8 @@ cdef class AvroPlan(SchemaPlan):
                     pc = frame.pc
                 else:
                     at = self._next_block(at, end, frame, &spare, &depth, &pc)
+                    if pc == frame.end:
+                        keys_used = frame.first_key
             elif op == RETURN:
                 if depth == 0:
                     return UNREADABLE
@@ -166,10 +201,24 @@ cdef class AvroPlan(SchemaPlan):
                 if frames[depth - 1].some:
                     well = put(made, b",", 1)
                 frames[depth - 1].some = True
+            elif op == KEY:
+                begin = bytes_begin(at, end, &number)
+                if begin == NULL or depth == 0:
+                    return UNREADABLE
+                at = begin + number
+                if text_kind(begin, at) == NO_TEXT or keys_used == KEYS_MAX:
+                    return UNREADABLE
+                for i in range(frames[depth - 1].first_key, keys_used):  # readers differ in which of two they take
+                    if keys[i].size == number and memcmp(keys[i].at, begin, number) == 0:
+                        return UNREADABLE
+                spare -= keys_used - frames[depth - 1].first_key
+                keys[keys_used].at, keys[keys_used].size = begin, number
+                keys_used += 1
+                well = put_text(made, begin, at) and put(made, b":", 1)
             elif op == END:
                 return READ if at == end else UNREADABLE
             else:
-                return LEFT
+                return UNREADABLE
             if at == NULL:
                 return UNREADABLE
             if not well:

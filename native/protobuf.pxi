@@ -1,34 +1,35 @@
-# Prospects in Protobuf as the JSON that is judged: the walk of `stream_scrub/scrub/protobuf_walk.py`, compiled. Included by
-# stream_scrub_native.pyx. It gives the same bytes, or leaves a record to that walk: each that is unreadable, and the few
-# that have a map, a list of messages, a real number or bytes that are read, or a text with a sign that JSON escapes.
+# Prospects in Protobuf as the JSON that is judged, by the rows of `stream_scrub/scrub/protobuf.py`. Included by
+# stream_scrub_native.pyx.
 #
 # Bounds, apart from those in schemas.pxi. A MessagePlan is made only if each row names others that there are (`_is_sound`).
-# Messages in each other are counted up to DEPTH_MAX, the items of lists up to ITEMS_MAX.
+# Messages in each other are counted up to NESTED_MAX, the items of lists up to ITEMS_MAX.
 
 cdef enum:
-    ITEMS_MAX = 64  # of all lists in a record
-    PLANS_MAX = 16  # of one schema, which may have thousands of messages: the others are left to the other walk
+    ITEMS_MAX = 16_384  # of all lists in a record
+    PLANS_MAX = 64  # of one schema, which may have thousands of messages
     VARINT = 0  # the wire types
     FIXED_64 = 1
     LENGTH = 2
     GROUP = 3  # its end is the next one
     FIXED_32 = 5
-    SKIPPED = 0  # what is done with a field, as in `scrub/protobuf_walk.py: Act`
+    SKIPPED = 0  # what is done with a field, as in `scrub/protobuf.py: Act`
     PASSING = 1
     SINGLE = 2
     MESSAGE = 3
     WRAPPED = 4
     LIST = 5
-    STRING = 1  # how a value is read, as in `scrub/protobuf_arrays.py: ValueKind`; and how one is written, with the next two
+    STRING = 1  # how a value is read, as in `scrub/protobuf.py: ValueKind`; and how one is written, with the next two
     SIGNED = 2
     UNSIGNED = 3
     ZIGZAG = 4
     BOOL = 5
     OPEN = 6
     CLOSED = 7
-    TEXT = 8  # how one is written: a text of the plan's. False is the first one, and true the next
+    BYTES_KIND = 8
+    REAL_KIND = 9
+    TEXT = 10  # how one is written: a text of the plan's. False is the first one, and true the next
 
-cdef struct Field:  # the rows of `scrub/protobuf_arrays.py: Arrays`
+cdef struct Field:  # the rows of `scrub/protobuf.py: Arrays`
     int32_t number, wire, act, listed, slot, oneof, cost, kept, kind, a, b
 
 cdef struct Table:
@@ -60,7 +61,7 @@ cdef inline At sized_begin(At at, At end, uint64_t* size) noexcept nogil:
 
 
 cdef At field_end(At at, At end, uint64_t tag, int depth) noexcept nogil:
-    """Past a field that is skipped and whose tag is read; NULL to leave it."""
+    """Past a field that is skipped and whose tag is read; NULL if it does not end."""
     cdef uint64_t raw = 0
     if tag & 7 == LENGTH:
         at = sized_begin(at, end, &raw)
@@ -70,7 +71,7 @@ cdef At field_end(At at, At end, uint64_t tag, int depth) noexcept nogil:
     if tag & 7 == FIXED_64 or tag & 7 == FIXED_32:
         raw = 8 if tag & 7 == FIXED_64 else 4
         return at + raw if <uint64_t>(end - at) >= raw else NULL
-    if tag & 7 != GROUP or depth == DEPTH_MAX:
+    if tag & 7 != GROUP or depth == NESTED_MAX:
         return NULL
     while at != NULL:
         at = varint_end(at, end, 32, &raw)
@@ -81,7 +82,7 @@ cdef At field_end(At at, At end, uint64_t tag, int depth) noexcept nogil:
 
 
 cdef class MessagePlan:
-    """Makes JSON of the records of one message. The arguments: `scrub/protobuf_arrays.py: Arrays`."""
+    """Makes JSON of the records of one message. The arguments: `scrub/protobuf.py: Arrays`."""
 
     cdef object _rows
     cdef const Field* _fields
@@ -91,8 +92,8 @@ cdef class MessagePlan:
     cdef _Texts _texts
     cdef Found* _found  # by slot, and behind them by oneof: `next` is the slot of its member
     cdef Py_ssize_t _places
-    cdef Scalar _items[ITEMS_MAX + 1]  # from 1
-    cdef int32_t _used
+    cdef Scalar* _items  # from 1
+    cdef int32_t _used, _item_room
     cdef int64_t _spare
 
     def __cinit__(self, bytes fields, bytes tables, bytes slots, bytes symbols, list texts, Py_ssize_t oneofs):
@@ -111,6 +112,7 @@ cdef class MessagePlan:
 
     def __dealloc__(self):
         free(self._found)
+        free(self._items)
 
     cdef bint _is_sound(self, int64_t fields, int64_t tables, int64_t slots, int64_t symbols, int64_t oneofs):
         """Whether there are the rows and texts that each row names: with a table behind the one that holds it."""
@@ -132,7 +134,7 @@ cdef class MessagePlan:
                 well = well and self._slots[field.slot].table == (field.a if field.act == MESSAGE else 0)
                 if field.act == MESSAGE or field.act == WRAPPED:
                     well &= i < field.a < tables and 0 <= field.b < texts
-                elif field.kind >= OPEN:
+                elif field.kind == OPEN or field.kind == CLOSED:
                     well &= 0 <= field.a <= field.b <= symbols
         return well
 
@@ -141,10 +143,10 @@ cdef class MessagePlan:
         memset(self._found, 0, self._places * sizeof(Found))
         self._spare, self._used = SPARE_MAX, 0
         if self._message(0, 0, value.body, value.end, 0, 0) == NULL:
-            return LEFT
+            return UNREADABLE
         return READ if self._put_message(0, 0, made) else NO_MEMORY
 
-    # Each of these goes past what it reads, at most to `end`, or gives NULL to leave the record.
+    # Each of these goes past what it reads, at most to `end`, or gives NULL: readers differ, or there is no such record.
 
     cdef At _message(self, int32_t place, int32_t slot, At at, At end, uint64_t closing, int depth) noexcept nogil:
         """Read a message, or a group up to that tag, into the slots."""
@@ -153,7 +155,7 @@ cdef class MessagePlan:
         cdef int32_t near = table.field
         cdef uint64_t tag = 0
         self._spare -= table.cost
-        if self._spare < 0 or depth == DEPTH_MAX:
+        if self._spare < 0 or depth == NESTED_MAX:
             return NULL
         while at < end:
             at = varint_end(at, end, 32, &tag)
@@ -209,12 +211,16 @@ cdef class MessagePlan:
             return self._item(field, slot, at, end)
         if field.act == SINGLE:
             at = self._scalar(field, at, end, &value)
-            if at == NULL or (value.number == 0 and not field.kept):  # a default counts as missing
+            if at == NULL:
+                return NULL
+            if value.number == 0 and not field.kept:  # a default counts as missing
+                # Java before 3.19.6 and C# keep an earlier value; other readers take the default.
                 return NULL if found.some else at
             found.value = value
             self._note(slot, field.slot)
             return at
-        if field.act > LIST or (field.act == MESSAGE and found.some and self._tables[field.a].defaults):
+        # Readers in JavaScript take the second one alone: they would find a default that nobody judged.
+        if field.act == MESSAGE and found.some and self._tables[field.a].defaults:
             return NULL
         if field.act == WRAPPED and found.some:  # without a value, readers differ in which one they take
             return NULL
@@ -245,9 +251,15 @@ cdef class MessagePlan:
     cdef At _item(self, const Field* field, int32_t slot, At at, At end) noexcept nogil:
         """Read one more value of a list."""
         cdef Found* found = &self._found[field.slot]
+        cdef Scalar* larger
         if self._used == ITEMS_MAX:
             return NULL
-        self._used += 1  # at most ITEMS_MAX
+        self._used += 1
+        if self._used >= self._item_room:
+            larger = <Scalar*>realloc(self._items, 2 * (self._used + 32) * sizeof(Scalar))
+            if larger == NULL:
+                return NULL
+            self._items, self._item_room = larger, 2 * (self._used + 32)
         at = self._scalar(field, at, end, &self._items[self._used])
         self._note(slot, field.slot)
         if found.first == 0:
@@ -268,13 +280,20 @@ cdef class MessagePlan:
     cdef At _scalar(self, const Field* field, At at, At end, Scalar* value) noexcept nogil:
         cdef uint64_t raw = 0
         cdef int32_t kind = field.kind
+        cdef TextKind text
+        cdef float short_real
+        cdef double real
         cdef int size = 8 if field.wire == FIXED_64 else 4
         value.next = 0
-        if kind == STRING:
+        if kind == STRING or kind == BYTES_KIND:
             at = sized_begin(at, end, &raw)
-            if at == NULL or text_kind(at, at + raw) != READ:
+            # Bytes are a text in ASCII, as in Avro.
+            if at == NULL or (kind == BYTES_KIND and not is_ascii(at, at + raw)):
                 return NULL
-            value.form, value.number, value.at = STRING, <int64_t>raw, at
+            text = text_kind(at, at + raw)
+            if text == NO_TEXT:
+                return NULL
+            value.form, value.number, value.at = STRING if text == PLAIN else BYTES_KIND, <int64_t>raw, at
             return at + raw
         if field.wire == VARINT:
             at = varint_end(at, end, 64, &raw)
@@ -282,6 +301,14 @@ cdef class MessagePlan:
             if end - at < size:
                 return NULL
             memcpy(&raw, at, size)
+            if kind == REAL_KIND:
+                memcpy(&short_real, at, 4)
+                memcpy(&real, at, size)
+                if size == 4:
+                    real = short_real
+                value.form = REAL_KIND
+                memcpy(&value.number, &real, 8)
+                return NULL if real - real != 0 else at + size  # JSON has neither infinities nor NaN
             at += size
             if kind == SIGNED and size == 4:
                 raw = <uint64_t><int64_t><int32_t>raw
@@ -297,7 +324,7 @@ cdef class MessagePlan:
         return at if field.a == 64 or value.number == <int32_t>value.number else NULL
 
     cdef bint _symbol(self, const Field* field, Scalar* value) noexcept nogil:
-        """Put the symbol for a number in its place; False to leave it."""
+        """Put the symbol for a number in its place; False if its enum is closed and has none."""
         cdef int32_t low = field.a, high = field.b, middle
         while low < high:
             middle = (low + high) >> 1
@@ -317,8 +344,14 @@ cdef class MessagePlan:
         return put(made, self._texts.at[text], self._texts.size[text])
 
     cdef bint _put_scalar(self, const Scalar* value, Made* made) noexcept nogil:
+        cdef double real
         if value.form == STRING:
             return put(made, b'"', 1) and put(made, value.at, value.number) and put(made, b'"', 1)
+        if value.form == BYTES_KIND:
+            return put_text(made, value.at, value.at + value.number)
+        if value.form == REAL_KIND:
+            memcpy(&real, &value.number, 8)
+            return put_real(made, real) == READ
         if value.form == TEXT:
             return self._put_text(value.number, made)
         return put_integer(made, value.number, value.form == SIGNED)
@@ -354,27 +387,29 @@ cdef class MessagePlan:
 
 
 cdef class ProtobufPlan(SchemaPlan):
-    """Of a schema in Protobuf. `find(indexes)` gives the Arrays of a message; None if that is left to the other walk."""
+    """Of a schema in Protobuf. `find(indexes)` gives the Arrays of a message; None if its records are unreadable."""
 
     cdef object _find
     cdef dict _plans
     cdef MessagePlan _last
     cdef bytes _last_index
 
-    def __cinit__(self, find, walk):
-        self._find, self._walk_else, self._indexed, self._plans = find, walk, True, {}
-        self._last_index = b""
+    def __cinit__(self, find):
+        self._find, self._indexed, self._plans, self._last_index = find, True, {}, None
 
-    cdef int _read(self, Framed* value, Made* made) except -3:
+    cdef int _read(self, Framed* value, Made* made) except -2:
         cdef Py_ssize_t size = value.index_end - value.index
-        if PyBytes_GET_SIZE(self._last_index) != size or memcmp(<char*>self._last_index, value.index, size) != 0:
+        if (
+            self._last_index is None or PyBytes_GET_SIZE(self._last_index) != size
+            or memcmp(<char*>self._last_index, value.index, size) != 0
+        ):
             index = value.index[:size]
-            plan = self._plans.get(index)
-            if plan is None:
-                # To make one takes as long as to walk hundreds of records.
-                arrays = self._find(index) if len(self._plans) < PLANS_MAX else None
+            if index not in self._plans:
+                arrays = self._find(index)
                 if arrays is None:
-                    return LEFT
-                plan = self._plans[index] = MessagePlan(*arrays)
-            self._last, self._last_index = plan, index
+                    return UNREADABLE
+                if len(self._plans) == PLANS_MAX:
+                    del self._plans[next(iter(self._plans))]
+                self._plans[index] = MessagePlan(*arrays)
+            self._last, self._last_index = self._plans[index], index
         return self._last.read(value, made)

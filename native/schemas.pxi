@@ -1,9 +1,14 @@
 # Prospects in Avro or Protobuf as the JSON that is judged: what both have in common. Included by stream_scrub_native.pyx.
+# This is the only reader of these formats. Its oracles are fastavro and google.protobuf (`tests/property`).
 #
 # Bounds. A value is read from `at` to `end`, and each read below says why it is before `end`. `plain_bytes` and
 # `utf8_end` may look at the byte at `end`, which is a NUL behind a `bytes` object's bytes and behind an Entry's value.
 
+from cpython.mem cimport PyMem_Free
 from libc.stdlib cimport realloc
+
+cdef extern from "Python.h":
+    char* PyOS_double_to_string(double value, char form, int precision, int flags, int* kind)
 
 cdef enum:
     NESTED_MAX = 64  # as in `scrub/schemas.py`, and the next one
@@ -13,8 +18,12 @@ cdef enum:
 cdef enum Outcome:
     READ = 1
     UNREADABLE = 0
-    LEFT = -1  # to the other walker
-    NO_MEMORY = -2
+    NO_MEMORY = -1
+
+cdef enum TextKind:
+    NO_TEXT = 0
+    PLAIN = 1  # JSON writes it as it is
+    WITH_ESCAPES = 2  # JSON escapes some of its signs
 
 cdef struct Made:  # the JSON of some values
     uint8_t* content
@@ -64,9 +73,10 @@ cdef inline int64_t unzigzag(uint64_t raw) noexcept nogil:
     return <int64_t>(raw >> 1) ^ -<int64_t>(raw & 1)
 
 
-cdef Outcome text_kind(At at, At end) noexcept nogil:
-    """Whether the bytes from `at` to `end` are UTF-8 that JSON writes as it is."""
+cdef TextKind text_kind(At at, At end) noexcept nogil:
+    """Whether the bytes from `at` to `end` are UTF-8, and how JSON writes them."""
     cdef int plain
+    cdef TextKind kind = PLAIN
     while at < end:
         if end - at >= WIDE:
             plain = plain_bytes(at)  # WIDE bytes, all before `end`
@@ -76,12 +86,57 @@ cdef Outcome text_kind(At at, At end) noexcept nogil:
         if at[0] >= 0x80:
             at = utf8_end(at)  # stops at the NUL behind the value
             if at == NULL or at > end:
-                return UNREADABLE
-        elif at[0] < 0x20 or at[0] == 0x22 or at[0] == 0x5C:
-            return LEFT
+                return NO_TEXT
         else:
+            if at[0] < 0x20 or at[0] == 0x22 or at[0] == 0x5C:
+                kind = WITH_ESCAPES
             at += 1
-    return READ
+    return kind
+
+
+cdef bint is_ascii(At at, At end) noexcept nogil:
+    while at < end:
+        if at[0] >= 0x80:
+            return False
+        at += 1
+    return True
+
+
+cdef bint put_text(Made* made, At at, At end) noexcept nogil:
+    """Append a text as JSON: the UTF-8 from `at` to `end`; False without memory."""
+    cdef At begin = at
+    cdef uint8_t escape[6]
+    cdef bint well = put(made, b'"', 1)
+    while at < end and well:
+        if at[0] >= 0x20 and at[0] != 0x22 and at[0] != 0x5C:
+            at += 1
+            continue
+        well = put(made, begin, at - begin)
+        escape[0], escape[1] = 0x5C, at[0]
+        if at[0] >= 0x20:
+            well = well and put(made, escape, 2)
+        else:
+            escape[1], escape[2], escape[3], escape[4] = 0x75, 0x30, 0x30, 0x30 + (at[0] >> 4)
+            escape[5] = (0x30 if at[0] & 15 < 10 else 0x57) + (at[0] & 15)
+            well = well and put(made, escape, 6)
+        at += 1
+        begin = at
+    return well and put(made, begin, at - begin) and put(made, b'"', 1)
+
+
+cdef Outcome put_real(Made* made, double number) noexcept nogil:
+    """Append a real number; UNREADABLE if it is infinite or NaN, which JSON has not."""
+    cdef char* text
+    cdef bint well
+    if number - number != 0:
+        return UNREADABLE
+    with gil:
+        text = PyOS_double_to_string(number, b"r", 0, 2, NULL)  # 2: with ".0"
+        if text == NULL:
+            return NO_MEMORY
+        well = put(made, text, strlen(text))
+        PyMem_Free(text)
+    return READ if well else NO_MEMORY
 
 
 cdef class _Texts:
@@ -131,13 +186,11 @@ cdef At indexes_end(At at, At end) noexcept nogil:
 
 
 cdef class SchemaPlan:
-    """Makes JSON of the records of one schema. `walk`: the plan in Python for what this one leaves, which is asked as
-    `walk(value, begin)`. One thread."""
+    """Makes JSON of the records of one schema. One thread."""
 
-    cdef object _walk_else
     cdef bint _indexed  # whether the indexes of a message are in front of a record, as in Protobuf
 
-    cdef int _read(self, Framed* value, Made* made) except -3:
+    cdef int _read(self, Framed* value, Made* made) except -2:
         """Append the JSON of a value; an Outcome."""
         raise NotImplementedError
 
@@ -165,16 +218,9 @@ cdef class SchemaPlan:
         if found == READ:
             return True
         made.size = before
-        if found == LEFT:
-            text = self._walk_else(
-                value.index[: value.index_end - value.index] + value.body[: value.end - value.body], 0
-            )
-            if text is None:
-                return False
-            found = READ if put(made, PyBytes_AS_STRING(<bytes?>text), PyBytes_GET_SIZE(text)) else NO_MEMORY
         if found == NO_MEMORY:
             raise MemoryError
-        return found == READ
+        return False
 
 
 cdef class _Owner:

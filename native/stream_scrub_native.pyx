@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-VERSION = 8
+VERSION = 9
 _ASKING = bytes([1])
 _NO_LINES = (None, None)
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits

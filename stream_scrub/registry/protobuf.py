@@ -21,8 +21,8 @@ from google.protobuf.message import DecodeError
 from stream_scrub.registry.client import Schema
 from stream_scrub.registry.proto_text import file_of
 from stream_scrub.scrub.decode import Unreadable
-from stream_scrub.scrub.protobuf import Field, Message
-from stream_scrub.scrub.protobuf_walk import Enum
+from stream_scrub.scrub.protobuf import Enum, Field, Message
+from stream_scrub.scrub.schemas import TYPES_MAX
 
 _MAIN = "*"  # no import is called so
 _WRAPPERS = "google/protobuf/wrappers.proto"
@@ -93,6 +93,8 @@ class _Nodes:
         """The message of a descriptor."""
         if each.full_name in self._known:
             return self._known[each.full_name]
+        if len(self._known) == TYPES_MAX:
+            raise Unreadable("too many messages")
         message = self._known[each.full_name] = Message(wrapper=each.file.name == _WRAPPERS)
         message.fields += map(self._field, each.fields)
         # Some writers count the entries of maps as messages, and others do not: an index could mean two of them.

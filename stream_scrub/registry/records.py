@@ -7,18 +7,20 @@ is not known yet have to wait.
 import random
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
+from types import ModuleType
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from stream_scrub.config import Settings
-from stream_scrub.errors import Unavailable
+from stream_scrub.errors import ConfigError, Unavailable
+from stream_scrub.extension import HOW_TO_BUILD, extension
 from stream_scrub.model import Header, Logger
 from stream_scrub.registry.client import AVRO, NUMBER_BYTES, RegistryClient, Schema, shown
-from stream_scrub.scrub import backend
 from stream_scrub.scrub.avro import program_of
 from stream_scrub.scrub.decode import Members, Unreadable
-from stream_scrub.scrub.protobuf import tables_of
-from stream_scrub.scrub.schemas import Plan, SchemaId, framed, unreadable
+from stream_scrub.scrub.protobuf import Arrays, Message, arrays_of, message_at
+from stream_scrub.scrub.schemas import Indexes, Plan, SchemaId, framed, indexes, unreadable
 
 PLANS_MAX = 1000
 _TOO_LARGE = b"\x80"  # the first of the numbers that are none of Java's int
@@ -69,11 +71,16 @@ class JsonRecords:
 
 
 class RegistryRecords:
-    """RecordReader in Avro or Protobuf. One thread uses it, so no schema is asked for twice at once."""
+    """RecordReader in Avro or Protobuf, by the extension. One thread uses it, so no schema is asked for twice at once. Raises
+    ConfigError without the extension."""
 
     def __init__(
         self, registry: RegistryClient, kind: Literal["avro", "protobuf"], members: Members, log: Logger
     ) -> None:
+        module = extension()
+        if module is None:
+            raise ConfigError([f'prospect.format = "{kind}" needs the extension: {HOW_TO_BUILD}'])
+        self._native = module
         self._registry, self._members, self._log = registry, members, log
         self._type, self._indexed = kind.upper(), kind == "protobuf"
         self._plans: dict[SchemaId, Plan] = {}
@@ -101,8 +108,7 @@ class RegistryRecords:
 
     def read_records(self, records: Any, enough: Callable[[], bool]) -> Any:
         """As `RecordReader.read_records`."""
-        read = import_module("stream_scrub_native").read_by_schema
-        return read(records, self._indexed, self._plans, self._found_at, enough)
+        return self._native.read_by_schema(records, self._indexed, self._plans, self._found_at, enough)
 
     def _found_at(self, which: SchemaId, place: int) -> tuple[Plan, bool] | None:
         """As `_found`, for the record at that place; None if it and those behind it cannot be read now."""
@@ -145,7 +151,7 @@ class RegistryRecords:
 
     def _plan(self, which: SchemaId, schema: Schema) -> Plan:
         try:
-            plan = _compiled(schema, self._type, self._members)
+            plan = self._compiled(which, schema)
         except Unreadable as error:
             self._log.error(
                 "schema unusable: its records come out blocked", schema=shown(which), why=str(error)
@@ -154,20 +160,59 @@ class RegistryRecords:
         self._log.info("schema known", schema=shown(which))
         return plan
 
+    def _compiled(self, which: SchemaId, schema: Schema) -> Plan:
+        if schema.type != self._type:
+            raise Unreadable(f"of type {schema.type[:20]}, not {self._type}")
+        if self._type == AVRO:
+            texts = dict.fromkeys(each.text for each in schema.references)  # a schema may have several names
+            return avro_plan(self._native, schema.text, list(texts), self._members)
+        from stream_scrub.registry.protobuf import messages_of
+
+        def refused(at: Indexes, why: str) -> None:
+            self._log.error(
+                "message unusable: its records come out blocked",
+                schema=shown(which),
+                message=list(at),
+                why=why,
+            )
+
+        return protobuf_plan(self._native, messages_of(schema), self._members, refused)
+
     def close(self) -> None:
         """As `RecordReader.close`."""
         self._registry.close()
 
 
-def _compiled(schema: Schema, kind: str, members: Members) -> Plan:
-    if schema.type != kind:
-        raise Unreadable(f"of type {schema.type[:20]}, not {kind}")
-    if kind == AVRO:
-        texts = dict.fromkeys(each.text for each in schema.references)  # a schema may have several names
-        return backend.BEST.avro(program_of(schema.text, list(texts), members))
-    from stream_scrub.registry.protobuf import messages_of
+def avro_plan(native: ModuleType, schema: str, references: Sequence[str], members: Members) -> Plan:
+    """The plan for the records of a schema in Avro. Raises Unreadable."""
+    program = program_of(schema, references, members)
+    plan: Plan = native.AvroPlan(np.array(program.code, np.int32), list(program.texts))
+    return plan
 
-    return backend.BEST.protobuf(tables_of(messages_of(schema), members))
+
+def protobuf_plan(
+    native: ModuleType,
+    messages: Sequence[Message],
+    members: Members,
+    refused: Callable[[Indexes, str], None],
+) -> Plan:
+    """The plan for the records of a schema in Protobuf. `refused` is told once of each message that cannot be read, and why."""
+    unusable: set[Indexes] = set()
+
+    def find(data: bytes) -> Arrays | None:
+        at, _ = indexes(data, 0)
+        message = message_at(messages, at)
+        if message is None or at in unusable:
+            return None
+        try:
+            return arrays_of(message, members)
+        except Unreadable as error:
+            unusable.add(at)
+            refused(at, str(error))
+            return None
+
+    plan: Plan = native.ProtobufPlan(find)
+    return plan
 
 
 JSON = JsonRecords()

@@ -1,22 +1,50 @@
-"""Prospects in Avro: a program, compiled once for each schema, reads what verdicts need as the JSON that `decode` judges. Pure.
+"""Compiles each schema in Avro to a program. It writes the members that verdicts need as the JSON that `decode` judges. Pure.
 
-Avro has no index, so a program walks the whole record and keeps the configured members alone. It takes a record only if
-every reader would read the same: what a reader could take otherwise is unreadable. So a block of an array that states
-its size is walked too, because some readers believe the size and others do not. `avro_walk.py` runs programs.
+The extension runs programs (`native/avro.pxi`). Avro has no index, so a program walks the whole record and keeps the
+configured members alone. It takes a record only if every reader would read the same. So it also walks a block of an array
+that states its size, because some readers believe the size and others do not.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
 import msgspec
 
-from stream_scrub.scrub.avro_walk import Op, Program
 from stream_scrub.scrub.decode import Members, Unreadable, folder
 from stream_scrub.scrub.schemas import NESTED_MAX, TYPES_MAX, Wanted, called, tree
 
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+
+
+class Op(IntEnum):
+    """What a step does with the value. `a` and `b` are its operands."""
+
+    END = 0
+    INTEGER = auto()  # a: bits; b: 1 to write it
+    BYTES = auto()  # after their length. b: 0 to skip them, 1 to write them as UTF-8, 2 as ASCII
+    FIXED = auto()  # a: bytes; b: 1 to write them as ASCII
+    REAL = auto()  # a: bytes; b: 1 to write it
+    BOOLEAN = auto()  # b: 1 to write it
+    ENUM = auto()  # a: how many symbols; b: 0 to skip it, else the text of the first one, from 1
+    UNION = auto()  # a: branches; as many steps behind it lead to them
+    GOTO = auto()  # a: step
+    CALL = auto()  # a: step where a record begins
+    RETURN = auto()
+    ITEMS = auto()  # of an array or map; each begins with the next step. a: step behind them
+    NEXT = auto()  # item
+    COMMA = auto()  # to write between items
+    WRITE = auto()  # a: text
+    KEY = auto()  # of a map, to write
+
+
+class Program(NamedTuple):
+    """The steps for a schema's records, from the first one to END."""
+
+    code: Sequence[tuple[int, int, int]]
+    texts: Sequence[bytes]
 
 
 def program_of(schema: str, references: Sequence[str], members: Members) -> Program:
@@ -267,11 +295,11 @@ class _AvroCompiler:
         return first
 
     def _union(self, branches: Sequence[_Node], part: _Part) -> None:
-        """A step for each branch leads to its steps, which the last branch has in place of it."""
+        """Add a jump table: one GOTO per branch. The last branch's steps follow the table, so it needs no jump."""
         self._step(Op.UNION, len(branches))
         ends, leads = [], [self._step(Op.GOTO) for _ in branches[:-1]]
-        for last in branches[-1:]:
-            self._add(last, part)
+        if branches:
+            self._add(branches[-1], part)
         for lead, branch in zip(leads, branches, strict=False):
             if branch == "null" and not part.written:  # it has no steps
                 ends.append(lead)

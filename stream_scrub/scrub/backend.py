@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 from stream_scrub.extension import extension
 from stream_scrub.index import Numbers
 from stream_scrub.numbering import Line, is_blank, normalise, pair_digits, region_named, rows
-from stream_scrub.scrub import avro_walk, protobuf_walk
-from stream_scrub.scrub.avro_walk import Program
 from stream_scrub.scrub.decode import (
     ABSENT,
     MAX_DEPTH,
@@ -35,9 +33,6 @@ from stream_scrub.scrub.decode import (
     value_of,
 )
 from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
-from stream_scrub.scrub.protobuf_arrays import Arrays, arrays_of
-from stream_scrub.scrub.protobuf_walk import SchemaTables
-from stream_scrub.scrub.schemas import Plan
 from stream_scrub.stamp import STAMP
 
 _REGIONS_MAX = 1024
@@ -234,11 +229,9 @@ class Backend:
     reader: Callable[[Members, str, FactsOf], Reader]
     splice: Callable[[Sequence[bytes | None], Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
     fill: Callable[[Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
-    avro: Callable[[Program], Plan]
-    protobuf: Callable[[SchemaTables], Plan]
 
 
-PYTHON = Backend("python", PlainReader, splice, fill, avro_walk.walker, protobuf_walk.walker)
+PYTHON = Backend("python", PlainReader, splice, fill)
 
 
 class SwiftReader:
@@ -323,20 +316,7 @@ def _native(module: ModuleType) -> Backend:
         filled: list[bytes | None] = module.fill(numbers, ids, *ends_of(templates))
         return filled
 
-    def avro(program: Program) -> Plan:
-        steps = np.array(program.code, np.int32)
-        made: Plan = module.AvroPlan(steps, list(program.texts), avro_walk.walker(program))
-        return made
-
-    def protobuf(of: SchemaTables) -> Plan:
-        def find(indexes: bytes) -> Arrays | None:
-            table, _ = of.find(indexes, 0)
-            return None if table is None else arrays_of(table)
-
-        made: Plan = module.ProtobufPlan(find, protobuf_walk.walker(of))
-        return made
-
-    return Backend("native", reader, splice, fill, avro, protobuf)
+    return Backend("native", reader, splice, fill)
 
 
 def native() -> Backend | None:

@@ -1,31 +1,33 @@
-"""Prospects in Protobuf: tables, made once for each message of a schema, say what is read of a record. Pure.
+"""Compiles each message of a schema in Protobuf to rows. They write the members that verdicts need as the JSON that `decode`
+judges. Pure.
 
-`protobuf_walk.py` walks a record by its message's table. It keeps the configured members alone and skips the others by their
-lengths. The last of several values counts, messages that occur twice are merged, and a default counts as the value, as for
-every generated reader. What readers take differently, as two members of a oneof, is unreadable.
+The extension walks records by these rows (`native/protobuf.pxi`): it keeps the configured members alone and skips the others
+by their lengths. The last of several values counts, messages that occur twice are merged, and a default counts as the value,
+as for every generated reader. What readers take differently, such as two members of a oneof, is unreadable.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum, auto
 from typing import Any, NamedTuple
 
+import msgspec
+import numpy as np
+
 from stream_scrub.scrub.decode import Members, Unreadable, folder
-from stream_scrub.scrub.protobuf_walk import (
-    EVERY,
-    FIXED32,
-    FIXED64,
-    LENGTH,
-    START,
-    VARINT,
-    Act,
-    Enum,
-    FieldStep,
-    MessageTable,
-    SchemaTables,
-    WalkState,
-    reader,
-)
 from stream_scrub.scrub.schemas import TYPES_MAX, Indexes, Wanted, called, tree
+
+_NESTED_MAX = 16  # messages in each other, of those that are kept
+_FIELDS_MAX = TYPES_MAX  # of one message, with those of the messages that are kept of it
+_VARINT, _FIXED64, _LENGTH, _START, _FIXED32 = 0, 1, 2, 3, 5
+
+
+class Enum(NamedTuple):
+    """An enum. `closed`: readers differ in what they make of a value without a symbol."""
+
+    symbols: Mapping[int, str]
+    first: str
+    closed: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -55,135 +57,254 @@ class Field(NamedTuple):
     type: Message | Enum | None = None
 
 
-def tables_of(messages: Sequence[Message], members: Members) -> SchemaTables:
-    """How the records of a schema with these messages are read. Raises Unreadable if there are too many, or they hold each
-    other too deeply."""
-    compiler, tables = _ProtobufCompiler(folder(members.case)), dict[Indexes, MessageTable]()
-    wanted = tree(members, compiler.compared)
-    open_at: list[tuple[Indexes, Sequence[Message]]] = [((), messages)]
-    try:
-        for around, inside in open_at:
-            for place, message in enumerate(inside):
-                which = (*around, place)
-                tables[which] = compiler.table(message, wanted)
-                open_at.append((which, message.inner))
-                if len(tables) > TYPES_MAX:
-                    raise Unreadable("too many messages")
-    except RecursionError as error:
-        raise Unreadable("its messages hold each other too deeply") from error
-    return SchemaTables(tables, compiler.walk)
+class Act(IntEnum):
+    """What the extension does with a field."""
+
+    SKIPPED = 0
+    PASSING = auto()  # skipped, and its oneof has others that are kept
+    SINGLE = auto()
+    MESSAGE = auto()  # or group
+    WRAPPED = auto()
+    LIST = auto()
 
 
-class _ProtobufCompiler:
-    """Makes the tables of messages. Types that hold themselves meet their own table."""
+class ValueKind(IntEnum):
+    """How the extension reads a value."""
 
+    STRING = auto()
+    SIGNED = auto()
+    UNSIGNED = auto()
+    ZIGZAG = auto()
+    BOOL = auto()
+    OPEN = auto()  # enum
+    CLOSED = auto()
+    BYTES = auto()
+    REAL = auto()
+
+
+# With the bits that a value may have.
+_KINDS = {
+    "string": (ValueKind.STRING, 0),
+    "bytes": (ValueKind.BYTES, 0),
+    "bool": (ValueKind.BOOL, 0),
+    "int64": (ValueKind.SIGNED, 64),
+    "sfixed64": (ValueKind.SIGNED, 64),
+    "int32": (ValueKind.SIGNED, 32),
+    "sfixed32": (ValueKind.SIGNED, 32),
+    "uint64": (ValueKind.UNSIGNED, 64),
+    "fixed64": (ValueKind.UNSIGNED, 64),
+    "uint32": (ValueKind.UNSIGNED, 32),
+    "fixed32": (ValueKind.UNSIGNED, 32),
+    "sint64": (ValueKind.ZIGZAG, 64),
+    "sint32": (ValueKind.ZIGZAG, 32),
+    "double": (ValueKind.REAL, 64),
+    "float": (ValueKind.REAL, 32),
+}
+# The others are _VARINT.
+_WIRES = {
+    **dict.fromkeys(("fixed64", "sfixed64", "double"), _FIXED64),
+    **dict.fromkeys(("fixed32", "sfixed32", "float"), _FIXED32),
+    **dict.fromkeys(("string", "bytes", "message"), _LENGTH),
+    "group": _START,
+}
+_ZEROS: Mapping[str, Any] = {"string": "", "bytes": "", "bool": False}
+
+
+class Row(NamedTuple):
+    """A field. `listed`: it may be packed. `oneof`: 0 without one. `kept`: also a value that is the type's default. `a`, `b`:
+    bits; symbols from and to; or the table of a message, and the text that a wrapper has without a value."""
+
+    number: int
+    wire: int
+    act: int = Act.SKIPPED
+    listed: bool = False
+    slot: int = 0
+    oneof: int = 0
+    cost: int = 0
+    kept: bool = True
+    kind: int = 0
+    a: int = 0
+    b: int = 0
+
+
+class Arrays(NamedTuple):
+    """A message for the extension: rows of integers of 32 bits, and the texts that these name. `oneofs`: one more than there
+    are. The messages that a message holds are written out, each where it is held: so every member has a slot of its own."""
+
+    fields: bytes  # each a `Row`
+    tables: bytes  # its fields and its slots, each from and to; its cost; whether it has defaults
+    slots: bytes  # its name; its default, or 0; the table of a message, or 0
+    symbols: bytes  # its number, ascending in each enum, and its text
+    texts: list[bytes]
+    oneofs: int
+
+
+def message_at(messages: Sequence[Message], indexes: Indexes) -> Message | None:
+    """The message of these indexes; None if the schema has none."""
+    inside, message = messages, None
+    for index in indexes:
+        if index >= len(inside):
+            return None
+        message = inside[index]
+        inside = message.inner
+    return message
+
+
+def arrays_of(message: Message, members: Members) -> Arrays:
+    """How the records of a message are read. Raises Unreadable, which names the member that cannot be read."""
+    compared = folder(members.case)
+    return _Writer(compared).arrays(message, tree(members, compared))
+
+
+class _OpenMessage(NamedTuple):
+    """A message to be written. `wanted`: the members to keep; None: all. `path`: where it is held. `slot`: that of a wrapper,
+    for its value. `around`: the messages that hold it, each with what is kept of it."""
+
+    message: Message
+    wanted: Wanted | None
+    path: str = ""
+    slot: int | None = None
+    around: "tuple[tuple[int, int], ...]" = ()
+
+
+class _Writer:
     def __init__(self, compared: Callable[[str], str]) -> None:
-        self.compared = compared
-        self.walk = WalkState()
-        # By the members to keep, which the tree of the wanted ones holds.
-        self._tables: dict[tuple[Message, int], MessageTable] = {}
+        self._compared = compared
+        self._open: list[_OpenMessage] = []
+        self._texts = [b"false", b"true"]
+        self._slots = [(0, 0, 0)]  # the record's own
+        self._fields: list[Row] = []
+        self._tables: list[Sequence[int]] = []
+        self._symbols: list[tuple[int, int]] = []
+        self._enums: dict[int, tuple[int, int]] = {}
+        self._oneofs = 1
 
-    def table(self, message: Message, wanted: Wanted | None) -> MessageTable:
-        """How a message is read. `wanted`: the members to keep; None: all."""
-        key = message, id(wanted)
-        if key in self._tables:
-            return self._tables[key]
-        table = self._tables[key] = MessageTable(numbers={each.number for each in message.fields})
-        own = {self.compared(each.name) for each in message.fields} if wanted is not None else set[str]()
+    def arrays(self, root: Message, wanted: Wanted) -> Arrays:
+        self._open.append(_OpenMessage(root, wanted))
+        for open_message in self._open:  # it grows meanwhile
+            self._add(open_message)
+        rows = self._fields, self._tables, self._slots, self._symbols
+        fields, tables, slots, symbols = (np.array(each, np.int32).tobytes() for each in rows)
+        return Arrays(fields, tables, slots, symbols, self._texts, self._oneofs)
+
+    def _text(self, value: object, end: bytes = b"") -> int:
+        self._texts.append(msgspec.json.encode(value) + end)
+        return len(self._texts) - 1
+
+    def _names(self, message: Message, wanted: Wanted | None) -> dict[str, str | None]:
+        """The name under which each field is kept; None for one that is skipped."""
+        if wanted is None:
+            return {each.name: each.name for each in message.fields}
+        own = {self._compared(each.name) for each in message.fields}
         names = {
-            each.name: each.name
-            if wanted is None
-            else called(each.name, (each.json_name,), own, wanted, self.compared)
+            each.name: called(each.name, (each.json_name,), own, wanted, self._compared)
             for each in message.fields
         }
         kept = [name for name in names.values() if name is not None]
         if len({*kept}) < len(kept):
             raise Unreadable("two fields are called the same")
-        # The same list for all members of a oneof: there may be thousands.
-        oneofs = {id(each.among): each.among for each in message.fields}
-        kept_of = {which: [name for of in among if (name := names[of])] for which, among in oneofs.items()}
+        return names
+
+    def _add(self, open_message: _OpenMessage) -> None:
+        """Write the rows of a message, and its slots."""
+        message, wanted = open_message.message, open_message.wanted
+        if len(self._fields) + len(message.fields) > _FIELDS_MAX:
+            raise Unreadable(f"{open_message.path or 'a message'} has more than {_FIELDS_MAX} fields")
+        names = self._names(message, wanted)
+        oneofs = self._kept_oneofs(message, names)
+        first_slot, cost, has_defaults = len(self._slots), 0, False
+        rows: list[Row] = []
         for each in message.fields:
-            name = names[each.name]
-            among = kept_of[id(each.among)]
-            if among == [name]:
-                among = []
-            inner = wanted[self.compared(name)] if wanted is not None and name is not None else None
-            self._steps(table, each, name, among, inner)
-            if wanted is None:
-                table.cost += len(each.name)
-        return table
+            name, wire = names[each.name], _WIRES.get(each.kind, _VARINT)
+            listed = each.is_repeated and wire not in {_LENGTH, _START}
+            oneof, among = oneofs.get(id(each.among), (0, 0))
+            row = Row(each.number, wire, Act.PASSING if oneof else Act.SKIPPED, listed, 0, oneof, among)
+            if name is None:
+                rows.append(row)
+                continue
+            inner = None if wanted is None else wanted[self._compared(name)]
+            row = self._kept(row, each, open_message, inner)
+            if open_message.slot is None:
+                default = self._default(each, inner)
+                text = 0 if default is None else self._text(default)
+                has_defaults = has_defaults or default is not None
+                cost += len(each.name) if wanted is None else 0
+                cost += 0 if default is None else len(str(default))
+                self._slots.append((self._text(name, b":"), text, row.a if row.act == Act.MESSAGE else 0))
+            rows.append(row)
+        begin = len(self._fields)
+        self._fields += sorted(rows)
+        self._tables.append((begin, len(self._fields), first_slot, len(self._slots), cost, int(has_defaults)))
 
-    def _steps(
-        self,
-        table: MessageTable,
-        each: Field,
-        name: str | None,
-        among: Sequence[str],
-        wanted: Wanted | None,
-    ) -> None:
-        wire = _WIRES.get(each.kind, VARINT)
-        tag = each.number << 3 | wire
-        packed = each.number << 3 | LENGTH if each.is_repeated and wire not in {LENGTH, START} else None
-        if name is None:
-            table.steps[tag] = FieldStep(Act.PASSING, number=tag, among=among) if among else None
-            if packed is not None:
-                table.steps[packed] = None
-            return
-        step = table.steps[tag] = self._step(each, name, among, wanted)
-        if packed is not None:
-            table.steps[packed] = step._replace(act=Act.PACKED)
-        if not each.is_repeated and (default := _default(each, step, wanted)) is not None:
-            table.defaults.append((name, default))
-            table.cost += len(str(default))
+    def _kept_oneofs(self, message: Message, names: Mapping[str, str | None]) -> dict[int, tuple[int, int]]:
+        """By the list of its members: the number of each oneof with several members of which one is kept, and how many are."""
+        numbered: dict[int, tuple[int, int]] = {}
+        for among in {id(each.among): each.among for each in message.fields}.values():
+            kept = sum(names[name] is not None for name in among)
+            if kept and len(among) > 1:
+                numbered[id(among)] = self._oneofs, kept
+                self._oneofs += 1
+        return numbered
 
-    def _step(self, each: Field, name: str, among: Sequence[str], wanted: Wanted | None) -> FieldStep:
-        kind = each.type
-        if not isinstance(kind, Message):
-            act, of = Act.LIST if each.is_repeated else Act.SINGLE, kind or each.kind
-            read = reader(of, self.walk)
-            return FieldStep(act, name, of, read, kept=each.has_presence, among=among)
+    def _kept(self, row: Row, each: Field, holder: _OpenMessage, wanted: Wanted | None) -> Row:
+        """The row of a field that is kept."""
+        path = f"{holder.path}.{each.name}" if holder.path else each.name
+        slot = len(self._slots) if holder.slot is None else holder.slot
+        row = row._replace(slot=slot, kept=each.has_presence or holder.slot is not None)
+        if isinstance(each.type, Message):
+            return self._message(row, each, holder, _OpenMessage(each.type, wanted, path))
+        row = row._replace(act=Act.LIST if each.is_repeated else Act.SINGLE)
+        if isinstance(each.type, Enum):
+            a, b = self._enum(each.type)
+            return row._replace(kind=ValueKind.CLOSED if each.type.closed else ValueKind.OPEN, a=a, b=b)
+        kind, bits = _KINDS[each.kind]
+        return row._replace(kind=kind, a=bits)
+
+    def _message(self, row: Row, each: Field, holder: _OpenMessage, inner: _OpenMessage) -> Row:
+        """The row of a message that is kept. Raises Unreadable for one that the extension does not read."""
         if each.is_map:
-            entry = self._bare(kind)
-            entry.numbers = EVERY  # some readers leave out an entry with a field that they do not know
-            return FieldStep(Act.ENTRY, name, inner=entry, zero=tuple(map(_zero, kind.fields)))
-        if kind.wrapper:
-            act = Act.WRAPS if each.is_repeated else Act.WRAPPED
-            return FieldStep(act, name, among=among, inner=self._bare(kind), zero=_zero(kind.fields[0]))
-        inner = self.table(kind, None if each.is_repeated else wanted)
-        number = each.number if each.kind == "group" else 0
-        return FieldStep(
-            Act.MESSAGES if each.is_repeated else Act.MESSAGE, name, among=among, inner=inner, number=number
-        )
+            raise Unreadable(f"{inner.path} is a map")
+        if each.is_repeated:
+            raise Unreadable(f"{inner.path} is a list of messages")
+        around = (*holder.around, (id(holder.message), id(holder.wanted)))
+        if (id(inner.message), id(inner.wanted)) in around:
+            raise Unreadable(f"{inner.path} is a message that holds itself")
+        if len(around) == _NESTED_MAX:
+            raise Unreadable(f"{inner.path} is nested more than {_NESTED_MAX} deep")
+        act, zero, slot = Act.MESSAGE, 0, None
+        if inner.message.wrapper:
+            act, zero, slot = Act.WRAPPED, self._text(_zero(inner.message.fields[0])), row.slot
+            inner = inner._replace(wanted=None)
+        self._open.append(inner._replace(slot=slot, around=around))
+        return row._replace(act=act, a=len(self._open) - 1, b=zero)
 
-    def _bare(self, message: Message) -> MessageTable:
-        """How a wrapper is read, or an entry of a map: its fields have defaults only where it is used."""
-        return self.table(
-            Message([each._replace(has_presence=True, default=None) for each in message.fields]), None
-        )
+    def _default(self, each: Field, wanted: Wanted | None) -> Any:
+        """What readers find in a field that is absent; None for what counts as missing."""
+        if each.is_repeated:
+            return None
+        if isinstance(each.type, Enum) and not each.has_presence:
+            return each.type.first
+        if not isinstance(each.type, Message):
+            return each.default
+        if wanted is None or each.type.wrapper:
+            return None
+        names, defaults = self._names(each.type, wanted), {}
+        for inner in each.type.fields:
+            if (name := names[inner.name]) is not None:
+                default = self._default(inner, wanted[self._compared(name)])
+                if default is not None:
+                    defaults[name] = default
+        return defaults or None
 
-
-def _default(each: Field, step: FieldStep, wanted: Wanted | None) -> Any:
-    """What readers find in a field that is absent; None for what counts as missing."""
-    if step.inner is not None:
-        is_path = wanted is not None and step.act is Act.MESSAGE
-        return dict(step.inner.defaults) or None if is_path else None
-    if isinstance(each.type, Enum) and not each.has_presence:
-        return each.type.first
-    return each.default
+    def _enum(self, enum: Enum) -> tuple[int, int]:
+        """Its symbols, from and to."""
+        if (known := self._enums.get(id(enum.symbols))) is None:
+            begin = len(self._symbols)
+            self._symbols += [(number, self._text(symbol)) for number, symbol in sorted(enum.symbols.items())]
+            known = self._enums[id(enum.symbols)] = begin, len(self._symbols)
+        return known
 
 
 def _zero(each: Field) -> Any:
-    """What a wrapper, or the entry of a map, has where its field is absent."""
-    if isinstance(each.type, Message):
-        return _zero(each.type.fields[0]) if each.type.wrapper else None
+    """What a wrapper has where its field is absent."""
     return each.type.first if isinstance(each.type, Enum) else _ZEROS.get(each.kind, 0)
-
-
-# The others are VARINT.
-_WIRES = {
-    **dict.fromkeys(("fixed64", "sfixed64", "double"), FIXED64),
-    **dict.fromkeys(("fixed32", "sfixed32", "float"), FIXED32),
-    **dict.fromkeys(("string", "bytes", "message"), LENGTH),
-    "group": START,
-}
-_ZEROS: Mapping[str, Any] = {"string": "", "bytes": "", "bool": False}

@@ -13,15 +13,15 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from pyroaring import BitMap64
 
+from stream_scrub.extension import extension
 from stream_scrub.index.exact import look_up
 from stream_scrub.kafka.bulk import QUEUE_FULL, BulkIntake, Outgoing, Outlet, intake
 from stream_scrub.kafka.client.repeated_requests import with_watch
 from stream_scrub.kafka.embedded import FETCH_WAIT_MS, EmbeddedKafka
+from stream_scrub.registry.records import avro_plan, protobuf_plan
 from stream_scrub.scrub import backend
-from stream_scrub.scrub.avro import program_of
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import facts_of
-from stream_scrub.scrub.protobuf import tables_of
 from stream_scrub.scrub.schemas import framed
 from stream_scrub.stamp import STAMP
 from tests.support.fakes.scrubbers import MEMBERS
@@ -231,27 +231,25 @@ def odd_lead(good, indexes, chance):
 
 def read_avro(brokers, total, chance):
     """Broken leads in Avro, as `read_leads`."""
-    program = program_of(json.dumps(avro_records.LEAD), (), PATHS)
-    plans = [way.avro(program) for way in (backend.BEST, backend.PYTHON)]
-    read_leads(brokers, "avro", plans, lambda: odd_lead(avro_records.GOOD, [b""], chance), total, chance)
+    plan = avro_plan(extension(), json.dumps(avro_records.LEAD), (), PATHS)
+    read_leads(brokers, "avro", plan, lambda: odd_lead(avro_records.GOOD, [b""], chance), total, chance)
 
 
 def read_protobuf(brokers, total, chance):
     """Broken leads in Protobuf, as `read_leads`."""
-    tables = tables_of([protobuf_records.LEAD, protobuf_records.CONTACT], PATHS)
-    plans = [way.protobuf(tables) for way in (backend.BEST, backend.PYTHON)]
+    messages = [protobuf_records.LEAD, protobuf_records.CONTACT]
+    plan = protobuf_plan(extension(), messages, PATHS, lambda *_: None)
     read_leads(
-        brokers, "protobuf", plans, lambda: odd_lead(protobuf_records.GOOD, INDEXES, chance), total, chance
+        brokers, "protobuf", plan, lambda: odd_lead(protobuf_records.GOOD, INDEXES, chance), total, chance
     )
 
 
-def read_leads(brokers, kind, ways, odd_one, total, chance):
-    """Broken leads through the extension, until there were so many: as the Python way reads them. `ways`: both plans."""
+def read_leads(brokers, kind, plan, odd_one, total, chance):
+    """Broken leads through the extension, until there were so many: a batch as one by one."""
     brokers.create_topic(kind, 1)
     producer = Producer({"bootstrap.servers": brokers.bootstrap, "log_level": 0})
     progress, done = Progress(kind, total), 0
-    swift, reference = ways
-    plans, indexed = {each[1:]: swift for each in IDS[:2]}, kind == "protobuf"
+    plans, indexed = {each[1:]: plan for each in IDS[:2]}, kind == "protobuf"
     with taking_from(brokers) as (consumer, taking):
         places = [TopicPartition(kind, 0, 0)]
         taking.forward(places)
@@ -269,7 +267,7 @@ def read_leads(brokers, kind, ways, odd_one, total, chance):
             polled = fetched.polled()
             for at, value in enumerate(polled.values):
                 found = value is not None and framed(value, polled.headers.each[at], indexed=indexed)
-                expected = reference(*found[1:]) if found and found[0] in plans else None
+                expected = plan(*found[1:]) if found and found[0] in plans else None
                 assert read.value(at) == expected, (value, polled.headers.each[at])
             done += count
             progress.reached(done)

@@ -6,7 +6,8 @@ import io
 import pytest
 
 from stream_scrub.config.registry import Registry
-from stream_scrub.errors import Unavailable
+from stream_scrub.errors import ConfigError, Unavailable
+from stream_scrub.extension import extension
 from stream_scrub.ops.logs import configure
 from stream_scrub.registry import records as module
 from stream_scrub.registry.client import RegistryClient
@@ -17,6 +18,8 @@ from tests.support.fakes.registry import FakeRegistry, by_guid, numbered, writte
 from tests.support.fakes.scrubbers import MEMBERS
 from tests.support.fakes.web import Web
 
+if extension() is None:
+    pytest.skip("the extension is not installed", allow_module_level=True)
 LEAD = {"type": "record", "name": "Lead", "fields": [{"name": "phone", "type": "string"}]}
 LATER = {"type": "record", "name": "Lead", "fields": [{"name": "id", "type": "int"}, *LEAD["fields"]]}
 JSON = b'{"phone":"0612345678"}'
@@ -92,6 +95,23 @@ def test_messages_that_a_schema_has_not_cost_no_request(in_protobuf, web, regist
     values = [numbered(at, b"\2" + varint(2 * index) + b"\x0a\0") for index in range(2, 500)]
     assert read(in_protobuf, *values) == [None] * len(values)
     assert len(web.asked) == 1
+
+
+def test_a_message_that_cannot_be_read_is_logged_once_with_its_member(in_protobuf, registry, log):
+    """Nobody would see which field blocks all leads of a producer, or the log would have a line for each of them."""
+    at = registry.add('syntax = "proto3"; message Lead { map<string, string> phone = 1; }', kind="PROTOBUF")
+    assert read(in_protobuf, *[numbered(at, b"\0")] * 3) == [None] * 3
+    assert log.getvalue().count(b"message unusable") == log.getvalue().count(b"phone is a map") == 1
+
+
+@pytest.mark.parametrize("kind", ["avro", "protobuf"])
+def test_without_the_extension_a_stream_in_avro_or_protobuf_does_not_start(monkeypatch, kind):
+    """A worker would block every lead as unreadable, and its operator would not know which command helps."""
+    monkeypatch.setattr(module, "extension", lambda: None)
+    with pytest.raises(ConfigError, match=f'"{kind}" needs the extension: pip install'):
+        RegistryRecords(
+            RegistryClient(Registry(url="http://localhost:1")), kind, MEMBERS, configure("info", "json")
+        )
 
 
 def test_a_schema_of_another_format_is_unusable(in_protobuf, registry, log):
