@@ -116,11 +116,20 @@ def test_the_namespace_holds_pods_to_the_restricted_standard(overlay):
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_every_manifest_names_this_release():
+    """A component in somebody's overlay would run whatever `latest` is."""
+    manifests = [path.read_text() for path in sorted((ROOT / "k8s").rglob("*.yaml"))]
+    images = re.findall(rf"image: ({IMAGE}\b.*)", "\n".join(manifests))
+    assert len(images) > 8 and {*images} == {f"{IMAGE}:{VERSION}"}
+
+
 def test_there_is_one_image_and_it_is_this_release(overlay):
     """A fleet would run two versions after an upgrade, or one that was never built."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     images = {each["image"] for pod in overlay.pods() for each in pod.containers}
-    assert images - THIRD_PARTY == {f"{IMAGE}:{version}"}
+    assert images - THIRD_PARTY == {f"{IMAGE}:{VERSION}"}
     # A first part with a dot or a port would be a registry's host: whoever deploys says where images come from.
     assert not any(re.match(r"[^/]*[.:][^/]*/|localhost/", image) for image in images)
 

@@ -64,7 +64,6 @@ def build_with(kustomize: str, folder: Path, overlay: str, *components: str) -> 
     (folder / "kustomization.yaml").write_text(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: stream-scrub\n"
         f"resources: [{up}/overlays/{overlay}]\ncomponents: [{named}]\n"
-        "images: [{name: stream-scrub, newTag: 0.1.0}]\n"
     )
     return build(kustomize, folder, "--load-restrictor=LoadRestrictionsNone")
 
