@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     registers: tuple[str, ...] = ()
     lasting: bool = False  # no fresh list can mend the stale register, so waiting for one would never end
     last: date | None = None  # the last day of what an allowing verdict rests on; None for no end
-    any_time: bool = False  # a consent lifts the hours of the rule
+    any_time: bool = False  # a fact of the prospect, or a consent, lifts the hours of the rule
     rests_until: int = (
         0  # of a number that was called too often (epoch seconds); 0 if that is not known, or for good
     )
@@ -162,7 +162,8 @@ class Plan:
     lift_if_reassigned: Lift | None = None
     precheck_if_reassigned: Precheck | None = None
     rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
-    hours: Hours | None = None  # those of the rule that no fact of the prospect lifts
+    hours: Hours | None = None  # those of the rule; None if a fact of the prospect lifts them, whoever has the number
+    any_time: bool = False  # a fact of the prospect lifts the hours, unless another person has the number now
     to_hours: Consents = NO_CONSENTS  # consents to calls at any time
 
     @property
@@ -197,6 +198,8 @@ class Plan:
         if rested:
             ends = [each.end for each in memberships if isinstance(each, Rest) and each.register in rested]
             return Finding(Reason.TOO_OFTEN, rested, rests_until=max(ends) if len(ends) == len(rested) else 0)
+        if self.any_time:
+            return finding._replace(any_time=True)
         if not self.to_hours.cover(memberships):
             return finding
         last = self.to_hours.last(memberships, self._last_of)
@@ -204,7 +207,8 @@ class Plan:
 
     @property
     def _if_reassigned(self) -> "Plan":
-        """The plan for a number that another person has now: no consent, contract or relation counts."""
+        """The plan for a number that another person has now. What the prospect states of the person before does not count:
+        no consent, contract or relation, nor that it is a company."""
         return replace(
             self,
             reassigned=(),
@@ -215,6 +219,7 @@ class Plan:
             to_caller=NO_CONSENTS,
             artificial=None if self.artificial is None else NO_CONSENTS,
             to_hours=NO_CONSENTS,
+            any_time=False,
         )
 
     def _by_any_voice(self, memberships: Collection[str | Rest]) -> Finding:

@@ -43,10 +43,10 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
     for_type = rule.require_named_for.get(line.type)
     # Who washes asks for itself: its own list of consents without a campaign lifts what it asked.
     of_house = rule.named_consents if washes else ()
-    asked = hours(rule, facts, now)
     spoken = facts.artificial and facts.channel == VOICE  # a message has no voice
-    stranger = facts._replace(contract=False, relation=None)
     reassigned = [r for r in _existing(index, *rule.reassigned) if r.kind is RegisterKind.DENY]
+    stranger = facts._replace(contract=False, relation=None, company=False) if reassigned else facts
+    asked = hours(rule, stranger, now)
     return Plan(
         rule=rule,
         now=now,
@@ -64,6 +64,7 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         for_type=None if for_type is None else _consents(for_type, rule, facts, index, now, own=for_type),
         to_caller=_consents(rule.named_consents, rule, facts, index, now, own=of_house),
         hours=asked,
+        any_time=asked is not None and hours(rule, facts, now) is None,
         to_hours=_consents(() if asked is None else asked.lifted_by, rule, facts, index, now),
         artificial=_consents(rule.artificial_voice, rule, facts, index, now) if spoken else None,
         reassigned=tuple(reassigned),

@@ -40,9 +40,11 @@ def index(number: str, now: datetime, held=(), residence: str = ""):
     deny = {name for rule in rules for name in rule.deny} | {"internal"}
     asked = {name for rule in rules for name in (*rule.require, *rule.wash)}
     asked |= {f"{name}@acme" for rule in rules for name in (*rule.consents, *rule.wash_named)}
-    asked = {each for each in asked if not each.startswith("consent-hours")} | {*held}
     age = (law.NOW - now) / timedelta(days=1)
     registers = [replace(law.register(name, days_old=age), areas=("1",)) for name in sorted(deny)]
+    reassigned = {name for rule in rules for name in rule.reassigned if name in held}
+    registers += [law.register(name, [digits], days_old=age) for name in sorted(reassigned)]
+    asked = {each for each in asked if not each.startswith("consent-hours")} | {*held} - reassigned
     return law.index(*registers, *(law.allow(name, [digits], days_old=age) for name in sorted(asked)))
 
 
