@@ -182,7 +182,7 @@ def status(call: Invocation) -> None:
 
 def ask_reassigned(
     call: Invocation,
-    lists: Annotated[list[Path], argument("FILE...", "Consents or leads with days: CSV, gzip or zip.")],
+    lists: Annotated[list[Path], argument("FILE...", "Lists of consents or leads with days.")],
     output: Annotated[Path, option("--output -o FILE", "The questions to write: number,date.")] = Path(
         "ask-reassigned.csv"
     ),

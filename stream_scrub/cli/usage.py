@@ -81,7 +81,7 @@ EXAMPLES = {
     "lists export": ("lists export internal --into lists", "lists export --at 4711 --into lists"),
     "lists ask-reassigned": (
         "lists ask-reassigned consents.csv -o questions.csv",
-        "lists ask-reassigned leads.csv crm.csv --columns number=phone,date=since",
+        "lists ask-reassigned leads.csv crm.csv --columns phone=Mobile,given=Date",
     ),
     "lists remove": ("lists remove bloctel", "lists remove consent@acme --config stream-scrub.toml"),
     "purposes": ("purposes", "purposes --folder rules --json"),

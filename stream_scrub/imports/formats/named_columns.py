@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +67,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         return
     named = {**options.columns, **({"phone": options.column} if options.column else {})}
     is_ours = not options.columns and _is_ours(table.headed())
-    if is_ours:
-        named = {_OURS[title]: title for title in table.headed()}
-    one_day = in_orders(named["given"]) if _ISO_DAY.fullmatch(named.get("given", "")) else None
-    if one_day is not None:
-        del named["given"]
-    # A named title makes the first row a header, whatever else is in it.
-    titles = table.headed() or _titles(table, named)
-    columns = {role: csv_table.place_of(name, titles, table.width) for role, name in named.items()}
-    if "phone" not in columns:
-        raise BadList("name the column of the numbers too, as in --columns phone=1")
+    columns, one_day, titles = roles_in(table, {} if is_ours else named)
     if options.all_consented and "consent" in columns:
         raise BadList("--all-consented counts every row: leave consent= out of --columns")
-    if len(set(columns.values())) < len(columns):
-        raise BadList("--columns: one column has two roles: name another for one of them")
     consents = _Consents(columns, options, reading, one_day)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
@@ -95,6 +85,31 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         reading.unstated = True
     reading.dated = "given" in columns or one_day is not None
     reading.described = f"named columns of CSV by {table.spoken}" + (", with header" if titles else "")
+
+
+class Roles(NamedTuple):
+    """The places of a list's columns by role, the day of all consents if one was named, and the list's titles."""
+
+    columns: dict[str, int]
+    one_day: DayOrder | None
+    titles: list[str]
+
+
+def roles_in(table: csv_table.CsvTable, named: Mapping[str, str]) -> Roles:
+    """The roles of the columns that are named, by default those of our own layout. Raises BadList."""
+    if not named and _is_ours(table.headed()):
+        named = {_OURS[title]: title for title in table.headed()}
+    one_day = in_orders(named["given"]) if _ISO_DAY.fullmatch(named.get("given", "")) else None
+    if one_day is not None:
+        named = {role: name for role, name in named.items() if role != "given"}
+    # A named title makes the first row a header, whatever else is in it.
+    titles = table.headed() or _titles(table, named)
+    columns = {role: csv_table.place_of(name, titles, table.width) for role, name in named.items()}
+    if "phone" not in columns:
+        raise BadList("name the column of the numbers too, as in --columns phone=1")
+    if len(set(columns.values())) < len(columns):
+        raise BadList("--columns: one column has two roles: name another for one of them")
+    return Roles(columns, one_day, titles)
 
 
 def _is_ours(titles: Sequence[str]) -> bool:
