@@ -48,8 +48,8 @@ DRAMA = {
     "GB": (442_079_460_000, 1_000),
     # Bundesnetzagentur, "Rufnummern für Film und Fernsehen" (Mitteilung 148/2021): (0)30 23125 000 to 999
     "DE": (493_023_125_000, 1_000),
-    # NANPA, fictitious numbers: 555-0100 to 555-0199, here of area code 212
-    "US": (12_125_550_100, 100),
+    # NANPA, fictitious numbers: 555-0100 to 555-0199, here of area code 404: Georgia has no rule of its own
+    "US": (14_045_550_100, 100),
 }
 
 
