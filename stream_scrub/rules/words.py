@@ -84,7 +84,9 @@ def clauses(rule: Rule) -> Iterator[Clause]:
             artificial=True,
         )
     for name in rule.reassigned:
-        yield Clause(f"The consents, contract and relation of a number in {name} do not count, nor that it is a company.")
+        yield Clause(
+            f"The consents, contract and relation of a number in {name} do not count, nor that it is a company."
+        )
     if rule.attempts is not None:
         yield Clause(_attempts(rule.attempts), frozenset({Reason.TOO_OFTEN}), (RESTED,))
     yield from _hours(rule)

@@ -162,7 +162,9 @@ class Plan:
     lift_if_reassigned: Lift | None = None
     precheck_if_reassigned: Precheck | None = None
     rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
-    hours: Hours | None = None  # those of the rule; None if a fact of the prospect lifts them, whoever has the number
+    hours: Hours | None = (
+        None  # those of the rule; None if a fact of the prospect lifts them, whoever has the number
+    )
     any_time: bool = False  # a fact of the prospect lifts the hours, unless another person has the number now
     to_hours: Consents = NO_CONSENTS  # consents to calls at any time
 

@@ -35,7 +35,11 @@ def test_each_american_number_is_asked_with_its_first_day(ask, tmp_path):
     code, told, _ = ask("consents.csv", "leads.csv", "-o", "questions.csv", "--json")
     assert code == 0
     assert json.loads(told) == {"file": "questions.csv", "numbers": 2, "undated": 2, "others": 1}
-    assert questions(tmp_path, "questions.csv") == ["number,date", "4045550123,2023-12-31", "7875550123,2024-05-06"]
+    assert questions(tmp_path, "questions.csv") == [
+        "number,date",
+        "4045550123,2023-12-31",
+        "7875550123,2024-05-06",
+    ]
 
 
 def test_a_crm_export_is_read_by_the_columns_of_its_import(ask, tmp_path):
