@@ -1,5 +1,6 @@
 """The record of `prospects.recalled` (schemas/recall.schema.json): the one struct, with its encoder and decoder."""
 
+from datetime import timedelta
 from typing import Literal
 
 import msgspec
@@ -7,6 +8,9 @@ import msgspec
 # Positions begin again on a renewed log, so they are compared within this time alone: no index is so old, and no clock so
 # wrong.
 ONE_LOG_MS = 86_400_000
+# A recall stops a verdict that is up to a day later (`ONE_LOG_MS`), and its moment is up to a day after its record's
+# timestamp (a worker's clock that is ahead). The third day is for the clocks of brokers and diallers.
+WRITTEN_BEFORE = timedelta(days=3)
 
 
 class RecallNotice(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -132,13 +132,13 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	}
 	a := &Allowed{
 		dialler: dialler, unplaced: map[place]bool{}, progress: map[place]*progress{}, skipped: map[string]int{},
-		recalls: recalls{dialler.MaxAge, map[string]order{}, map[string]suspension{}, 0, map[place]time.Time{}},
+		recalls: newRecalls(dialler.MaxAge),
 	}
 	shared := append(slices.Clone(dialler.Options), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	var err error
 	// Markers of transactions show how far the recalls were read.
-	a.notices, err = kgo.NewClient(append(slices.Clone(shared), kgo.ConsumeTopics(dialler.Recalled), kgo.KeepControlRecords())...)
+	a.notices, err = kgo.NewClient(append(slices.Clone(shared), kgo.KeepControlRecords())...)
 	if err != nil {
 		return nil, err
 	}
@@ -613,6 +613,15 @@ func (a *Allowed) follow(ctx context.Context) {
 func (a *Allowed) followOnce(ctx context.Context) error {
 	polling, cancel := context.WithTimeout(ctx, commitEvery)
 	defer cancel()
+	if len(a.end.next) == 0 {
+		if err := a.end.begin(ctx, a.notices, a.recalls.since()); err != nil {
+			a.lock.Lock()
+			a.trouble = err
+			a.lock.Unlock()
+			<-polling.Done()
+			return nil
+		}
+	}
 	fetches := a.notices.PollFetches(polling)
 	for records := fetches.RecordIter(); !records.Done(); {
 		record := records.Next()

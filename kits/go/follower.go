@@ -198,6 +198,26 @@ func newEndReader(client *kgo.Client, topic string, whole bool) *endReader {
 	return &endReader{admin: kadm.NewClient(client), topic: topic, whole: whole, next: map[int32]int64{}}
 }
 
+// begin consumes every partition from the first record of that moment or a later one; from its beginning without one.
+func (e *endReader) begin(ctx context.Context, client *kgo.Client, since time.Time) error {
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	listed, err := e.admin.ListOffsetsAfterMilli(asking, since.UnixMilli(), e.topic)
+	if err := errors.Join(err, listed.Error()); err != nil {
+		return fmt.Errorf("the offsets of %s are unknown: %w", e.topic, err)
+	}
+	begins := map[int32]kgo.Offset{}
+	for partition, each := range listed[e.topic] {
+		if each.Timestamp < 0 { // that is the partition's end
+			each.Offset = 0
+		}
+		e.next[partition] = each.Offset
+		begins[partition] = kgo.NewOffset().At(each.Offset)
+	}
+	client.AddConsumePartitions(map[string]map[int32]kgo.Offset{e.topic: begins})
+	return nil
+}
+
 // reachedAt returns the last moment of which everything is read; zero if that is not known. A *Corrupt says that the topic
 // was created again, or lost records.
 func (e *endReader) reachedAt(ctx context.Context) (time.Time, error) {
@@ -241,6 +261,9 @@ func (e *endReader) ask(ctx context.Context) error {
 		}
 		if end.Offset < e.next[partition] || (e.id != kadm.TopicID{} && id != e.id) {
 			return &Corrupt{-1, e.topic + " was created again, or lost records that were read"}
+		}
+		if _, known := e.next[partition]; !known && len(e.next) > 0 {
+			return &Corrupt{-1, e.topic + " has other partitions than at the start: start again"}
 		}
 		if e.whole && start.Offset > 0 {
 			return &Corrupt{-1, "the beginning of " + e.topic + " was deleted"}

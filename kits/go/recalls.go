@@ -11,8 +11,11 @@ import (
 
 const (
 	// Positions begin again on a renewed log: they are compared within this time alone.
-	oneLog     = 24 * time.Hour
-	pruneEvery = 100_000
+	oneLog = 24 * time.Hour
+	// A recall stops a verdict that is up to a day later, and its moment is up to a day after its record's timestamp (a
+	// worker's clock that is ahead). The third day is for the clocks of brokers and diallers.
+	writtenBefore = 72 * time.Hour
+	pruneEvery    = 100_000
 )
 
 var (
@@ -55,11 +58,22 @@ type suspension struct {
 // recalls is what prospects.recalled has said so far. Verdicts older than maxAge are never asked about.
 type recalls struct {
 	maxAge    time.Duration
+	forgotten time.Time // verdicts until then count as recalled: their recalls may not be known here
 	last      map[string]order
 	registers map[string]suspension
 	taken     int
 	proven    map[place]time.Time // until when recall has shown, by partition of the leads, that it works
 }
+
+func newRecalls(maxAge time.Duration) recalls {
+	return recalls{
+		maxAge: maxAge, forgotten: time.Now().Add(-maxAge), last: map[string]order{},
+		registers: map[string]suspension{}, proven: map[place]time.Time{},
+	}
+}
+
+// since is the moment from which on records must be read: older ones take back no verdict that is asked about.
+func (r *recalls) since() time.Time { return r.forgotten.Add(-writtenBefore) }
 
 // take takes a record that was written after that moment.
 func (r *recalls) take(value []byte, writtenAfter time.Time) error {
@@ -88,7 +102,7 @@ func (r *recalls) take(value []byte, writtenAfter time.Time) error {
 		}
 		r.last[notice.Number] = now
 		if r.taken++; r.taken%pruneEvery == 0 {
-			r.prune(time.Now().Add(-r.maxAge - oneLog))
+			r.prune(time.Now().Add(-r.maxAge))
 		}
 	case (notice.Kind == "suspended" || notice.Kind == "resumed") && notice.Register != "":
 		if before, known := r.registers[notice.Register]; !known || !now.before(before.order) {
@@ -115,8 +129,12 @@ func (r *recalls) prove(partitions []string, at time.Time) {
 }
 
 func (r *recalls) prune(oldest time.Time) {
+	if !oldest.After(r.forgotten) {
+		return
+	}
+	r.forgotten = oldest
 	for number, each := range r.last {
-		if each.at.Before(oldest) {
+		if each.at.Add(oneLog).Before(oldest) {
 			delete(r.last, number)
 		}
 	}
@@ -125,7 +143,7 @@ func (r *recalls) prune(oldest time.Time) {
 // stop says whether this number of a stamp was recalled since its verdict.
 func (r *recalls) stop(number string, stamp Stamp) bool {
 	last, known := r.last[number]
-	return known && last.stops(stamp)
+	return !stamp.At.After(r.forgotten) || (known && last.stops(stamp))
 }
 
 // suspended says whether any register is suspended. Which rules ask it is unknown here.

@@ -20,6 +20,7 @@ from stream_scrub.kafka.polled_batch import NOTHING
 from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from stream_scrub.ops.log_lines import RecurringProblem
+from stream_scrub.recall_notice import WRITTEN_BEFORE
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import header_in, stamp_on
 
@@ -74,7 +75,9 @@ class Allowed:
             raise ConfigError([f"group: {group} belongs to stream-scrub's own processes: choose another"])
         book = scrubbing.rulebook(loaded)
         log = logs.of_library()
-        self._leads = LeadQueue(Recalls(book), book, channel, max_age)
+        # An older recall takes back only verdicts that are too old.
+        since = datetime.now(UTC) - max_age - WRITTEN_BEFORE
+        self._leads = LeadQueue(Recalls(book, since=since), book, channel, max_age)
         self._back: deque[TakenBack] = deque()
         self._changed = threading.Condition()
         self._seen_at = self._proven_at = float("-inf")
@@ -88,7 +91,7 @@ class Allowed:
         self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
         self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
         self._reader = clients.allowed_reader(loaded, log, group, start)
-        self._recalls = clients.recalls_reader(loaded, log, group)
+        self._recalls = clients.recalls_reader(loaded, log, group, since)
         problem = RecurringProblem(
             log, "recalls cannot be read, handing out nothing", "recalls are read again"
         )

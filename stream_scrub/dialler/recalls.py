@@ -6,16 +6,18 @@ one counts: it knew what the recall is about. Positions begin again on a renewed
 
 import re
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from functools import reduce
 
 from stream_scrub.clock import parse_zoned
 from stream_scrub.errors import Corrupt
 from stream_scrub.model import INTERNAL, PartitionKey, family
-from stream_scrub.recall_notice import ONE_LOG_MS, RecallNotice, decode
+from stream_scrub.recall_notice import ONE_LOG_MS, WRITTEN_BEFORE, RecallNotice, decode
 from stream_scrub.rules import Rulebook
 from stream_scrub.stamp import Stamp
 
 NUMBERS_MAX = 1_000_000  # about 120 MB
+EPOCH = datetime.fromtimestamp(0, UTC)
 _NUMBER = re.compile(r"\+[0-9]{2,20}")
 _POSITION_BITS = 64
 _POSITION = (1 << _POSITION_BITS) - 1
@@ -87,15 +89,17 @@ def digests_of(stamp: Stamp) -> set[str]:
 
 class Recalls:
     """`numbers_max`: so many numbers are remembered. Beyond that the half with the oldest recalls is forgotten, and every
-    verdict of that time counts as recalled."""
+    verdict of that time counts as recalled. So does every verdict whose recall may have been written before `since`: these
+    are not read."""
 
-    def __init__(self, book: Rulebook, numbers_max: int = NUMBERS_MAX) -> None:
+    def __init__(self, book: Rulebook, numbers_max: int = NUMBERS_MAX, since: datetime = EPOCH) -> None:
         self._rules: dict[str, Collection[str]] = {
             rule.digest: rule.asked for each in book.countries.values() for rule in each.rules
         }
         self._numbers_max = numbers_max
         self._last: dict[int, int] = {}
-        self._forgotten = -1
+        # Whatever the clock says later, no verdict passes whose recall was not read.
+        self._forgotten = int((since + WRITTEN_BEFORE).timestamp() * 1000) << _POSITION_BITS
         self._registers: dict[str, RecallNotice] = {}
 
     def take(self, notice: RecallNotice) -> None:

@@ -354,10 +354,11 @@ def allowed_reader(
     return AllowedReader(chosen, topics, begin_at, log)
 
 
-def recalls_reader(settings: Settings, log: Logger, group: str) -> RecallsReader:
-    """A reader of the topic of recalls, for a dialler of that group."""
+def recalls_reader(settings: Settings, log: Logger, group: str, since: datetime) -> RecallsReader:
+    """A reader of the topic of recalls from a moment on, for a dialler of that group."""
     logs = client_log(settings, log, "recalls")
-    return RecallsReader(_reader_options(settings, Role.OUTPUT_READER, logs, group), settings.topics.recalled)
+    options = _reader_options(settings, Role.OUTPUT_READER, logs, group)
+    return RecallsReader(options, settings.topics.recalled, since)
 
 
 def written_ends(settings: Settings) -> ConfirmedEnds:

@@ -144,7 +144,7 @@ class _AllowedLeads:
             deadline = Deadline.after(_ASK_S)
             # An open transaction may hide a renewal: read up to the end of what is written.
             ends = reader.written_ends(deadline)
-            past = past_recalls(settings, log, ends, lambda: True)
+            past = past_recalls(settings, log, ends, now, lambda: True)
             assert past is not None, "it goes on"
             found: _Found = {key: {} for key in ends}
             for fetched in leads_before(settings, reader, ends, now):

@@ -21,6 +21,7 @@ from stream_scrub.recall.leads import AllowedNumbers, LeadReader, add_leads
 from stream_scrub.recall.member import Offsets
 from stream_scrub.recall.outstanding import Outstanding
 from stream_scrub.recall.record import PastRecalls, RecallsRead
+from stream_scrub.recall_notice import WRITTEN_BEFORE
 from stream_scrub.stamp import header_in, stamp_on
 
 _ASK_S = 10.0
@@ -29,8 +30,6 @@ _BATCH_RECORDS = 10_000
 # A broker that was deposed and does not know it gives nothing new: then other clients, which may meet another one.
 _SILENT_S = 30.0
 _NEAR = 10_000  # records that are read rather than searched
-# Days begin and end by the number's country, and the clocks of workers may differ.
-_EARLIER = timedelta(days=3)
 
 
 def restore(
@@ -45,7 +44,7 @@ def restore(
 
     Raises StaleIndex if Kafka deleted leads before recall has read them; Unavailable, Refused.
     """
-    past = past_recalls(settings, log, upto, goes_on)
+    past = past_recalls(settings, log, upto, now, goes_on)
     if past is None:
         return None
     outstanding = Outstanding()
@@ -60,9 +59,13 @@ def restore(
 
 
 def past_recalls(
-    settings: Settings, log: Logger, keys: Collection[PartitionKey], goes_on: Callable[[], bool]
+    settings: Settings,
+    log: Logger,
+    keys: Collection[PartitionKey],
+    now: datetime,
+    goes_on: Callable[[], bool],
 ) -> PastRecalls | None:
-    """What was recalled in these partitions so far; the rest is as for `restore`."""
+    """What was recalled in these partitions of leads that may still be called; the rest is as for `restore`."""
     topics = sorted({topic for topic, _ in keys})
     topic, group = settings.topics.recalled, clients.recall_group(settings)
     ids = clients.topic_identity(settings).ask([*topics, topic], Deadline.after(_ASK_S))
@@ -72,7 +75,9 @@ def past_recalls(
         # up to the end of what is written, not of what can be read now.
         ends = reader.written_ends(deadline)
         past = PastRecalls(set(keys), ids, RecallsRead(ids[topic], ends, clock.elapsed()))
-        reader.assign({key: reader.bounds(key, deadline)[0] for key in ends})
+        # A partition without a record of that time is read from its beginning.
+        lows = {key: reader.bounds(key, deadline)[0] for key in ends}
+        reader.assign(lows | reader.since(ends, _oldest(settings, now), deadline))
         for fetched in read_upto(reader, ends):
             for message, value, headers in zip(
                 fetched.messages, fetched.values, fetched.headers.each, strict=True
@@ -81,6 +86,11 @@ def past_recalls(
             if not goes_on():
                 return None
     return past
+
+
+def _oldest(settings: Settings, now: datetime) -> datetime:
+    """The moment of the oldest verdict that may still be used, in any country and by any clock."""
+    return now - timedelta(settings.recall.keep_days) - WRITTEN_BEFORE
 
 
 def allowed_reader(settings: Settings, log: Logger, keys: Collection[PartitionKey]) -> OutputReader:
@@ -97,7 +107,7 @@ def leads_before(
     deadline = Deadline.after(_ASK_S)
     lows = {key: reader.bounds(key, deadline)[0] for key in upto}
     _need_all(lows, upto)
-    search = StampSearch(lows, upto, now - timedelta(settings.recall.keep_days) - _EARLIER, _NEAR)
+    search = StampSearch(lows, upto, _oldest(settings, now), _NEAR)
     while probes := search.probes():
         reader.assign(probes)
         for fetched in _polls(reader, lambda: search.is_answered(reader.all_upto)):

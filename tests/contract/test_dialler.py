@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Container, Iterator
 from contextlib import closing
@@ -81,6 +82,18 @@ def test_whom_a_recall_names_is_not_handed_out_though_the_lead_was_there_first(p
         assert ids(found) == [0, 2, 3]
         assert {lead.key for lead in found} == {b"0", b"2", b"3"}
         assert all(b'"scrub"' in lead.value and leads.may_dial(lead) for lead in found)
+
+
+def test_it_begins_where_recalls_may_still_matter_and_not_years_ago(kafka, topic):
+    """With recalls kept as evidence for five years, no lead would be called for minutes after each start."""
+    bootstrap, allowed, recalled = kafka.bootstrap, topic("allowed"), topic("recalled", partitions=2)
+    days_ago = [int((time.time() - days * 86_400) * 1000) for days in (40, 31)]
+    write(bootstrap, recalled, b"from years ago", partition=0, timestamp=days_ago[0])
+    write(bootstrap, recalled, recall(1), partition=0, timestamp=days_ago[1])
+    write(bootstrap, allowed, *map(lead, range(3)))
+
+    with dialler((bootstrap, allowed, recalled)) as leads:
+        assert ids(given(leads, 2)) == [0, 2]
 
 
 def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):

@@ -115,6 +115,19 @@ def test_it_hands_out_what_ours_hands_out(kafka, topics, dialler):
     assert {*skipped} == {"recalled", "past-until", "too-old", "other-channel", "not-allowed"}
 
 
+def test_it_begins_where_recalls_may_still_matter_and_not_years_ago(kafka, topics, dialler):
+    """With recalls kept as evidence for five years, no lead would be called for minutes after each start."""
+    allowed, recalled = topics
+    long_ago, lately = (int((datetime.now(UTC) - days * DAY).timestamp() * 1000) for days in (40, 31))
+    write(kafka.bootstrap, recalled, b"from years ago", partition=0, timestamp=long_ago)
+    write(kafka.bootstrap, recalled, recall(1), partition=0, timestamp=lately)
+    write(kafka.bootstrap, allowed, *map(lead, range(3)), partition=0)
+
+    program = dialler()
+    assert [program.ask("next").split()[0] for _ in range(2)] == ["0/0", "0/2"]
+    assert json.loads(program.ask("skipped")) == {"recalled": 1}
+
+
 def test_what_is_acknowledged_does_not_come_again_and_all_else_does(kafka, topics, group, dialler):
     """A killed dialler would lose its leads, or call everybody again."""
     write(kafka.bootstrap, topics[0], *(lead(at) for at in range(4)), partition=0)

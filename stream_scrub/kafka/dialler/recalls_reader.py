@@ -1,13 +1,16 @@
-"""The topic of recalls as a dialler follows it: every partition from its beginning, committed records only, in no group.
+"""The topic of recalls as a dialler follows it: every partition from a moment on, committed records only, in no group.
 
 Its ends are the leaders' words: a broker that was deposed and does not know it gives an old one (decision 18), and
 nothing here notices.
 """
 
 from collections import deque
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
 from stream_scrub import clock
 from stream_scrub.errors import Unavailable
@@ -31,16 +34,18 @@ class RecallRecord(NamedTuple):
 
 
 class RecallsReader:
-    """One thread. `options`: those of `Role.OUTPUT_READER`."""
+    """One thread. `options`: those of `Role.OUTPUT_READER`. `since`: records with an earlier timestamp may be left out."""
 
-    def __init__(self, options: dict[str, Any], topic: str) -> None:
+    def __init__(self, options: dict[str, Any], topic: str, since: datetime) -> None:
         self._topic = topic
+        self._since = OffsetSpec.for_timestamp(int(since.timestamp() * 1000))  # type: ignore[no-untyped-call]
         self._consumer = Consumer(options)
         self._admin = AdminClient(asking_options(options))
         self._upto: dict[int, int] = {}
-        self._asked_at, self._ends = float("-inf"), dict[int, int]()
+        self._asked_at = float("-inf")
+        self._ends: Mapping[int, int] = {}
         # The last questions for the ends, the latest first: a record behind an end was written after the question.
-        self._asked: deque[tuple[float, dict[int, int]]] = deque(maxlen=_ASKED_MAX)
+        self._asked: deque[tuple[float, Mapping[int, int]]] = deque(maxlen=_ASKED_MAX)
         self.complete_at = float("-inf")
         """A moment by `clock.elapsed`: everything that was committed before it has been returned."""
 
@@ -79,22 +84,30 @@ class RecallsReader:
         """Ask for the ends. Those of what is written: an open transaction hides what was committed behind it."""
         asked_at, deadline = clock.elapsed(), Deadline.after(_ASK_S)
         poll_all()
-        partitions = partitions_of(self._admin, self._topic, deadline)
-        places = {TopicPartition(self._topic, each): LATEST for each in partitions}
-        left_s, written = max(0.1, deadline.left()), IsolationLevel.READ_UNCOMMITTED
-        with translating(f"asking for the ends of {self._topic}"):
-            answers = self._admin.list_offsets(places, isolation_level=written, request_timeout=left_s)
-            ends = {each.partition: int(answer.result().offset) for each, answer in answers.items()}
+        ends = self._offsets(partitions_of(self._admin, self._topic, deadline), LATEST, deadline)
         if min(ends.values(), default=-1) < 0:  # librdkafka calls it a success if no answer came in time
             raise Unavailable(f"asking for the ends of {self._topic}: a leader does not answer")
         if any(end < self._upto.get(each, 0) for each, end in ends.items()):
             self._upto = {}  # created again, or a broker lost records
             self._asked.clear()
         if ends.keys() != self._upto.keys():
-            self._upto = {each: self._upto.get(each, 0) for each in ends}
+            # Without a record of that time, and without an answer, a partition is read from its beginning.
+            begins = self._offsets(ends.keys() - self._upto.keys(), self._since, deadline)
+            upto = {**begins, **self._upto}
+            self._upto = {each: max(0, upto[each]) for each in ends}
             self._assign()
         self._asked_at, self._ends = asked_at, ends
         self._asked.appendleft((asked_at, ends))
+
+    def _offsets(self, partitions: Collection[int], which: OffsetSpec, deadline: Deadline) -> Mapping[int, int]:
+        """The leaders' answers, of what is written; -1 for no such record and for no answer in time."""
+        places = {TopicPartition(self._topic, each): which for each in partitions}
+        if not places:
+            return {}
+        left_s, written = max(0.1, deadline.left()), IsolationLevel.READ_UNCOMMITTED
+        with translating(f"asking for the offsets of {self._topic}"):
+            answers = self._admin.list_offsets(places, isolation_level=written, request_timeout=left_s)
+            return {each.partition: int(answer.result().offset) for each, answer in answers.items()}
 
     def _assign(self) -> None:
         self._consumer.assign(

@@ -351,3 +351,13 @@ def test_a_renewal_without_a_number_takes_that_number_back_before_its_recall_is_
     again = leads.take(LATER)
     assert again is not None and (again.offset, again.numbers) == (0, (NUMBER,))
     assert not leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=False)
+
+
+@pytest.mark.parametrize(("hours", "expected"), [(-1, [0]), (0, []), (1, [])])
+def test_no_lead_is_given_whose_recall_may_be_older_than_what_was_read(hours, expected):
+    """A clock that was set back after the start would let a lead pass whose recall was never read."""
+    since = NOON - timedelta(days=3) - timedelta(hours=1) + timedelta(hours=hours)
+    leads = LeadQueue(Recalls(BOOK, since=since), BOOK, "voice", timedelta(days=30))
+    leads.add(lead())
+
+    assert handed_out(leads) == expected

@@ -20,6 +20,7 @@ import java.util.NoSuchElementException;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.stream.Collectors;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.InvalidOffsetException;
@@ -470,8 +471,15 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
                 try {
                     if (notices.assignment().isEmpty()) {
                         var all = end.partitions();
+                        var since = recalls.since().toEpochMilli();
+                        var begins = notices.offsetsForTimes(all.stream().collect(Collectors.toMap(each -> each, each -> since)));
                         notices.assign(all);
-                        notices.seekToBeginning(all);
+                        notices.seekToBeginning(all); // unless it has a record of that time
+                        begins.forEach((partition, begin) -> {
+                            if (begin != null) {
+                                notices.seek(partition, begin.offset());
+                            }
+                        });
                     }
                     var records = notices.poll(POLL);
                     synchronized (this) {

@@ -14,6 +14,9 @@ import org.apache.kafka.common.TopicPartition;
 final class Recalls {
     // Positions begin again on a renewed log: they are compared within this time alone.
     private static final Duration ONE_LOG = Duration.ofDays(1);
+    // A recall stops a verdict that is up to a day later, and its moment is up to a day after its record's timestamp (a
+    // worker's clock that is ahead). The third day is for the clocks of brokers and diallers.
+    private static final Duration WRITTEN_BEFORE = Duration.ofDays(3);
     private static final Pattern NUMBER = Pattern.compile("\\+[0-9]{2,20}");
     private static final int PRUNE_EVERY = 100_000;
 
@@ -43,10 +46,17 @@ final class Recalls {
     private final Map<String, State> registers = new HashMap<>();
     private final Map<TopicPartition, Long> proven = new HashMap<>();
     private int taken;
+    private Instant forgotten; // verdicts until then count as recalled: their recalls may not be known here
 
     /** {@code maxAge}: verdicts that are older are never asked about. */
     Recalls(Duration maxAge) {
         this.maxAge = maxAge;
+        forgotten = Instant.now().minus(maxAge);
+    }
+
+    /** The moment from which on records must be read: older ones take back no verdict that is asked about. */
+    Instant since() {
+        return forgotten.minus(WRITTEN_BEFORE);
     }
 
     /** Takes a record, written after that moment ({@link System#nanoTime}; null: unknown). Throws IllegalArgumentException
@@ -67,8 +77,7 @@ final class Recalls {
                 need(NUMBER.matcher(number).matches());
                 last.merge(number, order, Order::joined);
                 if (++taken % PRUNE_EVERY == 0) {
-                    var oldest = Instant.now().minus(maxAge).minus(ONE_LOG);
-                    last.values().removeIf(each -> each.at.isBefore(oldest));
+                    prune(Instant.now().minus(maxAge));
                 }
             }
             case "suspended", "resumed" -> {
@@ -77,6 +86,13 @@ final class Recalls {
                 registers.merge(register, now, (before, later) -> later.order.isBefore(before.order) ? before : later);
             }
             default -> need(false);
+        }
+    }
+
+    private void prune(Instant oldest) {
+        if (oldest.isAfter(forgotten)) {
+            forgotten = oldest;
+            last.values().removeIf(each -> each.at.plus(ONE_LOG).isBefore(oldest));
         }
     }
 
@@ -115,7 +131,7 @@ final class Recalls {
     /** Whether this number of a stamp was recalled since its verdict. */
     boolean stop(String number, Stamp stamp) {
         var order = last.get(number);
-        return order != null && order.stops(stamp);
+        return !stamp.at().isAfter(forgotten) || order != null && order.stops(stamp);
     }
 
     /** Whether any register is suspended. Which rules ask it is unknown here. */
