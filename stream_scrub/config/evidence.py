@@ -1,16 +1,21 @@
-"""The settings of timestamps."""
+"""The settings of evidence: how long it is kept, and timestamps."""
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stream_scrub.config.registry import plain_url
 from stream_scrub.config.section import Section, contradiction
 
 
-class EvidenceSettings(Section):
-    """Timestamps of proofs, dossiers and the log by a third party (RFC 3161)."""
+KEPT_DAYS = 1827  # five years: DE and US ask for them
+_ATTEMPTS_DAYS = 32  # calls of thirty days are counted
 
+
+class EvidenceSettings(Section):
+    """For how long calls and recalls are kept, and timestamps by a third party (RFC 3161)."""
+
+    keep_days: Annotated[int, Field(ge=_ATTEMPTS_DAYS, le=36_500)] = KEPT_DAYS
     timestamp_url: Annotated[str, AfterValidator(plain_url)] = ""
     timestamp_ca: str = ""
 

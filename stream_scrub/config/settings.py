@@ -327,18 +327,14 @@ Properties = Mapping[str, str]
 OfStale = Literal["hold", "block"]
 
 
-# The topics with a retention, by role. The log has none; the shadow and the fan-out make their own topics.
-KEPT = ("prospects", "allowed", "blocked", "recalled", "requests", "lifts", "refused", "attempts")
-ATTEMPTS_DAYS_MIN = 32  # calls of thirty days are counted
+# The topics with a retention, by role. The log has none, `evidence.keep_days` is that of recalls and attempts, and the
+# shadow and the fan-out make their own topics.
+KEPT = ("prospects", "allowed", "blocked", "requests", "lifts", "refused")
 
 
 def _keep_days(values: Mapping[str, int]) -> Mapping[str, int]:
     if not values.keys() <= set(KEPT):
         raise ValueError(f"should name topics by their role, as in blocked = 30: {', '.join(KEPT)}")
-    if values.get("attempts", ATTEMPTS_DAYS_MIN) < ATTEMPTS_DAYS_MIN:
-        raise ValueError(
-            f"should keep attempts for {ATTEMPTS_DAYS_MIN} days or more: they are counted for a month"
-        )
     return values
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -12,10 +13,18 @@ from stream_scrub.config.settings import allowed_of, blocked_of, outputs_of
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.acls import RequiredRights
-from stream_scrub.kafka.admin.topics import TopicAdmin, doubts, durability_costs, plan, retention_days
+from stream_scrub.kafka.admin.topics import (
+    TopicAdmin,
+    doubts,
+    durability_costs,
+    plan,
+    retention_days,
+    too_short,
+)
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.model import Deadline, Logger
 from stream_scrub.ops import logs
+from stream_scrub.rules import Rulebook
 
 Role = Literal["worker", "import", "publish", "retry", "recall", "rescrub"]
 _ASK_S = 30.0
@@ -135,7 +144,7 @@ class TopicsReport(msgspec.Struct, frozen=True):
     """Every topic."""
 
     topics: list[TopicReport]  # in the order of the configuration
-    costs: dict[str, list[str]] = {}  # what weak durability settings risk, in words, each with its topics
+    costs: dict[str, list[str]] = {}  # what weak or short settings risk, in words, each with its topics
 
     @property
     def is_wrong(self) -> bool:
@@ -147,12 +156,22 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     """Create the missing topics, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
+    countries = Rulebook.load(Path(folder) if (folder := settings.rules.folder) else None).countries
+    asked = {code: each.evidence_days for code, each in countries.items() if each.evidence_days}
     with clients.topics(settings, log) as topics:
         routes = clients.routes(settings, topics, deadline)
         others = settings.topics.singles
         used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
         found = topics.describe(used, deadline)
-        states = plan(others, routes, found, partitions, settings.kafka.keep_days, settings.recall.keep_days)
+        states = plan(
+            others,
+            routes,
+            found,
+            partitions,
+            settings.kafka.keep_days,
+            settings.recall.keep_days,
+            settings.evidence.keep_days,
+        )
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             if any(state.role == "log" for state in missing):
@@ -170,7 +189,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
             )
             for state in states
         ],
-        durability_costs(found),
+        durability_costs(found) | too_short(found, others, asked),
     )
 
 

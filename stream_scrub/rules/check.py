@@ -18,7 +18,7 @@ from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.rules.rule import emergencies, prefix_problem, read_rule
 from stream_scrub.toml_lines import syntax_error
 
-_KEYS = ("country", "regions", "prefixes", "timezone", "rule")
+_KEYS = ("country", "regions", "prefixes", "timezone", "evidence_days", "rule")
 _CODE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # of a country (ISO 3166-1), or of a state (ISO 3166-2)
 _REGION = re.compile(r"[A-Z]{2}|001")  # numbering plans use 001 for numbers of no country (+800, +870)
 # Shipped files are under 8 KiB; a rule's canonical text is never twice as long as its file.
@@ -91,7 +91,10 @@ def _country(
     rules = _rules(sheet, code, regions, known)
     if _CODE.fullmatch(code):
         rules = _named(sheet, rules, regions, timezone, prefixes)
-    return Country(code, regions, timezone, rules, text, sheet.where, prefixes)
+    evidence_days: int | None = 0
+    if "evidence_days" in sheet.table:
+        evidence_days = sheet.days("evidence_days", "evidence_days", sheet.table["evidence_days"])
+    return Country(code, regions, timezone, rules, text, sheet.where, prefixes, evidence_days or 0)
 
 
 def _prefixes(sheet: ProblemSheet, code: str, *, state: bool) -> tuple[str, ...]:

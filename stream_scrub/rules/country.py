@@ -216,6 +216,7 @@ class Country:
     prefixes: tuple[
         str, ...
     ] = ()  # the first digits of its numbers in E.164, without the plus; empty for all of a country
+    evidence_days: int = 0  # for so long it asks to keep the evidence of a call; 0: it names no term
 
     @property
     def parent(self) -> str:

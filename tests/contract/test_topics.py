@@ -60,6 +60,24 @@ def test_what_is_missing_is_made_and_is_then_as_it_must_be(kafka: Kafka):
     assert told == {word: sorted(named.values()) for word in (FEW_REPLICAS, ONE_IN_SYNC)}
 
 
+def test_an_operator_is_warned_of_evidence_that_is_kept_for_less_than_a_law_asks(kafka: Kafka):
+    """Five years later nobody could show German authorities which calls were made."""
+    env = environment(kafka.bootstrap, names(), evidence__keep_days=1096)
+    assert run(["topics", "--partitions", "1"], env).returncode == 0
+    done = run(["topics", "--check"], env)
+
+    assert done.returncode == 0, done.stderr
+    recalled, attempts = env["STREAM_SCRUB_TOPICS__RECALLED"], env["STREAM_SCRUB_TOPICS__ATTEMPTS"]
+    said = " ".join(done.stdout.split())
+    assert (
+        f"{recalled}, {attempts}: kept for less than the 1827 days of evidence that the law of DE and US asks for"
+        in said
+    )
+    assert "1096 days" not in said
+    longer = run(["topics", "--check"], env | {"STREAM_SCRUB_EVIDENCE__KEEP_DAYS": "1827"})
+    assert longer.returncode == 1 and longer.stdout.count("retention.ms is") == 2
+
+
 def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
     """A log with a week of retention would lose its evidence unnoticed."""
     named = names() | {"log": topic("log", partitions=2, config={"retention.ms": "604800000"})}

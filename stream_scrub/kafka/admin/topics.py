@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]  # not in its __all__
 from confluent_kafka.cimpl import NewTopic
 
+from stream_scrub.config.evidence import KEPT_DAYS
 from stream_scrub.config.settings import Route
 from stream_scrub.errors import Refused
 from stream_scrub.kafka.admin.acls import RequiredRights, missing
@@ -34,7 +35,7 @@ _EARLIER, _LATER, _EITHER = (f"message.timestamp.{side}.max.ms" for side in ("be
 _EVER_MS = str(2**63 - 1)
 _ORDERED = frozenset({_LIMIT, _EARLIER, _LATER, _EITHER})  # settings of which more is as good
 _DAY_MS = 24 * 3_600_000
-_ATTEMPTS_DAYS = 35  # they are counted for a month
+EVIDENCE = ("recalled", "attempts")  # the roles of topics that are kept for `evidence.keep_days`
 # The log is the evidence: nothing of it may ever be dropped or compacted away.
 _LOG_CONFIG = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 # Many may write prospects and requests. The client unpacks a batch that packs a thousandfold before anybody can look at
@@ -203,10 +204,11 @@ def plan(
     partitions: int,
     keep_days: Mapping[str, int] = MappingProxyType({}),
     recall_days: int = 90,
+    evidence_days: int = KEPT_DAYS,
 ) -> list[TopicState]:
     """Each role's topics as they are or should be. `names` maps the roles that have one topic each (log, requests, ...)
-    to it; `routes` are the inputs with their outputs; `keep_days` says by role for how long to keep what, and `recall_days`
-    for how long allowed prospects may be recalled."""
+    to it; `routes` are the inputs with their outputs; `keep_days` says by role for how long to keep what, `recall_days` for
+    how long allowed prospects may be recalled, and `evidence_days` for how long calls and recalls are evidence."""
     asked = max((_roomier(found.get(names[role])) for role in ("requests", "lifts")), key=int)
     wishes: list[tuple[str, str, int | None, dict[str, str]]] = [
         ("prospects", each.input, None, {}) for each in routes
@@ -225,7 +227,7 @@ def plan(
         ("attempts", names["attempts"], None, _ATTEMPTS_CONFIG),
     ]
     usual = max((found[each.input].partitions for each in routes if each.input in found), default=partitions)
-    days_of = {"recalled": recall_days, "attempts": _ATTEMPTS_DAYS} | dict(keep_days)
+    days_of = dict.fromkeys(EVIDENCE, max(evidence_days, recall_days)) | dict(keep_days)
     kept = {role: {"retention.ms": str(days * _DAY_MS)} for role, days in days_of.items()}
     made_with = {"prospects": _UNPACKED, "allowed": {"retention.ms": str(recall_days * _DAY_MS)}}
     return [
@@ -293,6 +295,24 @@ def doubts(states: Sequence[TopicState]) -> list[str]:
         for difference in state.differences
         if "partitions" not in difference
     ]
+
+
+def too_short(
+    found: Mapping[str, TopicDescription], names: Mapping[str, str], asked: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """What the topics of evidence keep for less than a country asks, in words, each with its topics. `names`: by role;
+    `asked`: the days that a country asks for, by country."""
+    warnings: dict[str, list[str]] = {}
+    for role in EVIDENCE:
+        name = names[role]
+        kept = retention_days(found[name]) if name in found else None
+        for days in sorted({*asked.values()}, reverse=True):
+            if kept is None or kept >= days:
+                continue
+            countries = " and ".join(sorted(country for country in asked if asked[country] == days))
+            warning = f"kept for less than the {days} days of evidence that the law of {countries} asks for"
+            warnings.setdefault(warning, []).append(name)
+    return warnings
 
 
 def record_limit(states: Sequence[TopicState]) -> int | None:

@@ -30,7 +30,7 @@ ONE_PROBLEM = [
     (
         HEAD + 'shape = "round"\n' + RULE,
         4,
-        'unknown key "shape": use one of country, prefixes, regions, rule, timezone',
+        'unknown key "shape": use one of country, evidence_days, prefixes, regions, rule, timezone',
     ),
     (GOOD + "[[rules]]\n", 8, 'unknown key "rules": did you mean "rule"?'),
     (GOOD.replace('deny = ["list", "internal"]', "deny = 3"), 7, "`deny` must be a list of texts"),

@@ -81,6 +81,17 @@ def test_topics_keep_what_was_said_and_no_longer():
     assert all("retention.ms" not in s.config for s in made.values() if s.role in ("lifts", "refused"))
 
 
+def test_calls_and_recalls_are_kept_as_evidence():
+    """A regulator asks after four years for the calls to a number, and Kafka deleted them after a month."""
+    planned = {s.role: s for s in plan(NAMES, ROUTES, {}, 12)}
+    five_years = str(1827 * 86_400_000)
+    assert {planned[role].config["retention.ms"] for role in ("recalled", "attempts")} == {five_years}
+    french = {s.role: s for s in plan(NAMES, ROUTES, {}, 12, evidence_days=1096)}
+    assert french["attempts"].config["retention.ms"] == str(1096 * 86_400_000)
+    recallable = {s.role: s for s in plan(NAMES, ROUTES, {}, 12, recall_days=2000, evidence_days=1096)}
+    assert recallable["recalled"].config["retention.ms"] == str(2000 * 86_400_000)
+
+
 def test_what_is_missing_is_planned_like_the_input():
     """Outputs with other partition counts would break the order of keys."""
     planned = {s.role: s for s in plan(NAMES, ROUTES, found(allowed=None, log=None), 12)}
