@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, model_validator
 from stream_scrub.config.registry import plain_url
 from stream_scrub.config.section import Section, contradiction
 
-
 KEPT_DAYS = 1827  # five years: DE and US ask for them
 _ATTEMPTS_DAYS = 32  # calls of thirty days are counted
 

@@ -283,7 +283,9 @@ def test_pages_name_no_line_numbers():
 def test_the_table_of_evidence_has_the_days_of_the_rules():
     """A compliance officer would delete by the page what the law asks to keep."""
     table = rows(section(ROOT / "docs" / "evidence.md", "What must be kept, and for how long"))
-    said = {country: int(days[0]) for country, _, how_long, _ in table if (days := re.findall(r"\d+", how_long))}
+    said = {
+        country: int(days[0]) for country, _, how_long, _ in table if (days := re.findall(r"\d+", how_long))
+    }
     countries = Rulebook.load().countries
     names = {"DE": "Germany", "FR": "France", "US": "United States"}
     assert said == {names[code]: each.evidence_days for code, each in countries.items() if each.evidence_days}

@@ -99,7 +99,9 @@ class RecallsReader:
         self._asked_at, self._ends = asked_at, ends
         self._asked.appendleft((asked_at, ends))
 
-    def _offsets(self, partitions: Collection[int], which: OffsetSpec, deadline: Deadline) -> Mapping[int, int]:
+    def _offsets(
+        self, partitions: Collection[int], which: OffsetSpec, deadline: Deadline
+    ) -> Mapping[int, int]:
         """The leaders' answers, of what is written; -1 for no such record and for no answer in time."""
         places = {TopicPartition(self._topic, each): which for each in partitions}
         if not places:
