@@ -38,7 +38,7 @@ class RecallsReader:
 
     def __init__(self, options: dict[str, Any], topic: str, since: datetime) -> None:
         self._topic = topic
-        self._since = OffsetSpec.for_timestamp(int(since.timestamp() * 1000))  # type: ignore[no-untyped-call]
+        self._since = OffsetSpec.for_timestamp(int(since.timestamp() * 1000))
         self._consumer = Consumer(options)
         self._admin = AdminClient(asking_options(options))
         self._upto: dict[int, int] = {}
