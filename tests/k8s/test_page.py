@@ -181,6 +181,7 @@ def test_the_other_commands_name_what_is_there(production, tmp_path):
     """An operator would type a name that no manifest has, in the middle of an upgrade."""
     world = Cluster(tmp_path, [production])
     installed, *others = scripts()[3:]
+    (tmp_path / "monitoring").symlink_to(ROOT / "monitoring")
     world.world["pods"] = {name: {"ready": None} for name in world.world["objects"]}
     world.shell(installed)
     secret = json.loads((tmp_path / "applied.json").read_text())
@@ -188,6 +189,9 @@ def test_the_other_commands_name_what_is_there(production, tmp_path):
     assert secret["stringData"] == {"ca.crt": "a certificate"}
     for each in others:
         world.shell(each)
+    rule = json.loads((tmp_path / "applied.json").read_text())
+    assert rule["kind"] == "PrometheusRule"
+    assert rule["spec"] == yaml.safe_load((ROOT / "monitoring/prometheus/alerts.yaml").read_text())
 
 
 def test_a_wrong_name_is_found(production, tmp_path):
