@@ -396,6 +396,7 @@ def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
         shape=area_shape(book, name),
         consent_days=scrubbing.good_days(book, name),
         dated_consents=scrubbing.dated_consents(book, name),
+        channels=ConsentLaw(book).channels_of(name) or options.channels,
         codes=() if name in OWN else scrubbing.calling_codes(book, name),
         known=scrubbing.known_registers(book, settings),
     )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_scrub.call import VOICE
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Unavailable
 from stream_scrub.imports.parsing.list_columns import ListReading
@@ -143,7 +144,8 @@ def _options_of(
     from stream_scrub.imports.consents import ConsentLaw
     from stream_scrub.imports.plan_import import ImportOptions, named
 
-    register = named(register, ConsentLaw(book).known)
+    law = ConsentLaw(book)
+    register = named(register, law.known)
     listed = file if isinstance(file, ListFile) else ListFile(file)
     return ImportOptions(
         answers=family(register) in book.washes,
@@ -151,6 +153,7 @@ def _options_of(
         areas=tuple(listed.areas),
         consent_days=scrubbing.consent_days(book, register),
         dated_consents=scrubbing.dated_consents(book, register),
+        channels=law.channels_of(family(register)) or frozenset({VOICE}),
         shape=area_shape(book, register) if listed.areas else None,
         file=Path(listed.path),
         register=register,

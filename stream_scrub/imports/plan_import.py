@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pyroaring import BitMap64
 
+from stream_scrub.call import VOICE
 from stream_scrub.clock import utc_seconds
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.imports import hashed_list
@@ -311,6 +312,7 @@ class ImportOptions:
     shape: AreaShape | None = None  # how the register's areas are named, if it is sold by area
     consent_days: ConsentDays = ()  # how long consents, or clean answers, last by law
     dated_consents: ConsentDays = ()  # likewise, of those that count only with the day on which they were given
+    channels: frozenset[str] = frozenset({VOICE})  # that its consents are for
     codes: tuple[str, ...] = ()  # calling codes of the countries whose rules use the register; empty: any
     known: frozenset[str] = frozenset()  # registers that rules and settings use; empty: any
     written: datetime | None = None  # when the file was written, the moment of a full list that says none
@@ -374,6 +376,7 @@ def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
         options.effective_at,
         options.all_consented,
         (*options.consent_days, *options.dated_consents),
+        options.channels,
     )
 
 
@@ -404,6 +407,9 @@ def _read_hashes(options: ImportOptions, order: HashedOrder, packed: PackedList)
 
 def check_lines(options: ImportOptions, reading: ParsedList) -> None:
     """A list that is largely not one is the wrong file, or the wrong column, or the wrong region."""
+    if not reading.lines and reading.passed:
+        outcomes = ", ".join(f"{name} {count:,}" for name, count in reading.outcomes.items())
+        raise BadList(f"{masked(options.file.name)}: no row counts ({outcomes}); nothing was published", [outcomes])
     if not reading.lines:
         raise BadList(f"{masked(options.file.name)}: the list is empty; nothing was published")
     if reading.refused_share > options.max_bad:
@@ -526,6 +532,8 @@ def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterK
     if kind is RegisterKind.DENY or options.change == "removes":
         check_every_row(reading, options.register)
     else:
+        # Clean of a registry's oppositions is no consent.
+        reading.unstated |= reading.good_s > 0 and not (options.answers or options.all_consented)
         check_consents(reading, options.register)
 
 

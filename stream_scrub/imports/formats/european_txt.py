@@ -122,6 +122,7 @@ TPS = FormatSpec(
     "fixed width, dialling code 5 and rest 7, or 12 padded (GB: TPS, CTPS)",
     _recognise_tps,
     _read_tps,
+    oppositions=True,
 )
 DNCM = FormatSpec(
     "dncm-txt",

@@ -2,9 +2,11 @@
 
 A row is a consent only if the named columns state it:
 
-* `consent`: a yes of the dictionary (`imports/parsing/roles.toml`). A no, and whatever a column `withdrawn` holds besides a no,
-  ends the consent; a no anywhere in the list beats a yes of the same number. Anything else is unclear, and no consent.
-* `channel`: it names calls.
+* `consent`: a yes of the dictionary (`imports/parsing/roles.toml`). A no, and whatever a column `withdrawn` holds besides a
+  plain no, ends the consent; a no anywhere in the list beats a yes of the same number. Anything else is unclear, and no
+  consent.
+* The row has as many cells as the header: in a shorter or longer one, cells stand under the wrong titles.
+* `channel`: it names those of the register: calls, or messages for `consent-sms`.
 * `until` has not passed, and `given` has come. A cell that is no day makes the row unclear. The order of day and month
   follows the column: one cell such as 15/03/2027 proves it for all. If none does, the reading that ends a consent earlier,
   or begins it later, counts. An end without a zone is the first moment that it can be on earth.
@@ -13,7 +15,7 @@ A row is a consent only if the named columns state it:
 * `proof` is for people: it says which column of the file has the proof.
 
 Without `consent` every row states it only with `--all-consented`, or in our own layout: a header `phone,consented_on`, or
-`phone,consented_on,until`, is recognised.
+`phone,consented_on,until`, is recognised; there a row without a day is unclear.
 """
 
 import re
@@ -41,7 +43,7 @@ from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, 
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries
-from stream_scrub.imports.parsing.roles import ROLES, VOICE, answer, channels
+from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, channels
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.index import Numbers
 from stream_scrub.model import RegisterKind
@@ -55,9 +57,10 @@ _WAITING_MAX = 1_000_000  # rows whose days may be read in two ways: some 300 MB
 _EVERY = "every"  # a channel word for all of them
 _DAY_S = 86_400
 _CONSENTED, _SAID_NO, _UNCLEAR = "consented", "said no", "unclear"
+_RAGGED = "with more or fewer cells than the header"
 _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED = "ended", "not begun", "for another channel", "undated"
 _NO_NUMBER = "without a valid number"
-_OUTCOMES = (_CONSENTED, _SAID_NO, _UNCLEAR, _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED, _NO_NUMBER)
+_OUTCOMES = (_CONSENTED, _SAID_NO, _UNCLEAR, _RAGGED, _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED, _NO_NUMBER)
 
 
 def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
@@ -70,7 +73,8 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     columns, one_day, titles = roles_in(table, {} if is_ours else named)
     if options.all_consented and "consent" in columns:
         raise BadList("--all-consented counts every row: leave consent= out of --columns")
-    consents = _Consents(columns, options, reading, one_day)
+    width = len(titles) or table.width
+    consents = _Consents(columns, options, reading, one_day, width, is_ours=is_ours)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
     country = countries(table, headed=bool(titles))
@@ -80,7 +84,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     reading.columns = reading.columns or counter.columns({place: role for role, place in columns.items()})
     if {*columns} - {"phone", "proof"} or one_day is not None:
         reading.kind, reading.answered = RegisterKind.ALLOW, True
-    is_stated = is_ours or options.all_consented or "consent" in columns
+    is_stated = is_ours or "consent" in columns
     if not is_stated and counter.others_filled(columns["phone"]):
         reading.unstated = True
     reading.dated = "given" in columns or one_day is not None
@@ -138,9 +142,17 @@ class _Consents:
         options: ListOptions,
         reading: ParsedList,
         one_day: DayOrder | None,
+        width: int,
+        *,
+        is_ours: bool,
     ) -> None:
-        """`one_day`: all consents were given on it."""
+        """`one_day`: all consents were given on it. `width` is the number of the list's columns. `is_ours`: our own layout,
+        in which the day states the consent."""
         self._columns = columns
+        self._needed = max(columns.values()) + 1
+        self._width = width
+        self._is_ours = is_ours
+        self._channels = options.channels
         self._one_day = one_day
         self._reading = reading
         self._now = int(options.now.timestamp())
@@ -209,10 +221,14 @@ class _Consents:
 
     def _refuses(self, row: csv_table.CsvRow) -> bool:
         consent, withdrawn = self._cell("consent", row), self._cell("withdrawn", row)
-        return answer(consent) == "no" or (bool(withdrawn) and answer(withdrawn) != "no")
+        return answer(consent) in NOES or (bool(withdrawn) and answer(withdrawn) != "no")
 
     def _lack(self, row: csv_table.CsvRow, end: int | None, given: int | None) -> str:
         """Why a row that does not refuse is no consent; "" if it is one."""
+        if len(row.cells) < self._needed or any(map(str.strip, row.cells[self._width :])):
+            return _RAGGED
+        if self._is_ours and given == NO_DAY:
+            return _UNCLEAR
         if "consent" in self._columns and answer(self._cell("consent", row)) != "yes":
             return _UNCLEAR
         if end is None or given is None:
@@ -221,7 +237,7 @@ class _Consents:
             named = channels(self._cell("channel", row))
             if not named:
                 return _UNCLEAR
-            if named.isdisjoint({VOICE, _EVERY}):
+            if _EVERY not in named and not self._channels <= named:
                 return _OTHER_CHANNEL
         if end != NO_END and end <= self._now:
             return _ENDED
@@ -240,7 +256,9 @@ class _Consents:
         if self._one_day is None and not self._cell("given", row):
             return NO_DAY
         days = self._days("given", row)
-        return max(1, earliest(min(days))) if days else None
+        if not days or first_end(days[0], self._cell("given", row)) is None:
+            return None
+        return max(1, earliest(min(days)))
 
     def _days(self, role: str, row: csv_table.CsvRow) -> list[date]:
         """The days that a row's cell may mean by the order of its column."""

@@ -129,4 +129,6 @@ def _is_title(line: bytes) -> bool:
     return any(map(str.isalpha, text)) and not any(map(str.isdigit, text))
 
 
-FORMAT = FormatSpec("nanp-pair", "area code and number, `416,5550123` (US, Canada)", _recognise, _read)
+FORMAT = FormatSpec(
+    "nanp-pair", "area code and number, `416,5550123` (US, Canada)", _recognise, _read, oppositions=True
+)

@@ -2,8 +2,11 @@
 
 Read by these rules: a list without a column separator is lines; else it is CSV (RFC 4180, any of `,` `;` tab `|`),
 and the column is the chosen one, else the one whose header says phone, else the only one that holds numbers.
+
+Such a list states consents only if it has nothing but numbers, under a title that says phone at most.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 
@@ -26,6 +29,9 @@ from stream_scrub.imports.parsing.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise, numbers_in
 
 _SAMPLE_LINES = 50
+# What a line of a number and nothing else may hold, with the blanks of Latin-1 and UTF-8.
+_NUMBER_SIGNS = b"0123456789+()./-\"' \t\r\xa0\xc2\xe2\x80\xaf\x89"
+_CROSSED_OUT = re.compile(rb"^[-/]", re.MULTILINE)
 _CHUNK_BYTES = 1 << 18  # what the arrays of a chunk stay in the caches for
 
 
@@ -67,7 +73,18 @@ def _read_lines(chunks: Iterator[bytes], region: str, reading: ParsedList) -> No
         reading.take(numbers[valid])
         if not valid.all():
             _account(chunk, np.flatnonzero(~valid), before, region, reading)
+        if not reading.unstated:
+            reading.unstated = _says_more(chunk, valid)
         before += len(valid)
+
+
+def _says_more(chunk: bytes, valid: NDArray[np.bool_]) -> bool:
+    """Whether a line has words beside its number, as in `no +33612345678`."""
+    if not (chunk.translate(None, _NUMBER_SIGNS).strip(b"\n") or _CROSSED_OUT.search(chunk)):
+        return False
+    lines = chunk.split(b"\n")
+    numbers = (lines[index] for index in np.flatnonzero(valid).tolist())
+    return any(line.translate(None, _NUMBER_SIGNS) or _CROSSED_OUT.match(line) for line in numbers)
 
 
 def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, reading: ParsedList) -> None:
@@ -80,6 +97,8 @@ def _account(chunk: bytes, places: NDArray[np.int64], before: int, region: str, 
             reading.blank += 1
         elif before + place == 0 and _is_title(line, region):
             reading.titles += 1
+            if title(line) not in PHONES:
+                reading.unstated = True
         else:
             refused.append(before + place + 1)
     reading.refuse_many(np.array(refused, np.int64))
@@ -98,7 +117,8 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
         batch.put(row.cell(place), row.line, region=country(row))
     batch.close()
     reading.columns = reading.columns or counter.columns({place: "phone"})
-    if not options.all_consented and counter.others_filled(place):
+    says_phone = named or not titles or titles[place] in PHONES
+    if counter.others_filled(place) or not says_phone:
         reading.unstated = True
 
 

@@ -205,7 +205,8 @@ def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
         if 1 <= len(wanted) <= 4 and 1 <= int(wanted) <= width:
             return int(wanted) - 1
         raise BadList(f"column {wanted} was asked for, but the list has {width}")
-    if (found := find(titles, {title(wanted)})) >= 0:
+    # A name of signs alone would match every other one.
+    if title(wanted) and (found := find(titles, {title(wanted)})) >= 0:
         if (count := titles.count(titles[found])) > 1:
             raise BadList(f"{count} columns are called {masked(wanted)!r}: name one by its number, from 1")
         return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from stream_scrub.call import VOICE
 from stream_scrub.errors import TooMany
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import ListMember, ListSource, PackedList
@@ -64,7 +65,7 @@ class ListOptions:
     `max_numbers` is the most that the list may hold (`lists.max_numbers`), `said` the moment that it speaks of where the
     operator says it. `all_consented`: every person in the list consented, whatever its columns say. `law`: by
     the first digits of numbers, after how many days a consent of the register is over; `dated`: those whose consents must
-    say their day.
+    say their day. `channels` are those that a consent of the register must be for.
     """
 
     region: str
@@ -75,6 +76,7 @@ class ListOptions:
     said: datetime | None = None
     all_consented: bool = False
     law: tuple[tuple[str, int], ...] = ()
+    channels: frozenset[str] = frozenset({VOICE})
     dated: tuple[str, ...] = ()
 
 
@@ -163,8 +165,7 @@ def read_list(
             raise BadList(
                 f"read as {chosen.name}: {reading.member + ': ' if reading.member else ''}{error}"
             ) from error
-    if chosen.oppositions and not options.all_consented:
-        reading.unstated = True
+    reading.unstated = (reading.unstated or chosen.oppositions) and not options.all_consented
     if not reading.outcomes:
         reading.outcomes = {"counted": reading.taken}
         if reading.refused:

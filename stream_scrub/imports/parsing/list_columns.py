@@ -12,7 +12,7 @@ from itertools import islice
 from stream_scrub.imports.parsing.cells import clean, days, number_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, speakable, title
 from stream_scrub.imports.parsing.parsed_list import ListColumn
-from stream_scrub.imports.parsing.roles import ROLES, answer, suggested_role
+from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, suggested_role
 
 _BATCH = 200  # rows, of a mebibyte at most
 _VALUES_MAX = 12  # different values of a column whose values are shown in words
@@ -131,7 +131,8 @@ class _Cells:
             holds_days=holds_days,
             holds_numbers=bool(sample) and numbers * 2 > len(sample),
         )
-        said = [answer(cell) for cell in (self.values or sample)]
+        said = {answer(cell) for cell in (self.values or sample)}
+        unclear = sum(answer(cell) == "unclear" for cell in (self.values or sample))
         return ListColumn(
             place=index + 1,
             title="" if not name else speakable(name) if speakable(name) == name else "",
@@ -140,7 +141,7 @@ class _Cells:
             filled=self.filled,
             empty=rows - self.filled,
             values=self._shown(),
-            answers={"yes", "no"} <= {*said} and said.count("unclear") * 2 < len(said),
+            answers="yes" in said and not said.isdisjoint(NOES) and unclear * 2 < len(self.values or sample),
         )
 
     def _shown(self) -> str:

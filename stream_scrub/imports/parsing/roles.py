@@ -15,8 +15,8 @@ from stream_scrub.imports.parsing.cells import clean, in_orders
 from stream_scrub.imports.parsing.csv_table import title
 
 ROLES = ("phone", "consent", "withdrawn", "given", "until", "channel", "proof")
-VOICE = "voice"
-Answer = Literal["yes", "no", "unclear"]
+Answer = Literal["yes", "no", "refused", "unclear"]
+NOES = ("no", "refused")  # both end a consent; only "no" denies a withdrawal
 
 _APART = re.compile(r"[,;/|+&\s]++")
 _CACHED = 10_000  # cells: most columns repeat few of them
@@ -30,9 +30,10 @@ def _table() -> Mapping[str, Any]:
 @cache
 def _answers() -> Mapping[str, Answer]:
     answers: dict[str, Answer] = {}
+    kinds: tuple[Answer, ...] = ("yes", "no", "refused")
     for words in _table()["answers"].values():
-        answers |= dict.fromkeys(words["yes"], "yes")
-        answers |= dict.fromkeys(words["no"], "no")
+        for kind in kinds:
+            answers |= dict.fromkeys(words[kind], kind)
     return answers
 
 
@@ -87,7 +88,7 @@ def may_refuse(name: str, cells: Sequence[str]) -> bool:
     role = suggested_role(title(name), cells, holds_days=len(days) * 2 > len(cells), holds_numbers=False)
     if role == "withdrawn":
         return any(answer(cell) != "no" for cell in cells)
-    return role == "consent" and any(answer(cell) == "no" for cell in cells)
+    return role == "consent" and any(answer(cell) in NOES for cell in cells)
 
 
 def _word(cell: str) -> str:

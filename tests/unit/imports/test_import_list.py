@@ -159,13 +159,19 @@ def test_every_format_is_imported_with_nothing_but_the_register(log, name):
     over = {int(n) for n, end in expected.get("ends", {}).items() if datetime.fromisoformat(end) <= NOW}
 
     base = "washed" if expected.get("kind") == "allow" else "internal"
+    if expected["format"] == "wash":
+        base = "sg-clean"
     register = f"{base}@{expected['scope']}" if expected.get("scope") else base
     if expected.get("base"):
         with pytest.raises(BadList, match="applies on sequence"):
             run(LISTS / name, register)
         return
     effect = run(
-        LISTS / name, register, allow_ends=True, columns=expected.get("columns", {}), is_region_named=True
+        LISTS / name,
+        register,
+        allow_ends=True,
+        columns=expected.get("columns", {}),
+        is_region_named=True,
     )
 
     replay = log.replayed()
@@ -669,7 +675,7 @@ def test_a_form_asks_with_every_guard_and_its_list_is_read_apart(log, tmp_path, 
 
     def asked(content, dry_run=True, **said):
         file = written(tmp_path, content)
-        given = {"register": "consent", "kind": "allow", **said}
+        given = {"register": "consent", "kind": "allow", "all_consented": "yes", **said}
         return import_list.asked(settings, structlog.get_logger(), str(file), given, dry_run)
 
     told = asked(b"+49151123XXXXX\n")

@@ -228,3 +228,120 @@ def test_how_a_list_was_read_survives_the_process_that_reads_it(log, tmp_path):
         "columns ignored: Nom",
     ]
     assert json.dumps(done.outcomes)
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["unsubscribed", "STOP", "opted out", "opt-out", "Widerrufen", "baja", "désinscrit", "revocato", "afgemeld", "✗"],
+)
+def test_a_withdrawal_in_words_ends_the_consent(log, tmp_path, status):
+    """A person whose row says `unsubscribed` would be called, because that is a word of no."""
+    file = export(tmp_path, "Nom;Mobile;Opt-in;Status", ["Oui;", f"Oui;{status}", "Oui;No", "Oui;0"])
+    done = imported(file, columns={"phone": "Mobile", "consent": "Opt-in", "withdrawn": "Status"})
+    assert held(log) == [0, 2, 3]
+    assert done.outcomes == {"consented": 3, "said no": 1}
+
+
+@pytest.mark.parametrize(
+    ("head", "rows"),
+    [
+        ("Nom;Mobile;Ort;Newsletter;Opt-in", ["x;Oui;Oui", "Halle; Saale;Oui;Non"]),
+        ("Nom;Mobile;Opt-in;Note;Status", ["Oui;;", "Oui;a line\nbreak without quotes;2026-01-01"]),
+        ("Nom;Mobile;Opt-in;Fin", ["Oui;", "Oui"]),
+    ],
+)
+def test_a_row_with_more_or_fewer_cells_than_the_header_is_no_consent(log, tmp_path, head, rows):
+    """A separator or line break in somebody's words would move another column's yes under the title of the consents."""
+    columns = {"phone": "Mobile", "consent": "Opt-in"}
+    if "Status" in head:
+        columns["withdrawn"] = "Status"
+    if "Fin" in head:
+        columns["until"] = "Fin"
+    done = imported(export(tmp_path, head, rows), columns=columns)
+    assert held(log) == [0]
+    assert done.outcomes["with more or fewer cells than the header"] >= 1
+
+
+def test_empty_columns_behind_the_header_do_not_matter(log, tmp_path):
+    """Every consent of an export with separators at the ends of its rows would be lost."""
+    file = export(tmp_path, "Nom;Mobile;Opt-in", ["Oui;;", "Oui; ;"])
+    imported(file, columns={"phone": "Mobile", "consent": "Opt-in"})
+    assert held(log) == [0, 1]
+
+
+def test_a_consent_of_our_own_layout_without_its_day_is_unclear(log, tmp_path):
+    """An empty box under `consented_on` would be a consent."""
+    file = tmp_path / "c.csv"
+    file.write_text(f"phone,consented_on,until\n{PEOPLE[0]},2026-01-01,\n{PEOPLE[1]},,2031-01-01\n")
+    assert imported(file).outcomes == {"consented": 1, "unclear": 1}
+    assert held(log) == [0]
+
+
+def test_words_behind_the_day_of_a_consent_make_it_unclear(log, tmp_path):
+    """`2026-01-01, revoked` would be read as a consent of that day."""
+    rows = ["Oui;2026-01-01 10:00", "Oui;2026-01-01 révoqué", "Oui;01.01.2026 (retiré)"]
+    file = export(tmp_path, "Nom;Mobile;Opt-in;Date", rows)
+    imported(file, columns={"phone": "Mobile", "consent": "Opt-in", "given": "Date"})
+    assert held(log) == [0]
+
+
+@pytest.mark.parametrize(
+    "line", ["{} no", "no {}", "NON {}", "opposed: {}", "# {}", "// {}", "-{}", "tel:{}", "\u2717 {}"]
+)
+def test_a_list_of_numbers_with_words_beside_them_states_no_consents(log, tmp_path, line):
+    """A crossed-out line, or one that says no, would be a consent."""
+    file = tmp_path / "c.csv"
+    file.write_text("\n".join([PEOPLE[0], PEOPLE[1], line.format(PEOPLE[2]), ""]))
+    with pytest.raises(UnstatedConsents, match="--all-consented"):
+        imported(file)
+    assert held(log) == []
+    imported(file, all_consented=True)
+    assert held(log) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("title", ["Opt-out", "Ne pas appeler", "Bloctel", "Gesperrt", "Refus téléphone"])
+@pytest.mark.parametrize("separator", ["", ";"])
+def test_one_column_under_another_title_than_phone_states_no_consents(log, tmp_path, title, separator):
+    """A file of opt-outs, taken for the file of consents, would have each of them called."""
+    file = tmp_path / "c.csv"
+    file.write_text(f"{title}{separator}\n{PEOPLE[0]}{separator}\n{PEOPLE[1]}{separator}\n")
+    with pytest.raises(UnstatedConsents, match="--all-consented"):
+        imported(file)
+    assert held(log) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["416,5550123\n416,5550124\n", "01204 523456\n01204 523457\n", "+4915112345XXX\n", "Number,Status\n0412345678,Clean\n"],
+)
+def test_the_layouts_of_registries_state_no_consents(log, tmp_path, content):
+    """A national list of oppositions, or a wash against one, would count as people who agreed to calls."""
+    file = tmp_path / "2026-11-24.csv"
+    file.write_text(content)
+    with pytest.raises(UnstatedConsents, match="--all-consented"):
+        imported(file, region="AU", kind=RegisterKind.ALLOW)
+    assert "consent@a" not in log.replayed().index.registers
+
+
+@pytest.mark.parametrize("wanted", ["✓", "", " "])
+def test_a_column_named_by_signs_alone_is_not_another_one(log, tmp_path, wanted):
+    """Another column without letters in its title would say who consented."""
+    file = export(tmp_path, "Nom;Mobile;?;Note", ["Oui;", "Non;"])
+    with pytest.raises(BadList, match="no column is called"):
+        imported(file, columns={"phone": "Mobile", "consent": wanted})
+
+
+def test_a_list_of_which_no_row_counts_is_not_called_empty(log, tmp_path):
+    """The operator would look for the rows, which are there, in place of the reason."""
+    file = export(tmp_path, "Nom;Mobile;Opt-in", ["?", "En attente"])
+    with pytest.raises(BadList, match=r"no row counts \(consented 0, unclear 2\)"):
+        imported(file, columns={"phone": "Mobile", "consent": "Opt-in"})
+
+
+def test_a_consent_to_messages_is_stated_by_their_channel(log, tmp_path):
+    """Who agreed to calls alone would get messages, and who agreed to messages would be lost."""
+    file = export(tmp_path, "Nom;Mobile;Opt-in;Canal", ["Oui;Phone", "Oui;SMS", "Oui;SMS et appel", "Oui;tous"])
+    columns = {"phone": "Mobile", "consent": "Opt-in", "channel": "Canal"}
+    done = imported(file, "consent-sms@a", columns=columns)
+    assert held(log, "consent-sms@a") == [1, 2, 3]
+    assert done.outcomes == {"consented": 3, "for another channel": 1}
