@@ -71,9 +71,7 @@ class UnstatedConsents(BadList):
         self.register, self.columns = register, tuple(columns)
         self.named = suggested_columns(columns)
         head = f"{register} is a register of consents, and the list does not state that each of its persons consented"
-        lines = (
-            ["it has these columns:", *map(str, columns)] if columns else ["its layout states none"]
-        )
+        lines = ["it has these columns:", *map(str, columns)] if columns else ["its layout states none"]
         self.facts = [f"{head}: {lines[0]}", *lines[1:]]
         super().__init__("\n".join([*self.facts, *self.cures()]))
 

@@ -409,7 +409,9 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
     """A list that is largely not one is the wrong file, or the wrong column, or the wrong region."""
     if not reading.lines and reading.passed:
         outcomes = ", ".join(f"{name} {count:,}" for name, count in reading.outcomes.items())
-        raise BadList(f"{masked(options.file.name)}: no row counts ({outcomes}); nothing was published", [outcomes])
+        raise BadList(
+            f"{masked(options.file.name)}: no row counts ({outcomes}); nothing was published", [outcomes]
+        )
     if not reading.lines:
         raise BadList(f"{masked(options.file.name)}: the list is empty; nothing was published")
     if reading.refused_share > options.max_bad:

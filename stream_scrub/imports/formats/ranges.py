@@ -240,5 +240,9 @@ def _between(first: str, last: str, region: str) -> list[_Span]:
 
 
 FORMAT = FormatSpec(
-    "ranges", "prefixes, patterns (416XXXXXXX, +33162*) and ranges (from-to)", _recognise, _read, oppositions=True
+    "ranges",
+    "prefixes, patterns (416XXXXXXX, +33162*) and ranges (from-to)",
+    _recognise,
+    _read,
+    oppositions=True,
 )

@@ -232,7 +232,18 @@ def test_how_a_list_was_read_survives_the_process_that_reads_it(log, tmp_path):
 
 @pytest.mark.parametrize(
     "status",
-    ["unsubscribed", "STOP", "opted out", "opt-out", "Widerrufen", "baja", "désinscrit", "revocato", "afgemeld", "✗"],
+    [
+        "unsubscribed",
+        "STOP",
+        "opted out",
+        "opt-out",
+        "Widerrufen",
+        "baja",
+        "désinscrit",
+        "revocato",
+        "afgemeld",
+        "✗",
+    ],
 )
 def test_a_withdrawal_in_words_ends_the_consent(log, tmp_path, status):
     """A person whose row says `unsubscribed` would be called, because that is a word of no."""
@@ -312,7 +323,12 @@ def test_one_column_under_another_title_than_phone_states_no_consents(log, tmp_p
 
 @pytest.mark.parametrize(
     "content",
-    ["416,5550123\n416,5550124\n", "01204 523456\n01204 523457\n", "+4915112345XXX\n", "Number,Status\n0412345678,Clean\n"],
+    [
+        "416,5550123\n416,5550124\n",
+        "01204 523456\n01204 523457\n",
+        "+4915112345XXX\n",
+        "Number,Status\n0412345678,Clean\n",
+    ],
 )
 def test_the_layouts_of_registries_state_no_consents(log, tmp_path, content):
     """A national list of oppositions, or a wash against one, would count as people who agreed to calls."""
@@ -340,7 +356,9 @@ def test_a_list_of_which_no_row_counts_is_not_called_empty(log, tmp_path):
 
 def test_a_consent_to_messages_is_stated_by_their_channel(log, tmp_path):
     """Who agreed to calls alone would get messages, and who agreed to messages would be lost."""
-    file = export(tmp_path, "Nom;Mobile;Opt-in;Canal", ["Oui;Phone", "Oui;SMS", "Oui;SMS et appel", "Oui;tous"])
+    file = export(
+        tmp_path, "Nom;Mobile;Opt-in;Canal", ["Oui;Phone", "Oui;SMS", "Oui;SMS et appel", "Oui;tous"]
+    )
     columns = {"phone": "Mobile", "consent": "Opt-in", "channel": "Canal"}
     done = imported(file, "consent-sms@a", columns=columns)
     assert held(log, "consent-sms@a") == [1, 2, 3]
