@@ -15,6 +15,7 @@ from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.index import Register
 from stream_scrub.index.deltas import Delta
 from stream_scrub.model import family
+from stream_scrub.texts import masked
 
 LETS_THROUGH = "--allow-change"
 _LONGEST = 15  # digits of a number (ITU-T E.164)
@@ -107,6 +108,18 @@ def check_consents(reading: ParsedList, register: str) -> None:
         raise BadList(
             f"line {line}: column {column} says until when the person may be called, and its day may be one of two. Write"
             f" its days as in 2027-01-31, or name the columns: --columns phone=1,until={column} --all-consented"
+        )
+
+
+def check_region(reading: ParsedList, name: str) -> None:
+    """Raises BadList for a list whose national numbers nobody named the country of, and whose other numbers speak against
+    the default one. `name` is the file's."""
+    doubt = "" if reading.assumed is None else reading.assumed.doubt
+    if doubt:
+        raise BadList(
+            f"{masked(name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in"
+            " Python ListFile.region) if all of them are of one country, or give the list a column with each row's country",
+            [doubt],
         )
 
 

@@ -39,6 +39,7 @@ from stream_scrub.imports.guards import (
     check_every_row,
     check_joins,
     check_name,
+    check_region,
     noted,
     within,
 )
@@ -422,18 +423,8 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
             f" Lines: {reading.refused_places()}",
             [reading.described, refused, reading.refused_places()],
         )
-    check_region(options, reading)
-
-
-def check_region(options: ImportOptions, reading: ParsedList) -> None:
-    """A list whose national numbers nobody named the country of, and whose other numbers speak against the default one."""
-    doubt = "" if reading.assumed is None else reading.assumed.doubt
-    if doubt and not options.is_region_named:
-        raise BadList(
-            f"{masked(options.file.name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in"
-            " Python ListFile.region) if all of them are of one country, or give the list a column with each row's country",
-            [doubt],
-        )
+    if not options.is_region_named:
+        check_region(reading, options.file.name)
 
 
 def plan_of(
