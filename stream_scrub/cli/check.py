@@ -63,6 +63,8 @@ def show_verdicts(answers: "list[CheckedNumber]") -> None:
             console.print(f"    {hours}")
         if answer.source:
             console.print(f"    {answer.source}")
+        for note in answer.notes:
+            console.print(f"    {note}")
 
 
 def serve(

@@ -122,6 +122,7 @@ class NdjsonFile:
             said["default_purpose"] = options.call.purpose
         prospect = settings.prospect.model_copy(update=found | said)
         self._scrubber = scrubbing.scrubber(settings.model_copy(update={"prospect": prospect}), hold=False)
+        self.tally.purposes.update(self._scrubber.facts_of().purposes)  # of lines that state none
 
     def values(self) -> Iterator[tuple[int, bytes]]:
         """Its lines that hold something, each with its number and without its line end."""

@@ -265,6 +265,7 @@ class Counts:
         self.stale: Counter[str] = Counter()  # rows by the register that blocks them
         self.lines: Counter[tuple[Line, bool]] = Counter()  # numbers, also by whether their row is allowed
         self.rules: set[str] = set()
+        self.purposes: set[str] = set()  # as rows state them; only the first `_REMEMBERED`
         self.windows: Counter[Windows] = Counter()  # allowed rows by when they may be called
         self.until: date | None = None  # the last day on which every allowed row may still be called
 
@@ -490,7 +491,10 @@ class Run:
             for places, counts in zip(cells, assumed, strict=True)
         ]
         columns = [each for column in read for each in (column, *column.others)]
-        judged = self._judge.judge(columns, self._reader.lines, *self._facts.read(facts))
+        kinds, kind_of = self._facts.read(facts)
+        for kind in kinds if len(self.tally.purposes) < _REMEMBERED else ():
+            self.tally.purposes.update(kind.purposes)
+        judged = self._judge.judge(columns, self._reader.lines, kinds, kind_of)
         for reason, rows in refused.items():
             if rows.any():
                 judged = self._judge.without(judged, rows, reason, len(columns))

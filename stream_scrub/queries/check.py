@@ -1,30 +1,33 @@
 """`check`: verdicts on a few numbers, by the code that a worker runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from stream_scrub.call import Call
+from stream_scrub.call import FACTS, Call
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
+from stream_scrub.files.languages.notes import on_purposes
 from stream_scrub.index import Index
 from stream_scrub.numbering import region_of_user
 from stream_scrub.ops import read_log
 from stream_scrub.rules import Rulebook
+from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import Stamp, decode
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedNumber:
-    """One number as typed, its stamp, and the source of the rule that decided."""
+    """One number as typed, its stamp, the source of the rule that decided, and what else it asks of a prospect."""
 
     typed: str
     stamp: Stamp
     source: str
+    notes: Sequence[str] = ()
 
 
 def noon(day: str, option: str) -> datetime:
@@ -57,10 +60,15 @@ def answer(
     prospects = [prospect_of(number, call, region, settings) for number in numbers]
     batch = scrubber.scrub(prospects, index, now, context=scrubber.context(index, now, asks_now=True))
     stamps = [decode(stamp or b"") for stamp in batch.stamps]
-    return [
-        CheckedNumber(typed, stamp, _source(stamp, scrubber.rulebook))
-        for typed, stamp in zip(numbers, stamps, strict=True)
-    ]
+    facts, members = scrubber.facts_of, call.members()
+    purposes = facts(*map(members.get, FACTS)).purposes
+    answers = []
+    for typed, stamp in zip(numbers, stamps, strict=True):
+        rules = [rule for rule in _rules(scrubber.rulebook) if rule.digest in (stamp.rules, stamp.residence)]
+        source = next((rule.source for rule in rules if rule.digest == stamp.rules), "")
+        notes = [note.said() for note in on_purposes(purposes, rules)]
+        answers.append(CheckedNumber(typed, stamp, source, notes))
+    return answers
 
 
 def prospect_of(number: str, call: Call, region: str | None, settings: Settings) -> bytes:
@@ -81,7 +89,5 @@ def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:
     into[path[-1]] = member
 
 
-def _source(stamp: Stamp, rulebook: Rulebook) -> str:
-    """Return the source of the stamp's rule; empty without one."""
-    rules = (rule for country in rulebook.countries.values() for rule in country.rules)
-    return next((rule.source for rule in rules if rule.digest == stamp.rules), "")
+def _rules(rulebook: Rulebook) -> Iterator[Rule]:
+    return (rule for country in rulebook.countries.values() for rule in country.rules)

@@ -20,6 +20,7 @@ from stream_scrub import __version__
 from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, Unavailable
+from stream_scrub.files.languages.notes import on_purposes
 from stream_scrub.index import Index, Register
 from stream_scrub.log import rules_on_log
 from stream_scrub.log.replay import Replay
@@ -305,6 +306,8 @@ class Replays:
                 StampDifference(field="topic", stamp=stamp.get("verdict"), replayed=emitted.topic_verdict)
             )
         facts, prospect = facts_in(read, terms), settings.prospect.model_dump()
+        of_stamp = (_of_stamp(digest, rules, facts, at) for digest in dict.fromkeys(_digests(stamp)))
+        deciding = [rule for rule in of_stamp if rule is not None]
         return Explanation(
             same=not differences,
             differences=differences,
@@ -324,7 +327,8 @@ class Replays:
                 for digest, text_from in rules.text_from.items()
                 if text_from == "installed"
             ]
-            + list(_notes(stamp, replayed, past, self._end)),
+            + list(_notes(stamp, replayed, past, self._end))
+            + [note.said() for note in on_purposes(facts.purposes, deciding)],
         )
 
     def _rules_of(self, stamp: Mapping[str, Any]) -> _StampRules:

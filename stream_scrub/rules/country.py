@@ -52,6 +52,11 @@ class Exemption:
     bans: tuple[str, ...] = ()  # purposes whose ban it lifts as well
 
     @property
+    def is_of_purposes(self) -> bool:
+        """Whether it asks for nothing but purposes."""
+        return not (self.contract or self.who or self.relation)
+
+    @property
     def text(self) -> str:
         """The exemption as an inline table of TOML, in a fixed order."""
         members: list[tuple[str, object]] = [
@@ -155,6 +160,12 @@ class Rule:
     def banned(self) -> frozenset[str]:
         """Every banned purpose, including those whose ban something lifts."""
         return self.banned_purposes | self.banned_despite_contract | self.banned_without_consent
+
+    @property
+    def exempt_purposes(self) -> frozenset[str]:
+        """Every purpose that is exempt whatever else the prospect states."""
+        by_purpose = (name for each in self.exempt if each.is_of_purposes for name in each.purposes)
+        return frozenset((*self.lifted_by, *by_purpose)) - {CONTRACT}
 
     @property
     def named_purposes(self) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """The notes on a scrubbed file: what would have let more rows through, and which lists change no verdict."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from stream_scrub.files.options import FileOptions
 from stream_scrub.files.rows import Counts, Judging
 from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
+from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.facts import campaigns_of
 
@@ -48,9 +50,22 @@ _LATER = "the list %(list)s is of %(listed)s, after %(day)s: its answers do not 
 _UNASKED = "no rule in force on %(day)s uses %(list)s: this list changes no verdict"
 _ENDLESS = "expiry dates of the list %(list)s ignored: %(rows)s; an opposition to you does not expire"
 _REFUSED = "lines of the list %(list)s without a valid number, which are not used: %(rows)s (line %(places)s)"
+_BANNED_MEANING = (
+    "the purpose %(word)s may mean %(purposes)s; in %(countries)s it counts as %(taken)s, which is banned, and as %(others)s"
+    " it would not be: name the purpose that is meant"
+)
+_EXEMPT_MEANING = (
+    "the purpose %(word)s may mean %(purposes)s; in %(countries)s it counts as %(taken)s, which is not exempt, and as"
+    " %(others)s it would be: name the purpose that is meant"
+)
+_SEVERAL_MEANINGS = (
+    "the purpose %(word)s may mean %(purposes)s; in %(countries)s these count alike, but a consent to one of them alone does"
+    " not count: name the purpose that is meant"
+)
 TEXTS = (
     *(_UNKNOWN_PURPOSE, _NO_PURPOSE, _NO_CAMPAIGN, _OTHER_CAMPAIGN, _NO_LIST_OF_CAMPAIGN, _NO_LIST),
     *(_UNNAMED, _PARTLY, _LATER, _UNASKED, _ENDLESS, _REFUSED),
+    *(_BANNED_MEANING, _EXEMPT_MEANING, _SEVERAL_MEANINGS),
 )
 
 
@@ -91,6 +106,8 @@ def notes_on(
     lacking = tally.reasons[Reason.NO_CONSENT] + tally.reasons[Reason.NOT_WASHED]
     if (unknown or lacking) and "campaign" not in columns:
         yield from _on_campaigns(lacking, unknown, options, tally, judging)
+    in_force = (rule for rule, _ in judging.scrubber.rulebook.in_force(judging.now))
+    yield from on_purposes(tally.purposes, [rule for rule in in_force if rule.digest in tally.rules])
     if tally.partly:
         yield Note(_PARTLY, {"rows": tally.partly})
     for register in judging.later:
@@ -99,6 +116,28 @@ def notes_on(
     for register in judging.index.present():
         if scrubbing.unasked(judging.scrubber.rulebook, register.name, judging.now):
             yield Note(_UNASKED, {"day": judging.now.date(), "list": register.name})
+
+
+def on_purposes(words: Iterable[str], rules: Iterable[Rule]) -> Iterator[Note]:
+    """For each word that may mean several purposes: as which of them these rules take it, the strictest, and what the
+    others would change."""
+    countries: defaultdict[tuple[str, str, frozenset[str], frozenset[str]], list[str]] = defaultdict(list)
+    for word in sorted({*words}):
+        for rule in rules:
+            meanings = rule.meanings(word)
+            if len(meanings) < 2:
+                continue
+            text, others = _SEVERAL_MEANINGS, meanings
+            if banned := meanings & rule.banned:
+                text, others = _BANNED_MEANING, meanings - banned
+            elif exempt := meanings & rule.exempt_purposes:
+                text, others = _EXEMPT_MEANING, exempt
+            if others in (frozenset(), meanings):
+                text, others = _SEVERAL_MEANINGS, frozenset()
+            countries[text, word, meanings, others].append(rule.country)
+    for (text, word, meanings, others), named in countries.items():
+        sets = {"purposes": meanings, "taken": meanings - others, "others": others, "countries": {*named}}
+        yield Note(text, {"word": word, **{name: ", ".join(sorted(each)) for name, each in sets.items()}})
 
 
 def _on_campaigns(

@@ -152,6 +152,18 @@ def test_the_report_says_it_as_well(desk, tmp_path, language, said):
     assert "--campaign acme)." in line and "lang=" not in line
 
 
+def test_a_word_that_means_several_purposes_says_which_one_was_taken(desk, tmp_path):
+    """All leads of an electricity supplier would be blocked as banned renovation, and nobody could say why."""
+    said = "in FR it counts as energy-renovation, renewable-energy, which is banned, and as electricity, gas it would not be"
+    code, told, _ = desk("file", "leads.csv", "-o", "out", *LISTS, "--purpose", "energy")
+    assert code == 0 and said in words(told) and said in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "mixed.csv").write_text(f"mobile,purpose\n{FREE},gas\n{AGREED},Energie\n")
+    code, told, _ = desk("file", "mixed.csv", "-o", "mixed", *LISTS)
+    assert code == 0 and said in words(told)
+    code, told, _ = desk("file", "leads.csv", "-o", "gas", *LISTS, "--purpose", "gas")
+    assert code == 0 and "may mean" not in told
+
+
 def test_an_unknown_purpose_is_an_error_with_the_nearest_words(desk):
     """Every row would be blocked as unknown-purpose for a letter."""
     code, _, told = desk("file", "leads.csv", "-o", "out", *LISTS, "--purpose", "insurence")

@@ -1,5 +1,6 @@
 """`check`: what it says of a number, and when it says nothing."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,18 @@ def test_an_index_without_registers_allows_nobody(tmp_path):
     with pytest.raises(StaleIndex, match="no register yet") as holds:
         asked(tmp_path, law.index())
     assert holds.value.cause == "no-seal"
+
+
+def test_a_word_that_means_several_purposes_says_which_one_was_taken():
+    """An operator would never learn why electricity is blocked as a banned renovation, nor which word to use."""
+    index = law.index(law.register("internal", []))
+    on = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    (said,) = answer((f"+{NUMBER}",), Call(purpose="energy"), None, on, Settings(), index)
+    assert said.stamp.reason == "banned-purpose"
+    assert said.notes == [
+        "the purpose energy may mean electricity, energy-renovation, gas, renewable-energy; in FR it counts as"
+        " energy-renovation, renewable-energy, which is banned, and as electricity, gas it would not be: name the purpose"
+        " that is meant"
+    ]
+    (named,) = answer((f"+{NUMBER}",), Call(purpose="gas"), None, on, Settings(), index)
+    assert named.notes == [] and named.stamp.reason != "banned-purpose"

@@ -284,6 +284,26 @@ def test_a_rule_that_is_only_installed_is_used_and_said():
     assert any("stream-scrub rules publish" in note for note in told.notes)
 
 
+def test_a_word_that_means_several_purposes_says_which_one_was_taken():
+    """Whoever asks why a lead was blocked would not learn that its purpose was taken for the one that the law bans."""
+    log = Log()
+    Publisher(log).import_list("internal", {OPPOSED: 0})
+    records = timed(log)
+    scrubber = Scrubber(scrubbing.terms(SETTINGS, hold=False), scrubbing.rulebook(SETTINGS))
+    lead = b'{"phone":"+33698765432","purpose":"%b"}'
+    leads = [lead % word for word in (b"formation", b"training")]
+    batch = scrubber.scrub(leads, taken(records).index, law.NOW)
+
+    several, one = (explained(EmittedProspect(value), records=records) for value in batch.values)
+
+    assert several.same and several.stamp["reason"] == "banned-purpose"
+    assert (
+        "in FR it counts as training-account, which is banned, and as training it would not be"
+        in " ".join(several.notes)
+    )
+    assert "may mean" not in " ".join(one.notes)
+
+
 def test_a_rule_that_is_nowhere_is_named_with_what_to_do():
     """A stamp would be replayed by another rule than the one that it was given by."""
     made = restamped(emitted(VALUES["no consent"]), rules="fr@000000")
