@@ -102,6 +102,8 @@ class DropImporter:
     _logged: set[str] = field(default_factory=set, init=False)
     _log_id: str | None = field(default=None, init=False)  # None until it is asked for
     _doubtful: dict[DroppedFile, PublicationNote] = field(default_factory=dict, init=False)
+    # Finished files that could not be moved, each with its folder and report.
+    _unmoved: list[tuple[DroppedFile, str, Mapping[str, Any]]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._kinds = import_list.kinds_of(self.settings)
@@ -176,6 +178,9 @@ class DropImporter:
         if not self._queue and now - self._looked_at < _EVERY_S:
             return
         self._looked_at = now
+        unmoved, self._unmoved = self._unmoved, []
+        for finished in unmoved:
+            self._move(*finished)
         if not self._queue:
             self._log_ignored()
             self._claim_one()
@@ -199,8 +204,12 @@ class DropImporter:
             self.log.info("old files deleted", files=count, days=days)
 
     def _claim_one(self) -> None:
-        """Claim the oldest file that can be moved. One that cannot be moved keeps no other waiting."""
+        """Claim the oldest file that can be moved. One that cannot be moved keeps no other waiting, but for those that might
+        replace it."""
+        taken = {(dropped.folder, dropped.way) for dropped, _, _ in self._unmoved}
         for each in self.folder.waiting():
+            if (each.folder, each.way) in taken:
+                continue
             try:
                 self._queue.append(self.folder.claim(each))
             except OSError as error:
@@ -310,10 +319,8 @@ class DropImporter:
         head = {"file": dropped.path.name, "register": dropped.register, "as": dropped.way or dropped.change}
         head |= {"outcome": "published" if where == DONE else where, "at": utc_seconds(datetime.now(UTC))}
         self._looked_at = float("-inf")  # there may be more
-        try:
-            self.folder.finish(dropped, where, {**head, **report})
-        except OSError as error:
-            self.log.error("finished file cannot be moved", register=dropped.register, why=error.strerror)
+        if why := self._move(dropped, where, {**head, **report}):
+            self.log.error("finished file cannot be moved", register=dropped.register, why=why)
         logged = {"position": "position", "count": "count", "added": "adds", "removed": "removes"}
         brief = {new: report[old] for old, new in logged.items() if old in report}
         if endless := report.get("endless"):
@@ -321,6 +328,15 @@ class DropImporter:
         level = self.log.info if where == DONE else self.log.warning
         # its name and why: in the report
         level(f"file {head['outcome']}", register=dropped.register, **brief)
+
+    def _move(self, dropped: DroppedFile, where: str, report: Mapping[str, Any]) -> str:
+        """Move a finished file, or do so later. Returns why it cannot be moved now."""
+        try:
+            self.folder.finish(dropped, where, report)
+        except OSError as error:
+            self._unmoved.append((dropped, where, report))
+            return error.strerror or "it cannot be written"
+        return ""
 
     def _log_ignored(self) -> None:
         """Log how many there are, without their names: others chose those."""

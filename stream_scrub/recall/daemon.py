@@ -190,7 +190,8 @@ class RecallLoop:
 
     def _step(self, index: Index) -> None:
         self._list()
-        fetched = self._source.poll(_BATCH_RECORDS, _BATCH_BYTES, _WAIT_S)
+        records_max = min(_BATCH_RECORDS, self._member.watch.size.records)
+        fetched = self._source.poll(records_max, _BATCH_BYTES, _WAIT_S)
         assert isinstance(fetched, PolledBatch), "the extension takes no records of it"
         self._forget_gaps()
         if begun := self._source.begun:
@@ -386,7 +387,13 @@ class RecallLoop:
     def _emit(self, emission: Emission, places: list[Any], sealed: datetime | None) -> None:
         """Commit an emission, and count it. `sealed`: when the delta was sealed that caused it."""
         records = {b"+%d" % number: record for number, record in emission.recalls.items()}
-        self._commit(records, places, emission.headers)
+        size, begun = self._member.watch.size, time.monotonic()
+        try:
+            self._commit(records, places, emission.headers)
+        except (Unavailable, Uncertain):
+            size.failed(len(records))
+            raise
+        size.committed(len(records), time.monotonic() - begun)
         self._member.committed(emission)
         self._state.beat()
         if records:

@@ -16,6 +16,7 @@ from pyroaring import BitMap64
 from stream_scrub.index import NO_KEYS, HashKeys, Index, Register, as_numbers
 from stream_scrub.model import PartitionKey, Reason
 from stream_scrub.numbering import Line
+from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.backend import Kind, Plain
 from stream_scrub.scrub.decide import Finding, Plan
@@ -23,7 +24,7 @@ from stream_scrub.scrub.decide_batch import BatchContext, Case, judge
 from stream_scrub.scrub.stamp import Outcome
 
 _BLOCK = 65_536  # numbers that are judged at once
-_PART = 20_000  # recalls in one transaction
+_PART_MAX = 20_000  # recalls in one transaction, where the link carries so many
 _LAST_ZONE = timedelta(hours=12)  # a day ends last on earth where clocks are this far behind UTC
 
 
@@ -129,6 +130,7 @@ class OutstandingWatch:
 
     def __init__(self, outstanding: Outstanding, rulebook: Rulebook, keys: HashKeys = NO_KEYS) -> None:
         self.outstanding = outstanding
+        self.size = BatchSize(_PART_MAX)
         self.index = Index.empty()
         self.position = -1  # of the index of the last verdict
         self._rulebook = rulebook
@@ -141,7 +143,7 @@ class OutstandingWatch:
 
     def due(self, index: Index, now: datetime, *, look: bool) -> Iterator[Uncallable]:
         """The numbers that may no longer be called by this index at this moment, in parts. The caller removes each part
-        from `outstanding` before it asks for the next one.
+        from `outstanding` before it asks for the next one, and tells `size` what became of it.
 
         Numbers are judged again (a) if a register gained or lost them since the last index, or (b) if the plan for their
         kind says something else than before: a rule that begins, a register that became stale. (b) costs some time for
@@ -159,10 +161,10 @@ class OutstandingWatch:
             for kind in self.outstanding.kinds()
         }
         same = [kind for kind, sign in signs.items() if sign == self._signs.get(kind)]
-        for part in _parts(self.outstanding, signs.keys() - same, context):
+        for part in _parts(self.outstanding, signs.keys() - same, context, self.size):
             yield part
             touched.remove(touched.among(BitMap64([*part.outcomes])))
-        yield from _parts(touched, same, context)
+        yield from _parts(touched, same, context, self.size)
         self._signs, self.index = signs, index
 
     def judge(self, leads: Plain, now: datetime) -> dict[int, Outcome]:
@@ -226,12 +228,14 @@ def _changed(before: Index, after: Index) -> BitMap64:
     return changed
 
 
-def _parts(held: Outstanding, kinds: Iterable[Kind], context: BatchContext) -> Iterator[Uncallable]:
+def _parts(
+    held: Outstanding, kinds: Iterable[Kind], context: BatchContext, size: BatchSize
+) -> Iterator[Uncallable]:
     """What may no longer be called of these kinds, each number once."""
     found, done = dict[int, Outcome](), BitMap64()
 
     def part() -> Uncallable:
-        outcomes = dict(islice(found.items(), _PART))
+        outcomes = dict(islice(found.items(), size.records))
         for number in outcomes:
             del found[number]
         numbers = BitMap64([*outcomes])
@@ -244,9 +248,9 @@ def _parts(held: Outstanding, kinds: Iterable[Kind], context: BatchContext) -> I
             block = numbers[start : start + _BLOCK]
             judged = uncallable(Plain(block, np.zeros(len(block), np.int32), (kind,)), context)
             found.update(zip(block[[*judged]].tolist(), judged.values(), strict=True))
-            while len(found) >= _PART:
+            while len(found) >= size.records:
                 yield part()
-    if found:
+    while found:
         yield part()
 
 

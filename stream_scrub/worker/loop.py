@@ -31,6 +31,7 @@ from stream_scrub.log import rules_on_log
 from stream_scrub.log.follower import Follower
 from stream_scrub.model import Deadline, Logger
 from stream_scrub.ops import metric_catalogue
+from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.ops.daemon import until_answered
 from stream_scrub.ops.log_lines import Limit, RecurringProblem
@@ -58,32 +59,6 @@ _ASK_S = 1.0
 _UNCONFIRMED_S = 60.0
 _UNCONFIRMED = "no two brokers agree on who leads these partitions, or their leader does not answer"
 _SUMMARY_EVERY_S = 60.0
-
-
-# A batch may take ten seconds (`_COMMIT_S`). One that took half of that has too many records for this link; one that
-# took less than a quarter may have twice as many.
-SLOW_S = 5.0
-QUICK_S = 2.5
-
-
-class BatchSize:
-    """`records` is how many the next batch may have, at most those that are configured."""
-
-    def __init__(self, records_max: int) -> None:
-        self._max = records_max
-        self.records = records_max
-
-    def failed(self, records: int) -> None:
-        """A batch with this many records was not committed in time."""
-        self.records = max(1, min(self.records, records) // 2)
-
-    def committed(self, records: int, took_s: float) -> None:
-        """A batch with this many records was committed. `took_s` is the time from sending its first record to its
-        commit."""
-        if took_s > SLOW_S:
-            self.failed(records)
-        elif took_s < QUICK_S:
-            self.records = min(self._max, max(self.records, 2 * records))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.model import Deadline
 from tests.kafka.jars import LIBS, find_java
 from tests.support.fakes.properties import properties_of
-from tests.support.running.outcome import compare, ends, read_all
+from tests.support.running.outcome import compare, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
 from tests.support.running.stage import expected_by
 from tests.support.running.worker import wait_until
@@ -23,6 +23,8 @@ FREE = french_mobiles(500, seed=32)
 COUNT = 6000
 BYTES_PER_S = 150_000  # of the three megabytes that a full batch is here
 QUOTA_BYTES_PER_S = 50_000  # the broker takes a request of a megabyte before it slows its sender
+RECALLED = 20_000  # a full part
+RECALL_BYTES_PER_S = 25_000
 LOG_BYTES_PER_S = 100_000  # a fetch of one megabyte takes longer than a reader waits for an answer
 
 
@@ -73,6 +75,29 @@ def test_what_carries_less_than_a_batch_slows_a_worker_and_does_not_stop_it(prox
     assert not found.wrong and found.total == COUNT
     if by == "quota":
         assert worker.logged("batch given up"), "a full batch was in time: the test shows nothing"
+
+
+@pytest.mark.slow
+def test_what_carries_less_than_a_part_of_recalls_slows_recall_and_does_not_stop_it(proxy, stages):
+    """After a new list nobody would be taken back: the same 20,000 recalls would be written and aborted for ever."""
+    stage = stages(proxy.behind, partitions=2)
+    numbers = french_mobiles(RECALLED, seed=33)
+    stage.load("consent", numbers, "--kind", "allow")
+    leads = ((b"%d" % at, prospect(at, spell(number, 0))) for at, number in enumerate(numbers))
+    produce(proxy.behind, stage.topics["prospects"], leads)
+    with stage.worker("w1"):
+        wait_until(lambda: ends(proxy.behind, [stage.topics["allowed"]]) >= RECALLED)
+    with stage.recall("r1", client=proxy.bootstrap) as recall:
+        wait_until(lambda: recall.logged("partitions restored"))
+        proxy.throttle(RECALL_BYTES_PER_S)
+        stage.load("internal", numbers)
+        wait_until(lambda: ends(proxy.behind, [stage.topics["recalled"]]) >= RECALLED, every=1.0)
+        wait_until(lambda: len(read_recalls(proxy.behind, stage.topics["recalled"])) >= RECALLED)
+        proxy.throttle(None)
+        assert recall.stop()[0] == 0
+    recalled = [int((each.key() or b"")[1:]) for each in read_recalls(proxy.behind, stage.topics["recalled"])]
+    assert sorted(recalled) == sorted(numbers), "each once"
+    assert recall.logged("recalling failed, trying again"), "a full part was in time: the test shows nothing"
 
 
 @pytest.mark.slow

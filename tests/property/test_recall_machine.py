@@ -7,7 +7,6 @@ a lead that may no longer be called by its index, each once; and it holds what t
 import json
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from unittest.mock import patch
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.model import RegisterKind
-from stream_scrub.recall import outstanding
+from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.recall.member import Member
 from stream_scrub.recall.outstanding import Outstanding
 from stream_scrub.recall.record import PastRecalls
@@ -112,8 +111,7 @@ class Recalling(RuleBasedStateMachine):
 
     @initialize(part=st.sampled_from([1, 2, 20_000]))
     def begin(self, part):
-        self.parts = patch.object(outstanding, "_PART", part)  # recalls in one transaction
-        self.parts.start()
+        self.part = part  # recalls in one transaction
         self.scrubber = scrubber(LAW)
         self.now = law.NOW
         self.past = [{}]  # by position: what each register holds, and its list's moment
@@ -124,13 +122,15 @@ class Recalling(RuleBasedStateMachine):
         self.leads = []
         self.recalled = []  # (key, value, headers)
         self.owners = dict.fromkeys(PARTITIONS, 0)
-        self.members = {each: Member(self.scrubber, KEEP_DAYS) for each in MEMBERS}
+        self.members = {each: self.member() for each in MEMBERS}
         self.positions = dict.fromkeys(MEMBERS, 0)
         self.changed("consent", set(NUMBERS))
         self.changed("list", set())
 
-    def teardown(self):
-        self.parts.stop()
+    def member(self):
+        member = Member(self.scrubber, KEEP_DAYS)
+        member.watch.size = BatchSize(self.part)
+        return member
 
     # The log and the workers.
 
@@ -203,7 +203,7 @@ class Recalling(RuleBasedStateMachine):
             self.owners[place] = who
 
     def crash(self, who):
-        self.members[who] = Member(self.scrubber, KEEP_DAYS)
+        self.members[who] = self.member()
 
     def restored(self, who):
         member = self.members[who]

@@ -123,8 +123,11 @@ class Stage:
         self._workers.append(made)
         return made
 
-    def recall(self, identity: str, *, slow_clock: bool = False, **settings: object) -> WorkerProcess:
-        env = self.env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
+    def recall(
+        self, identity: str, *, client: Address | None = None, slow_clock: bool = False, **settings: object
+    ) -> WorkerProcess:
+        env = self.env if client is None else self.env_of(client)
+        env = env | {f"STREAM_SCRUB_{key.upper()}": str(value) for key, value in settings.items()}
         if slow_clock:
             env["PYTHONPATH"] = os.pathsep.join([str(SLOW_CLOCK), os.environ.get("PYTHONPATH", "")])
         made = RecallProcess(env, identity, self.folder / f"{identity}.log")

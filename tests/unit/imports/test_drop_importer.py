@@ -408,6 +408,34 @@ def test_a_full_disk_refuses_a_file_and_ends_nothing(world, monkeypatch, failing
     assert "No space left" in report["why"] and "bloctel" not in world.desk.replay.index.registers
 
 
+def test_a_refused_file_is_handed_back_once_the_disk_has_room(world, monkeypatch):
+    """A list of opt-outs would be out of sight until somebody restarts the publisher, and its people be called."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    put(world, "internal/adds/a.txt", "+33612345678\n")
+    inbox = opened(world)
+    with monkeypatch.context() as patched, capture_logs() as told:
+        patched.setattr(DropFolder, "note_tries", full)
+        patched.setattr(DropFolder, "finish", full)
+        assert worked(inbox) == {"files_refused": 1}
+        put(world, "internal/adds/a.txt", "+33612345679\n")  # it must not replace the first one
+        for seconds in range(10, 40, 10):
+            later(monkeypatch, seconds)
+            inbox.step()
+        assert [each["event"] for each in told].count("finished file cannot be moved") == 1
+    later(monkeypatch, 50)
+    inbox.step()
+    assert (
+        "No space left" in json.loads((world.root / "internal/refused/a.txt.report.json").read_text())["why"]
+    )
+    assert "78" in (world.root / "internal/refused/a.txt").read_text()
+    later(monkeypatch, 60)
+    assert worked(inbox) == {"files": 1}
+    assert 33612345679 in held(world, "internal") and 33612345678 not in held(world, "internal")
+
+
 @pytest.mark.parametrize(
     "name",
     [

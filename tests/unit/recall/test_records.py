@@ -13,8 +13,8 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.numbering import Line
+from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.ops.logs import configure
-from stream_scrub.recall import outstanding
 from stream_scrub.recall.leads import LeadReader
 from stream_scrub.recall.member import Member
 from stream_scrub.recall.record import PastRecalls, topics_header, upto_headers
@@ -154,10 +154,10 @@ def test_a_lead_that_a_worker_with_a_clock_ahead_allowed_is_stopped_by_its_recal
     assert recalls.stop(f"+{NUMBER}", stamp_on(None, value))
 
 
-def test_one_delta_recalls_a_number_of_two_campaigns_once_in_however_many_transactions(monkeypatch):
+def test_one_delta_recalls_a_number_of_two_campaigns_once_in_however_many_transactions():
     """Each system would be told again and again of the same person while a large list is published."""
-    monkeypatch.setattr(outstanding, "_PART", 1)
     member, now, last = Member(scrubber(), 20), law.NOW, law.NOW.date() + timedelta(9)
+    member.watch.size = BatchSize(1)
     numbers = [NUMBER, NUMBER + 1]
     member.outstanding.begin(PLACE)
     for campaign in ("acme", "zeta"):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scrub.worker.loop import QUICK_S, SLOW_S, BatchSize
+from stream_scrub.ops.batch_size import QUICK_S, SLOW_S, BatchSize
 
 
 def test_a_batch_that_fails_for_its_time_is_halved_until_it_goes_through():
