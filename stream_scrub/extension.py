@@ -1,4 +1,5 @@
-"""The optional extension `stream_scrub_native` (`native/` in the repository). Each thing it does has a reference in Python."""
+"""The optional extension `stream_scrub_native` (`native/` in the repository): the fast path, and the only reader of prospects in
+Avro and Protobuf."""
 
 from importlib import import_module
 from types import ModuleType

@@ -23,6 +23,7 @@ from stream_scrub.demo.oracle import OutputCheck
 from stream_scrub.demo.play import Play, SendPlan
 from stream_scrub.demo.view import View, summary
 from stream_scrub.errors import ConfigError
+from stream_scrub.extension import HOW_TO_BUILD, extension
 from stream_scrub.imports import areas, import_list
 from stream_scrub.imports.import_list import ImportEffect
 from stream_scrub.imports.plan_import import ImportMode, ImportOptions
@@ -84,6 +85,8 @@ def _perform(broker: EmbeddedKafka, folder: Path, plan: SendPlan, view: View) ->
         f"an embedded Kafka, {plan.partitions} partitions a topic (Kafka's own client library, no Java)"
     )
     log_lines = LogLines(folder / "log")
+    if extension() is None:
+        view.done(f"no extension: prospects are read one by one, slower ({HOW_TO_BUILD})")
     with log_lines.stream:
         log = logs.configure(settings.log.level, settings.log.format, log_lines.stream)
         worker = WorkerProcess(settings, log_lines.path, log)

@@ -1,14 +1,13 @@
 """Steps 2 and 3, decode and normalise, for plain prospects, a batch at a time; and their splicing in step 5.
 
-A plain prospect has one number and nothing that two parsers could read differently. The others are left to `batch`,
-which reads them strictly. `PlainReader` is the reference, in Python. The extension `stream_scrub_native` (`native/` in
-the repository) does the same in a fifth of the time; the same tests hold both. It is optional and decides nothing: it
-walks bytes, looks digits up in the rows of `numbering`, and puts templates into bytes.
+A plain prospect has one number and nothing that two parsers could read differently. The others are left to `batch`.
+`ReferenceReader` reads one prospect at a time with the strict reader: it is written to be read. The optional extension
+`stream_scrub_native` (`native/` in the repository) is the fast path: it walks bytes, looks digits up in the rows of
+`numbering`, and puts templates into bytes. The same tests hold both.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -21,15 +20,11 @@ from stream_scrub.index import Numbers
 from stream_scrub.numbering import Line, is_blank, normalise, pair_digits, region_named, rows
 from stream_scrub.scrub.decode import (
     ABSENT,
-    MAX_DEPTH,
-    QUICK_ERRORS,
     Members,
-    Occurrences,
-    QuickReader,
+    Unreadable,
     folder,
-    is_shallow,
     lookalikes,
-    spellings_of,
+    read_strictly,
     value_of,
 )
 from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
@@ -37,7 +32,6 @@ from stream_scrub.stamp import STAMP
 
 _REGIONS_MAX = 1024
 _REGION_TEXT_MAX = 16  # characters of a text to remember: a longer one is a region with blanks around it
-_BRACE = ord("}")
 # Characters: no typed number is longer. phonenumbers may need milliseconds for a longer text, and the clock is not
 # checked while a batch is read. So a prospect with a longer text is judged one by one, as in the extension.
 _TEXT_MAX = 40
@@ -67,90 +61,46 @@ class Reader(Protocol):
         ...
 
 
-class PlainReader:
-    """The reference reader, for settings with one number at the top level; with others no prospect is plain."""
+class ReferenceReader:
+    """The reference. With settings of several numbers no prospect is plain."""
 
     def __init__(self, members: Members, default_region: str, facts: FactsOf = facts_of) -> None:
-        self._facts_of = facts
-        self._no_facts = facts()
-        self._quick = QuickReader(members)
-        self._default_region = default_region
-        self._spellings = spellings_of(members)
-        self._flat = is_flat(members) and self._spellings.simple
-        names = [path[0] for path in members.all]
-        attributes = [f"f{i}" for i in range(len(members.facts))]
-        self._facts_in, self._silent = attrgetter(*attributes), (ABSENT,) * len(attributes)
-        # In the order of the names: the number, the region, the facts, and the stamp, which no plain prospect has.
-        self._members = (_NUMBER, _REGION, *map(attrgetter, attributes), None)
-        self._occurrences = Occurrences([*names, STAMP] if self._flat else [], members.case)
+        self._members, self._facts_of = members, facts
+        self._regions = Regions(default_region)
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
         """As `Reader.read`."""
-        if not self._flat:
-            return Plain(np.zeros(len(values), np.uint64), np.full(len(values), -1, np.int32), ())
-        numbers: list[int] = []
-        kinds: list[int] = []
-        known: dict[Line, int] = {}
+        numbers = np.zeros(len(values), np.uint64)
+        kinds = np.full(len(values), -1, np.int32)
         pairs: dict[Kind, int] = {}
-        quicks = _decoded(self._quick.decode, values)
-        bare = self._leave_the_doubtful(values, quicks)
-        no_facts, silent = self._no_facts, self._silent
-        facts_in = self._facts_in
-        region_of = Regions(self._default_region).of
-        named, place, region = map(_NUMBER, quicks), ABSENT, region_of(ABSENT)
-        for value, text, where, quick in zip(values, named, map(_REGION, quicks), quicks, strict=True):
-            number, kind = 0, -1
-            if (
-                type(text) is str
-                and len(text) <= _TEXT_MAX
-                and value[-1] == _BRACE  # type: ignore[index]  # what was decoded is not None
-                and (len(value) <= MAX_DEPTH or is_shallow(value))  # type: ignore[arg-type]
-            ):
-                if where != place:
-                    place, region = where, region_of(where)
-                valid = normalise(text, region) if region else None
-                if valid is not None:
-                    number, line = valid
-                    if bare or (facts := facts_in(quick)) == silent:
-                        kind = known.get(line, -1)
-                        if kind < 0:
-                            kind = known[line] = pairs.setdefault((line, no_facts), len(pairs))
-                    elif dict not in map(type, facts):  # only the strict reader sees a name twice in it
-                        kind = pairs.setdefault((line, self._facts_of(*facts)), len(pairs))
-                    else:
-                        number = 0
-            numbers.append(number)
-            kinds.append(kind)
-        return Plain(np.array(numbers, np.uint64), np.array(kinds, np.int32), list(pairs))
+        if len(self._members.numbers) > 1:
+            return Plain(numbers, kinds, ())
+        for place, value in enumerate(values):
+            plain = None if value is None else self._one(value)
+            if plain is not None:
+                numbers[place], kind = plain
+                kinds[place] = pairs.setdefault(kind, len(pairs))
+        return Plain(numbers, kinds, list(pairs))
 
-    def _leave_the_doubtful(self, values: Sequence[bytes | None], quicks: list[Any]) -> bool:
-        """Put an empty struct for each value that leaves room for another reading. Returns whether no other value has
-        facts.
-
-        The batch holds a name at least as often as the decoder met it. If it does not hold it more often, in any case
-        of its letters, then no value has a second spelling. Otherwise each value is checked by itself.
-        """
-        joined = b"".join([value for value in values if value is not None])
-        sure, bare = self._spellings.are_plain(joined), True
-        bounds = self._occurrences.bounds(joined) if sure else ()
-        for which, (member, bound) in enumerate(zip(self._members, bounds, strict=False)):
-            if bound:
-                times = 0 if member is None else len(quicks) - list(map(member, quicks)).count(ABSENT)
-                sure = bound <= times or self._occurrences.bound(joined, which, times) <= times
-                if not sure:
-                    break
-                bare = bare and (not times or which < _JUDGED)
-        if sure:
-            return bare
-        empty = self._quick.decode(b"{}")
-        for place, (value, quick) in enumerate(zip(values, quicks, strict=True)):
-            if value is None or self._quick.members(value, quick) is None:
-                quicks[place] = empty
-        return False
-
-
-_NUMBER, _REGION = attrgetter("n0"), attrgetter("region")
-_JUDGED = 2  # of these, the number and the region, are not facts
+    def _one(self, value: bytes) -> tuple[int, Kind] | None:
+        """The number of a plain prospect, and its kind; None for any other one."""
+        try:
+            prospect = read_strictly(value, self._members)
+        except Unreadable:
+            return None
+        (text,) = prospect.numbers
+        if not isinstance(text, str) or len(text) > _TEXT_MAX:
+            return None
+        if prospect.tail != b"}" or len(prospect.head) + 1 != len(
+            value
+        ):  # a space behind it, or an earlier stamp
+            return None
+        region = self._regions.of(prospect.region)
+        valid = normalise(text, region) if region else None
+        if valid is None:
+            return None
+        number, line = valid
+        return number, (line, self._facts_of(*prospect.facts))
 
 
 def is_flat(members: Members) -> bool:
@@ -202,22 +152,6 @@ def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes
     ]
 
 
-def _decoded(decode: Callable[[bytes], Any], values: Sequence[bytes | None]) -> list[Any]:
-    """The quick reader's structs, with an empty one for each value that it cannot read: few batches have one."""
-    try:
-        return list(map(decode, values))  # type: ignore[arg-type]  # None raises TypeError
-    except QUICK_ERRORS:
-        empty = decode(b"{}")
-        return [_try(decode, value, empty) for value in values]
-
-
-def _try(decode: Callable[[bytes], Any], value: bytes | None, empty: Any) -> Any:
-    try:
-        return decode(value)  # type: ignore[arg-type]
-    except QUICK_ERRORS:
-        return empty
-
-
 _PLACE = b'"+%d"'  # of the number in a template
 
 
@@ -231,7 +165,7 @@ class Backend:
     fill: Callable[[Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
 
 
-PYTHON = Backend("python", PlainReader, splice, fill)
+PYTHON = Backend("python", ReferenceReader, splice, fill)
 
 
 class SwiftReader:
@@ -304,7 +238,7 @@ def _native(module: ModuleType) -> Backend:
     def reader(members: Members, default_region: str, facts: FactsOf = facts_of) -> Reader:
         if SwiftReader.can_read(members):
             return SwiftReader(module, members, default_region, facts)
-        return PlainReader(members, default_region, facts)
+        return ReferenceReader(members, default_region, facts)
 
     def splice(
         values: Sequence[bytes | None], numbers: Numbers, ids: Kinds, templates: Sequence[bytes]

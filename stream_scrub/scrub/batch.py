@@ -28,7 +28,7 @@ from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend, Kinds, Plain, Regions, SwiftReader
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import BatchContext, Judged, judge, judge_text
-from stream_scrub.scrub.decode import ABSENT, Members, Prospect, QuickReader, Unreadable, read_strictly
+from stream_scrub.scrub.decode import ABSENT, Members, Prospect, Unreadable, read_strictly
 from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
 
 # The record of a value longer than this is measured against the topic's limit. Key and headers are mostly far shorter.
@@ -154,7 +154,6 @@ class Scrubber:
     def __init__(self, terms: Terms, rulebook: Rulebook, by: Backend | None = None) -> None:
         self.terms = terms
         self.rulebook = rulebook
-        self._quick = QuickReader(terms.members)
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
         self.facts_of = terms.facts_of
@@ -365,7 +364,7 @@ class Scrubber:
         if value is None:
             return None
         try:
-            return self._quick.read(value) or read_strictly(value, self.terms.members)
+            return read_strictly(value, self.terms.members)
         except Unreadable:
             return None
 

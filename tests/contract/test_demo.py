@@ -14,6 +14,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.running.stage import WITHOUT_EXTENSION
+
 pytestmark = pytest.mark.alone
 
 COMMAND = [sys.executable, "-m", "stream_scrub", "demo", "--seconds", "5"]
@@ -21,8 +23,10 @@ COMMAND = [sys.executable, "-m", "stream_scrub", "demo", "--seconds", "5"]
 SLOWLY = ("--rate", "2000")
 
 
-def run(*more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *more], capture_output=True, text=True, timeout=240)
+def run(*more: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *more], capture_output=True, text=True, timeout=240, env={**os.environ, **environ}
+    )
 
 
 @contextmanager
@@ -59,6 +63,15 @@ def test_it_shows_the_whole_system_at_work_and_every_check_holds():
     assert sent == out
     shown = done.stdout.partition("every check")[0]
     assert re.findall(r"\d{9,}|\x1b", shown) == []
+
+
+@pytest.mark.slow
+def test_without_the_extension_it_works_and_says_so_once():
+    """A newcomer without a C compiler would see it fail, or take the pace of the reference for that of the product."""
+    done = run(*SLOWLY, PYTHONPATH=str(WITHOUT_EXTENSION))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("no extension: prospects are read one by one") == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stream_scrub import extension
 from stream_scrub.numbering import normalise
 from stream_scrub.scrub import backend
-from stream_scrub.scrub.backend import PlainReader
+from stream_scrub.scrub.backend import ReferenceReader
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from tests.support.fakes import law
@@ -144,7 +144,7 @@ def test_members_that_the_extension_cannot_tell_apart_are_left_to_the_reference(
     """With unusual member names a wrong member would be read, or the worker would not start."""
     members = Members.of(numbers, "country", {"campaign": campaign})
     reader = backend.native().reader(members, "FR")
-    assert isinstance(reader, PlainReader) is not native
+    assert isinstance(reader, ReferenceReader) is not native
 
 
 def test_an_extension_of_another_version_is_not_used(monkeypatch):

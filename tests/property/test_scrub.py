@@ -1,4 +1,4 @@
-"""Two readers, one answer; and a stamp changes nothing but itself, whatever a producer sends."""
+"""One answer, by batch or one by one; and a stamp changes nothing but itself, whatever a producer sends."""
 
 import json
 import re
@@ -11,17 +11,14 @@ from hypothesis import strategies as st
 from stream_scrub.scrub import backend
 from stream_scrub.scrub.backend import Plain
 from stream_scrub.scrub.batch import Scrubber
-from stream_scrub.scrub.decode import Members, QuickReader, Unreadable, read_strictly
 from tests.support.fakes import law
-from tests.support.fakes.scrubbers import MEMBERS, index, read, scrubber
+from tests.support.fakes.scrubbers import index, read, scrubber
 from tests.support.machine.effort import examples
 from tests.support.oracles.jsonish import broken, prospects
 
-NESTED = Members.of(("phone", "lead.phone", "x.x"), "country", {"campaign": "lead.x"})
 WHOLE = prospects().map(lambda made: made[0])
 ANY = st.one_of(WHOLE, WHOLE, WHOLE, broken())
 INDEX = index()
-QUICK = {members: QuickReader(members) for members in (MEMBERS, NESTED)}
 
 
 class NothingPlain:
@@ -38,57 +35,8 @@ class NothingPlain:
 NOTHING_PLAIN = replace(backend.PYTHON, reader=NothingPlain)
 
 
-class Strict(Scrubber):
-    """A scrubber in which only the strict reader reads."""
-
-    def __init__(self, like):
-        super().__init__(like.terms, like.rulebook, NOTHING_PLAIN)
-
-    def _decoded(self, value):
-        try:
-            return None if value is None else read_strictly(value, self.terms.members)
-        except Unreadable:
-            return None
-
-
 BOTH_PLACES = [scrubber(law.OPT_OUT), scrubber(law.OPT_IN, stamp="header", mixed="strip")]
-STRICT = [Strict(each) for each in BOTH_PLACES]
-
-
-def comparable(prospect):
-    """Integers beyond every number are kept as text by one reader and as integers by the other."""
-    return prospect._replace(
-        numbers=json.dumps([_plain(n) for n in prospect.numbers]),
-        region=json.dumps(_plain(prospect.region)),
-        facts=json.dumps([_plain(fact) for fact in prospect.facts]),
-    )
-
-
-def _plain(member):
-    if isinstance(member, dict):
-        return {name: _plain(inner) for name, inner in member.items()}
-    if isinstance(member, list):
-        return [_plain(inner) for inner in member]
-    if isinstance(member, int) and not isinstance(member, bool) and len(str(member)) > 40:
-        return str(member)
-    return member if isinstance(member, str | int | float | None) else "absent"
-
-
-@settings(max_examples=examples(400))
-@given(ANY, st.sampled_from([MEMBERS, NESTED]))
-@example(b'{"phone":1e999}', MEMBERS)
-@example(b'{"phone":"06","x":"\xff"}', MEMBERS)
-@example(b'{"phone":{"phone":"06"}}', MEMBERS)
-@example(b'{"x":1e999,"phone":"0612345678"}', MEMBERS)
-@example(b'{"lead":{"phone":1,"x":{"phone":2}}}', NESTED)
-@example(b'{"phone":"0612345678"} ', MEMBERS)
-def test_what_the_quick_reader_takes_the_strict_one_reads_alike(value, members):
-    """A prospect's verdict would hang on which reader happened to take it."""
-    quick = QUICK[members].read(value)
-    if quick is not None:
-        strict = read_strictly(value, members)
-        assert comparable(quick) == comparable(strict)
-        assert quick.head + quick.tail == value
+STRICT = [Scrubber(each.terms, each.rulebook, NOTHING_PLAIN) for each in BOTH_PLACES]
 
 
 @settings(max_examples=examples(60))
