@@ -1,7 +1,7 @@
 """What folders with the results of `file` say of a number: the rows that were released, as a dossier repeats verdicts.
 
-A result has the verdict of each row, and not its stamp. So the stamp is written from the row, from the proof and from the facts
-that held for every row; a dossier compares only what the row says (`REPEATED`).
+A line of NDJSON has its stamp. A row of a table has its verdict only: its stamp is written from the row, the proof and the
+facts of every row, and a dossier compares only the cells of the row (`REPEATED`).
 """
 
 import csv
@@ -17,11 +17,13 @@ import msgspec
 from stream_scrub.call import FACTS, Call
 from stream_scrub.clock import utc_millis
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError
+from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.files import proof as proofs
 from stream_scrub.files.added import ADDED
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.proof import Proof
+from stream_scrub.files.spreadsheet import text_of
+from stream_scrub.files.workbook import read_sheet
 from stream_scrub.numbering import e164
 from stream_scrub.queries import check, find_emitted
 from stream_scrub.queries.explain import EmittedProspect
@@ -32,7 +34,8 @@ from stream_scrub.texts import masked
 
 REPEATED = frozenset({"verdict", "reason", "number", "until"})
 FILE = "file "  # before the file's digest, in place of a topic's name
-_NDJSON = (".ndjson", ".jsonl")
+_NDJSON, _WORKBOOK = ".ndjson", ".xlsx"  # what `file` writes beside CSV
+_NO_TITLES = "the results have no titles: scrub the file again with a line of titles"
 
 
 class FileResults(NamedTuple):
@@ -67,12 +70,20 @@ def _in_folder(folder: Path, number: int, settings: Settings, book: Rulebook) ->
     if proof.source != "log" or proof.on is not None:
         why = "scrubbed by lists of its own, or for a named day (--on): the log cannot repeat it"
         raise ConfigError([f"--results {masked(str(folder))}: {why}"])
-    found = [
-        _found(proof, row, line, number, settings, book)
-        for output in proof.outputs
-        if output.path.startswith("allowed.")
-        for line, row in _rows(folder / output.path, f"+{number}")
-    ]
+    found: list[FoundProspect] = []
+    for output in proof.outputs:
+        path = folder / output.path
+        if not output.path.startswith("allowed."):
+            continue
+        if path.suffix == _NDJSON:
+            found += _stamped_lines(path, proof, number, book)
+        else:
+            rows = _sheet_rows(path) if path.suffix == _WORKBOOK else _csv_rows(path)
+            found += [
+                _found(proof, row, line, number, settings, book)
+                for line, row in rows
+                if f"+{number}" in _numbers_in(row)
+            ]
     return FileResults(found, frozenset({hashlib.sha256((folder / PROOF).read_bytes()).hexdigest()}))
 
 
@@ -83,24 +94,51 @@ def _proof(folder: Path) -> Proof:
     return msgspec.json.decode((folder / PROOF).read_bytes(), type=Proof)
 
 
-def _rows(path: Path, number: str) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield the rows with the number, by their place in the file, with the cells that we added."""
-    if path.suffix in _NDJSON:
-        raise ConfigError(
-            [f"--results: {path.name}: only results that are CSV are read; scrub the leads as a table"]
-        )
+def _stamped_lines(path: Path, proof: Proof, number: int, book: Rulebook) -> Iterator[FoundProspect]:
+    """Yield the lines of NDJSON whose stamp names the number."""
+    typed = e164(number)
+    day = find_emitted.day_of(book, find_emitted.region_of(book, number), proof.at)
+    with path.open("rb") as lines:
+        for nth, line in enumerate(lines, 1):
+            stamp = stamp_on(None, line) if typed.encode() in line else None
+            if stamp is not None and any(entry.number == typed for entry in stamp.each):
+                emitted = EmittedProspect(line, None, "allowed")
+                yield FoundProspect(f"{FILE}{proof.input.sha256}", 0, nth, day, stamp, emitted)
+
+
+def _numbers_in(row: Mapping[str, str]) -> list[str]:
+    """The numbers that may be called, of the row's cell."""
+    return row.get("scrub_number", "").replace("(", " ").replace(")", " ").split()
+
+
+def _sheet_rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the rows of a workbook with the cells that we added, each with its line."""
+    try:
+        with path.open("rb") as document:
+            _, rows = read_sheet(path.name, document, "")
+    except BadFile as error:
+        raise ConfigError([f"--results: {error}"]) from error
+    begin: int | None = None
+    for line, cells in rows:
+        texts = [text_of(cell) for cell in cells]
+        if begin is not None:
+            # A sheet has no empty cells at the end of a row.
+            yield line, dict(zip(ADDED, texts[begin:], strict=False))
+        elif ADDED[0] in texts:
+            begin = texts.index(ADDED[0])
+    if begin is None:
+        raise ConfigError([f"--results: {path.name}: {_NO_TITLES}"])
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the rows of CSV with the cells that we added, each with its line."""
     text = _decoded(path.read_bytes())
     begin = text.find(ADDED[0])
-    if path.suffix not in {".csv", ".tsv", ".txt"} or begin < 0:
-        raise ConfigError(
-            [f"--results: {path.name}: only CSV with titles is read; scrub the file with --to csv"]
-        )
+    if begin < 0:
+        raise ConfigError([f"--results: {path.name}: {_NO_TITLES}"])
     before = text[:begin].rstrip('"')[-1:] or ","
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=before)
-    for line, cells in enumerate(rows, 1):
-        added = dict(zip(ADDED, cells[-len(ADDED) :], strict=False))
-        if number in added.get("scrub_number", "").replace("(", " ").replace(")", " ").split():
-            yield line, added
+    for line, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=before), 1):
+        yield line, dict(zip(ADDED, cells[-len(ADDED) :], strict=False))
 
 
 def _decoded(content: bytes) -> str:

@@ -1,11 +1,13 @@
 """The dossier of a week in which a number was allowed, opted out, recalled, blocked, corrected and allowed again."""
 
+import io
 import json
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import msgspec
 import pytest
+import xlsxwriter
 from typer.testing import CliRunner
 
 from stream_scrub.cli import dossier_page
@@ -137,7 +139,31 @@ valid_days = 28
 """
 
 
-def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path):
+PEOPLE = [("Ann", "0612345678"), ("Bob", f"+{STRANGER}"), ("Cid", "0611111111")]
+
+
+def csv_leads() -> bytes:
+    return "\n".join(map(";".join, [("name", "phone"), *PEOPLE])).encode()
+
+
+def ndjson_leads() -> bytes:
+    return b"\n".join(json.dumps({"name": name, "phone": phone}).encode() for name, phone in PEOPLE)
+
+
+def workbook_leads() -> bytes:
+    out = io.BytesIO()
+    with xlsxwriter.Workbook(out) as book:
+        sheet = book.add_worksheet()
+        for nth, cells in enumerate([("name", "phone"), *PEOPLE]):
+            sheet.write_row(nth, 0, cells)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "leads", "line"),
+    [("leads.csv", csv_leads, 2), ("leads.ndjson", ndjson_leads, 1), ("leads.xlsx", workbook_leads, 2)],
+)
+def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path, name, leads, line):
     """A call to a lead from a file would look as if nothing had allowed it, or as if no opt-out had come since."""
     (tmp_path / "fr.toml").write_text(LAW)
     log, now = golden.TimedLog(), datetime.now(UTC)
@@ -145,10 +171,10 @@ def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path):
     log.publisher.import_list("internal", {STRANGER: 0})
     log.then(now - timedelta(hours=1))
     settings = Settings.model_validate({"rules": {"folder": str(tmp_path)}})
-    leads, out = tmp_path / "leads.csv", tmp_path / "results"
-    leads.write_text(f"name;phone\nAnn;0612345678\nBob;+{STRANGER}\nCid;0611111111\n")
+    file, out = tmp_path / name, tmp_path / "results"
+    file.write_bytes(leads())
     scrub_file(
-        FileOptions(input=str(leads), output=out), settings, IndexUsed(log.publisher.replay.index, "log")
+        FileOptions(input=str(file), output=out), settings, IndexUsed(log.publisher.replay.index, "log")
     )
     opposed = deltas.adding(log.publisher.base("internal").numbers, bitmap([NUMBER]))
     log.publisher.put("internal", opposed)
@@ -172,12 +198,12 @@ def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path):
         now + timedelta(days=2),
     )
     (verdict,) = made.verdicts
-    assert verdict.topic.startswith("file ") and verdict.offset == 2 and verdict.verdict == "allowed"
+    assert verdict.topic.startswith("file ") and verdict.offset == line and verdict.verdict == "allowed"
     assert verdict.explanation is not None and verdict.explanation.same
     assert [each.covered for each in made.attempts] == [True, False]
     assert str(STRANGER) not in golden.page(made)
-    (out / "allowed.csv").write_text("name;phone\n")
-    with pytest.raises(ConfigError, match=r"--results .*allowed.csv"):
+    (out / f"allowed{file.suffix}").write_text("name;phone\n")
+    with pytest.raises(ConfigError, match=rf"--results .*allowed{file.suffix}"):
         file_results.read([out], NUMBER, settings, scrubbing.rulebook(settings))
 
 
