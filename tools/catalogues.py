@@ -1,24 +1,29 @@
-"""Updates the report's catalogues, `stream_scrub/files/languages/*.po`, and compiles them; `make tables` runs it.
+"""Updates the catalogues of the report and the dossier, `stream_scrub/languages/*.po`, and compiles them; `make tables` runs
+it.
 
-A text that is new in the report comes out empty in each language: a translator fills it in. What the report no longer
-says is removed.
+A new text comes out empty in each language: a translator fills it in. Texts that are no longer used are removed.
 """
 
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from babel.messages import Catalog
+from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from stream_scrub.files import languages
-from stream_scrub.files.languages import notes
+from stream_scrub import languages
+from stream_scrub.cli import dossier_page
+from stream_scrub.files.report import notes
 from stream_scrub.files.summary import REASONS, report_environment
 
 FOLDER = Path(languages.__file__).parent
-_HEADER = r"""# The texts of the report of `stream-scrub file`. After a change: `make tables`.
+PACKAGE = FOLDER.parent
+_MARKS = {"say": None, "translatable": None, "_": None}  # the functions that get a text
+_HEADER = r"""# The texts of the report of `stream-scrub file` and of the dossier. After a change: `make tables`.
 msgid ""
 msgstr ""
 "Language: {language}\n"
@@ -29,15 +34,29 @@ _CREATED = datetime(2026, 11, 28, tzinfo=UTC)  # fixed, so that the same texts g
 
 
 def texts() -> Iterator[str]:
-    """Every text of the report, once: of its template, then the meanings of reasons, notes, and days."""
-    environment = report_environment(languages.ENGLISH)
-    assert environment.loader is not None, "it has a folder"
-    source, _, _ = environment.loader.get_source(environment, "report.html.j2")
-    extract = environment.extract_translations  # type: ignore[attr-defined]  # of its extension
-    calls = [text for _, _, text in extract(source)]
-    found = [text[0] if isinstance(text, tuple) else text for text in calls]
-    found += [*REASONS.values(), *notes.TEXTS, *languages.WEEKDAYS, *languages.MONTHS, languages.DAY]
+    """Every text, once: of the report, with the meanings of reasons, notes, and days; then of the dossier."""
+    found = list(_in_template(report_environment(languages.ENGLISH), "report.html.j2"))
+    found += [*REASONS.values(), *notes.TEXTS, *languages.WEEKDAYS, *languages.MONTHS]
+    found += [languages.DAY, languages.DATE]
+    found += _in_template(dossier_page.page_environment(languages.ENGLISH), dossier_page.TEMPLATE)
+    found += _in_modules()
     yield from dict.fromkeys(text for text in found if text)
+
+
+def _in_template(environment: Any, name: str) -> Iterator[str]:
+    source, _, _ = environment.loader.get_source(environment, name)
+    for _line, _function, text in environment.extract_translations(source):
+        yield text[0] if isinstance(text, tuple) else text
+
+
+def _in_modules() -> Iterator[str]:
+    """The texts in the package's modules that are marked."""
+    for module in sorted(PACKAGE.rglob("*.py")):
+        content = module.read_bytes()
+        if b"stream_scrub.languages import" in content:
+            for _line, text, _comments, _context in extract("python", io.BytesIO(content), _MARKS):
+                assert isinstance(text, str), "one text a call"
+                yield text
 
 
 def read(language: str) -> Catalog:

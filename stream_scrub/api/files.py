@@ -9,12 +9,12 @@ from stream_scrub.api.checker import moment_of
 from stream_scrub.call import Call, need_call
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.languages import ENGLISH
 from stream_scrub.files.options import COLUMNS, MAX_BAD, Asked, FileOptions
 from stream_scrub.files.scrub_file import scrub_file as run
 from stream_scrub.files.summary import Summary
 from stream_scrub.imports import index_sources
 from stream_scrub.imports.index_sources import IndexUsed, ListFile
+from stream_scrub.languages import ENGLISH
 from stream_scrub.ops import read_log
 
 

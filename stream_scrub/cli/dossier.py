@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stream_scrub import terminal
 from stream_scrub.cli.evidence import Number, Region, history_lines, parsed
 from stream_scrub.cli.options import Invocation, option, quiet_log
-from stream_scrub.clock import utc_seconds
+from stream_scrub.clock import utc_seconds, zone
 from stream_scrub.errors import ConfigError, Refused, ScrubError, Unavailable
+from stream_scrub.languages import ENGLISH, read_in
 from stream_scrub.texts import masked
 
 if TYPE_CHECKING:  # loaded when a command runs
@@ -30,6 +31,8 @@ def dossier(
     ] = "",
     last: Annotated[str, option("--to DAY", "The last day; default: the first.")] = "",
     campaign: Annotated[str, option("NAME", "Only verdicts and calls of this campaign.")] = "",
+    case: Annotated[str, option("TEXT", "Case number of who asks, for the page.")] = "",
+    language: Annotated[str, option("CODE", "Language: en, fr, de, it, es.")] = ENGLISH,
     region: Region = None,
     out: Annotated[Path | None, option("--out -o FILE", "Write it as a page to print.")] = None,
     results: Annotated[
@@ -58,7 +61,7 @@ def dossier(
         check.noon(day, name).date() if day else None
         for day, name in ((first, "--from"), (last or first, "--to"))
     )
-    about = asked(settings, number, region, begins, ends, campaign)
+    about = asked(settings, number, region, begins, ends, campaign=campaign, case=case, language=language)
     with call.progress() as progress:
         result = dossiers.gather(settings, quiet_log(settings), about, progress, results or ())
     call.write(result, show_dossier)
@@ -90,19 +93,23 @@ def asked(
     region: str | None,
     first: date | None,
     last: date | None,
-    campaign: str,
+    *,
     token: str = "",
+    campaign: str = "",
+    case: str = "",
+    language: str = ENGLISH,
 ) -> "DossierRequest":
-    """What a dossier is about (without a day: everything that is held), and the name of the token of who asks a server. Raises
+    """What a dossier is about (without a day: everything that is held). `token`: its name, of who asks a server. Raises
     ConfigError."""
     from stream_scrub.kafka import clients
     from stream_scrub.queries.dossier import DossierRequest
 
     typed, region = parsed(number, region, settings)
     made_by = str(clients.made_by(settings, token))
+    more: dict[str, Any] = {"campaign": campaign, "made_by": made_by, "case": case, "language": language}
     if first is None:
-        return DossierRequest.of_everything(typed, region, campaign, made_by)
-    return DossierRequest(typed, region, first, last or first, campaign, made_by)
+        return DossierRequest.of_everything(typed, region, **more)
+    return DossierRequest(typed, region, first, last or first, **more)
 
 
 def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
@@ -130,18 +137,19 @@ def show_dossier(made: "Dossier") -> None:
         f"gone: what was on {each.topic} before {each.before}. Kafka has deleted it, at least in part"
         for each in made.gone
     ]
-    for line in (*gone, *made.answer, *_days(made), *_verdicts(made), *history, *_calls(made)):
+    with read_in(made.language, zone(made.times_of)):
+        days = list(_days(made))
+    for line in (*gone, *made.answer, *days, *_verdicts(made), *history, *_calls(made)):
         console.print(line)
     for sentence in made.not_proven:
         console.print(f"not proven: {sentence}")
 
 
 def _days(made: "Dossier") -> Iterator[str]:
-    from stream_scrub.cli.dossier_page import lawful, span
-    from stream_scrub.queries import lawful_days
+    from stream_scrub.queries.lawful_days import merged, span, summary
 
-    for first, last, answer in lawful_days.merged(made.days):
-        yield f"{span(first, last)}: {lawful(answer)}; {answer.says}"
+    for first, last, answer in merged(made.days):
+        yield f"{span(first, last)}: {summary(answer)}; {answer.says}"
 
 
 def _verdicts(made: "Dossier") -> Iterator[str]:

@@ -1,29 +1,33 @@
-"""The dossier as a page to read, print and file: one file without links to others, with its data as JSON inside."""
+"""The dossier as a page to read, print and file: one file without links to others, with its data as JSON inside.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+The first pages answer, and the appendix has what they rest on: all rows, the grounds of each verdict, the requests word for
+word, and the texts of the rules.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
 from stream_scrub import __version__
-from stream_scrub.cli.evidence import answer_lines, change_lines, membership_line, proof_lines
 from stream_scrub.clock import parse_zoned, zone
-from stream_scrub.queries import answer as answers
+from stream_scrub.languages import catalogue, day_in_words, local, offset, read_in, say, translatable
+from stream_scrub.model import RegisterKind
 from stream_scrub.queries import lawful_days
-from stream_scrub.queries.dossier import Dossier, DossierVerdict
+from stream_scrub.queries.dossier import Dossier
+from stream_scrub.queries.dossier_verdicts import DossierVerdict
 from stream_scrub.queries.explain import Explanation
-from stream_scrub.queries.lawful_days import DayAnswer
+from stream_scrub.queries.history import LoggedChange
 from stream_scrub.rules.country import parent_of
-from stream_scrub.terminal import one_line, pages
+from stream_scrub.terminal import document, one_line, pages
 
-_AGAIN = {
-    "same": "The log, the rules and the prospect give the same verdict again.",
-    "different": "The log, the rules and the prospect do not give this verdict again:",
-}
-_PARTS = {"verdicts": "2", "registers": "3", "calls": "4", "kept": "8"}  # by what the parts of the page hold
-_LAWFUL = {"yes": "yes", "no": "no", "part": "in part", "unproven": "not proven"}
+TEMPLATE = "dossier_page.html.j2"
+_ROWS_SHOWN = 8  # of a table before the appendix, which has all: so the answer has three pages at most
+_CHARACTERS_SHOWN = 240  # of a cell before the appendix
+# By what the parts of the page hold.
+_PARTS = {"verdicts": "2", "registers": "3", "requests": "C", "calls": "4", "kept": "F"}
+_ = translatable
 
 
 class PageSection(NamedTuple):
@@ -39,56 +43,61 @@ _CALLS: Mapping[str, tuple[str, Sequence[PageSection]]] = {
     "FR": (
         "DGCCRF",
         (
-            PageSection("the consent, word for word, with its proof", ("registers",)),
-            PageSection("for whom the call was, and on which contract it rested", ("verdicts",)),
-            PageSection("how many calls, when, and whether they kept the hours", ("calls",)),
+            PageSection(_("the consent, word for word, with its proof"), ("requests",)),
+            PageSection(_("for whom the call was, and on which contract it rested"), ("verdicts",)),
+            PageSection(_("how many calls, when, and whether they kept the hours"), ("calls",)),
         ),
     ),
     "GB": (
         "ICO",
         (
             PageSection(
-                "when the number was screened, and of which day the TPS (for companies, CTPS) list was",
+                _("when the number was screened, and of which day the TPS (for companies, CTPS) list was"),
                 ("verdicts",),
             ),
-            PageSection("objections to the caller itself", ("registers",)),
+            PageSection(_("objections to the caller itself"), ("registers",)),
         ),
     ),
     "US": (
         "FTC",
         (
             PageSection(
-                "which version of the National Do Not Call Registry was used",
+                _("which version of the National Do Not Call Registry was used"),
                 ("verdicts", "registers"),
-                "The caller's own subscription number (SAN) is not in this system: add it.",
+                _("The caller's own subscription number (SAN) is not in this system: add it."),
             ),
-            PageSection("the business relationship with its date", ("verdicts",)),
-            PageSection("company-specific opt-outs", ("registers",)),
+            PageSection(_("the business relationship with its date"), ("verdicts",)),
+            PageSection(_("company-specific opt-outs"), ("registers",)),
         ),
     ),
     "DE": (
         "BNetzA",
         (
             PageSection(
-                "the consent, with its text and moment (§ 7a UWG)",
-                ("registers",),
-                "Keep it five years after the consent and after each use of it.",
+                _("the consent, with its text and moment (§ 7a UWG)"),
+                ("requests",),
+                _("Keep it five years after the consent and after each use of it."),
             ),
-            PageSection("each use of the consent", ("verdicts", "calls")),
+            PageSection(_("each use of the consent"), ("verdicts", "calls")),
         ),
     ),
 }
 _DATA = {
-    "FR": "CNIL, or the person",
-    "GB": "ICO, or the person",
-    "DE": "the data protection authority of the Land, or the person",
+    "FR": _("CNIL, or the person"),
+    "GB": _("ICO, or the person"),
+    "DE": _("the data protection authority of the Land, or the person"),
 }
+_DATA_ELSEWHERE = _("a data protection authority, or the person")
 _ACCESS = (
-    PageSection("what is held on the number, from which source", ("registers", "verdicts")),
-    PageSection("who received it", ("calls", "kept"), "The readers of the allowed topic are the operator's diallers: add their names."),
-    PageSection("for how long", ("kept",)),
-    PageSection("corrections and withdrawals", ("registers",)),
-)  # fmt: skip
+    PageSection(_("what is held on the number, from which source"), ("registers", "verdicts")),
+    PageSection(
+        _("who received it"),
+        ("calls", "kept"),
+        _("The readers of the allowed topic are the operator's diallers: add their names."),
+    ),
+    PageSection(_("for how long"), ("kept",)),
+    PageSection(_("corrections and withdrawals"), ("registers",)),
+)
 
 
 def profiles(region: str) -> list[tuple[str, Sequence[PageSection]]]:
@@ -96,126 +105,184 @@ def profiles(region: str) -> list[tuple[str, Sequence[PageSection]]]:
     country = parent_of(region) or region
     asking = [_CALLS[country]] if country in _CALLS else []
     if country != "US":
-        asking.append((_DATA.get(country, "a data protection authority, or the person"), _ACCESS))
+        asking.append((_DATA.get(country, _DATA_ELSEWHERE), _ACCESS))
     return asking
 
 
 class VerdictGroup(NamedTuple):
     """Verdicts with the same answer and the same grounds, but for their moments and the ages of lists."""
 
-    title: str
-    answer: list[tuple[int, str]]
-    grounds: list[tuple[int, str]]
+    says: str
+    decided: list[str]
+    grounds: list[str]
     verdicts: list[DossierVerdict]
 
 
 def grouped(verdicts: Sequence[DossierVerdict]) -> list[VerdictGroup]:
     """Join verdicts that differ in their moment only, in the order of the first ones."""
     groups: dict[Any, VerdictGroup] = {}
-    for each in verdicts:
-        key = _grounds_of(each)
+    for verdict in verdicts:
+        key = _grounds_of(verdict)
         if key not in groups:
-            explanation = each.explanation
-            answer = [each.not_replayed] if explanation is None else list(answer_lines(explanation))
-            grounds = (
-                [] if explanation is None else [_AGAIN.get(line, line) for line in _without_rule(explanation)]
-            )
-            if each.blocked_for_another:
-                answer.insert(0, "The lead was blocked for another of its numbers. This number itself:")
-            title = f"{each.verdict.capitalize()}: {each.reason}"
-            groups[key] = VerdictGroup(title, _indented(answer), _indented(grounds), [])
-        groups[key].verdicts.append(each)
+            groups[key] = _group_of(verdict)
+        groups[key].verdicts.append(verdict)
     return list(groups.values())
 
 
-def _without_rule(explanation: Explanation) -> Iterator[str]:
-    """The proof without the sentences and the doubts of the rule: part 5 has them once."""
-    for line in proof_lines(explanation):
-        if not line.startswith(("  - ", "  uncertain: ")):
-            yield line
+def _group_of(verdict: DossierVerdict) -> VerdictGroup:
+    explanation = verdict.explanation
+    if explanation is None:
+        return VerdictGroup(verdict.not_replayed, [], [], [])
+    entries = explanation.numbers
+    says = " ".join(entry.says for entry in entries)
+    if verdict.blocked_for_another:
+        says = say(
+            "The lead was blocked for another of its numbers. This number itself: %(answer)s", answer=says
+        )
+    decided = [sentence for entry in entries for sentence in entry.decided]
+    return VerdictGroup(says, decided, [one_line(line) for line in _grounds(explanation)], [])
 
 
 def _grounds_of(verdict: DossierVerdict) -> Any:
+    """What verdicts of one group have in common."""
     explanation = verdict.explanation
     if explanation is None:
         return verdict.verdict, verdict.reason, verdict.not_replayed
-    entries = [
-        (
-            *(each.verdict, each.reason, tuple(each.decided), each.rule and each.rule.rules),
-            tuple((register.register, register.held, register.end) for register in each.registers),
+    common: list[Any] = [verdict.verdict, verdict.reason, verdict.blocked_for_another, explanation.same]
+    common += [str(explanation.facts), *explanation.notes]
+    for entry in explanation.numbers:
+        registers = tuple((register.register, register.held, register.end) for register in entry.registers)
+        rule = entry.rule and entry.rule.rules
+        common += [entry.verdict, entry.reason, tuple(entry.decided), rule, registers]
+    if not explanation.same:
+        common += [verdict.topic, verdict.partition, verdict.offset]
+    return tuple(common)
+
+
+def _grounds(explanation: Explanation) -> Iterator[str]:
+    """Yield whether the verdict is the same when repeated, and what the prospect and the rule say."""
+    if explanation.same:
+        yield say("The log, the rules and the prospect give the same verdict again.")
+    else:
+        yield say("The log, the rules and the prospect do not give this verdict again.")
+    for difference in explanation.differences:
+        yield say(
+            "%(member)s: %(stamped)s in the stamp, %(replayed)s when repeated.",
+            member=difference.field,
+            stamped=document(difference.stamp),
+            replayed=document(difference.replayed),
         )
-        for each in explanation.numbers
-    ]
-    return (
-        *(
-            verdict.verdict,
-            verdict.reason,
-            verdict.blocked_for_another,
-            explanation.same,
-            str(explanation.facts),
-            tuple(explanation.notes),
-        ),
-        *(entries if explanation.same else (*entries, verdict.topic, verdict.partition, verdict.offset)),
-    )
+    yield from _facts(explanation.facts)
+    for entry in explanation.numbers:
+        if entry.rule is not None:
+            yield say("Rule: %(rule)s.", rule=entry.rule.rules)
+        if entry.residence is not None:
+            yield say("Rule of the person's residence: %(rule)s.", rule=entry.residence.rules)
+        for name in entry.missing:
+            yield say("The register %(register)s was not on the log, and counts as too old.", register=name)
+
+
+def _facts(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the prospect states."""
+    if facts["purposes"]:
+        yield say("Purpose: %(purpose)s.", purpose=", ".join(facts["purposes"]))
+    if facts["campaigns"]:
+        yield say("Campaign: %(campaign)s.", campaign=", ".join(facts["campaigns"]))
+    if "channel" in facts:
+        yield say("Channel: %(channel)s.", channel=facts["channel"])
+    if "company" in facts:
+        yield say("The prospect is a company.")
+    if "relation" in facts:
+        relation = facts["relation"]
+        yield say(
+            "Relation with the caller: %(kind)s of %(day)s.",
+            kind=str(relation["kind"]),
+            day=str(relation["since"]),
+        )
+    if "artificial" in facts:
+        yield say("An artificial voice calls.")
+    if "residence" in facts:
+        yield say("The person lives in %(region)s.", region=facts["residence"])
+    if contract := facts["contract"]:
+        until = "" if contract is True else str(contract)
+        yield (
+            say("The prospect has a contract until %(day)s.", day=until)
+            if until
+            else say("The prospect has a contract.")
+        )
+
+
+def proof_of_consent(change: LoggedChange) -> str:
+    """What is kept of the proof of a consent; empty if a request has it, and for any other change."""
+    if change.kind != RegisterKind.ALLOW or change.change not in {"added", "renewed"}:
+        return ""
+    if not change.requests:
+        return say(
+            "The proof of this consent was not kept: the log has the name and the SHA-256 of the list, and no cell of its"
+            " rows. If the list has a column with the proof, it is in the file %(list)s.",
+            list=one_line(change.source.name),
+        )
+    for request in change.requests:
+        if "proof" in msgspec.json.decode(request.request, type=dict[str, Any]):
+            return ""
+    return say("The proof of this consent was not kept: the request states none.")
 
 
 def rendered(dossier: Dossier) -> str:
-    """Return the page. It depends on nothing but the dossier."""
-    environment = pages(Path(__file__).parent)
+    """Return the page, in the dossier's language. It depends on nothing but the dossier."""
+    environment = page_environment(dossier.language)
     environment.filters |= {
-        "day": answers.day,
-        "local": _localiser(dossier.times_of),
+        "day": day_in_words,
+        "moment": _moment,
+        "clipped": _clipped,
         "shortened": _shortened,
         "text": lambda raw: one_line(bytes(raw).decode("utf-8", "replace")),
     }
-    return environment.get_template("dossier_page.html.j2").render(
-        dossier=dossier,
-        profiles=profiles(dossier.region),
-        parts=_PARTS,
-        span=span,
-        spans=lawful_days.merged(dossier.days),
-        lawful=lawful,
-        groups=grouped(dossier.verdicts),
-        changes=[_indented(list(change_lines(each))) for each in dossier.changes],
-        registers=[membership_line(each) for each in dossier.registers],
-        version=__version__,
-        # Inside a script no character but this one could end it.
-        data=msgspec.json.encode(dossier).decode().replace("<", "\\u003c"),
-    )
+    environment.globals |= {
+        "span": lawful_days.span,
+        "summary": lawful_days.summary,
+        "proof_of_consent": proof_of_consent,
+    }
+    with read_in(dossier.language, zone(dossier.times_of)):
+        page: str = environment.get_template(TEMPLATE).render(
+            dossier=dossier,
+            profiles=profiles(dossier.region),
+            parts=_PARTS,
+            rows_shown=_ROWS_SHOWN,
+            spans=lawful_days.merged(dossier.days),
+            groups=grouped(dossier.verdicts),
+            version=__version__,
+            # Inside a script no character but this one could end it.
+            data=msgspec.json.encode(dossier).decode().replace("<", "\\u003c"),
+        )
+    return page
 
 
-def _localiser(name: str) -> Callable[[str | None], str]:
-    """Moments in the zone of the days."""
-    there = zone(name)
-
-    def local(text: str | None) -> str:
-        return "" if text is None else f"{parse_zoned(text).astimezone(there):%Y-%m-%d %H:%M:%S}"
-
-    return local
+def page_environment(language: str) -> Any:
+    """What renders the page in a language."""
+    environment: Any = pages(Path(__file__).parent, extensions=["jinja2.ext.i18n"])
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(catalogue(language), newstyle=True)
+    return environment
 
 
-def lawful(day: DayAnswer) -> str:
-    """The answer of a day in a few words."""
-    if day.lawful in {"yes", "part"} and not day.released:
-        part = "" if day.lawful == "yes" else " in part"
-        return f"would have been{part}; no lead was released"
-    return _LAWFUL[day.lawful]
+def _moment(text: str | None) -> str:
+    """A moment of the data by the clock of the place, with its distance from UTC."""
+    if not text:
+        return ""
+    there = local(parse_zoned(text))
+    return f"{there:%Y-%m-%d %H:%M:%S} {offset(there)}"
+
+
+def _clipped(text: str) -> str:
+    """A text for a cell before the appendix."""
+    return text if len(text) <= _CHARACTERS_SHOWN else f"{text[:_CHARACTERS_SHOWN]} ..."
 
 
 def _shortened(text: str) -> str:
     """A rule's text without the words by which purposes are known: pages of them."""
-    known = "purposes = "
+    start = "purposes = "
     return "\n".join(
-        f"{known}... (the words by which purposes are known: in the JSON)" if line.startswith(known) else line
+        f"{start}... (the words by which purposes are known: in the JSON)" if line.startswith(start) else line
         for line in text.splitlines()
     )
-
-
-def span(first: date, last: date) -> str:
-    """The days from one to another in words."""
-    return answers.day(first) if first == last else f"{answers.day(first)} to {answers.day(last)}"
-
-
-def _indented(lines: Sequence[str]) -> list[tuple[int, str]]:
-    """Return each line with its depth."""
-    return [((len(line) - len(line.lstrip())) // 2, one_line(line.strip())) for line in lines]

@@ -1,4 +1,4 @@
-"""The settings of evidence: how long it is kept, and timestamps."""
+"""The settings of evidence: how long it is kept, whose it is, and timestamps."""
 
 from typing import Annotated, Self
 
@@ -12,8 +12,10 @@ _ATTEMPTS_DAYS = 32  # calls of thirty days are counted
 
 
 class EvidenceSettings(Section):
-    """For how long calls and recalls are kept, and timestamps by a third party (RFC 3161)."""
+    """The company that a dossier names, for how long calls and recalls are kept, and timestamps by a third party (RFC
+    3161)."""
 
+    company: str = ""
     keep_days: Annotated[int, Field(ge=_ATTEMPTS_DAYS, le=36_500)] = KEPT_DAYS
     timestamp_url: Annotated[str, AfterValidator(plain_url)] = ""
     timestamp_ca: str = ""

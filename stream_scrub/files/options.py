@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream_scrub.call import FACTS, Call
 from stream_scrub.config import Settings
-from stream_scrub.files.languages import ENGLISH
+from stream_scrub.languages import ENGLISH
 from stream_scrub.numbering import region_of_user
 
 MAX_BAD = 0.2

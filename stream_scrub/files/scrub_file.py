@@ -20,12 +20,11 @@ from stream_scrub.clock import zone
 from stream_scrub.config import Settings
 from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.files.csv_file import DelimitedFile, need_delimiter
-from stream_scrub.files.languages import need_language
-from stream_scrub.files.languages.notes import Note, notes_on
 from stream_scrub.files.ndjson import NdjsonFile, is_ndjson
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import BAD_NUMBERS, PROOF, Nowhere, OutputFile, need_apart, output_folder
 from stream_scrub.files.proof import proof_of, stamp
+from stream_scrub.files.report.notes import Note, notes_on
 from stream_scrub.files.rows import BadNumbers, Duplicates, Judging, Run, Targets
 from stream_scrub.files.source import InputFile, open_input, size_of
 from stream_scrub.files.spreadsheet import SpreadsheetFile
@@ -42,6 +41,7 @@ from stream_scrub.files.summary import (
     rules_of,
 )
 from stream_scrub.imports.index_sources import IndexUsed
+from stream_scrub.languages import need_language
 from stream_scrub.made_by import made_by
 from stream_scrub.model import Progress, Reason
 from stream_scrub.numbering.zones import zones_of

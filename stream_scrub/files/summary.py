@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 import msgspec
 
+from stream_scrub import languages
 from stream_scrub.clock import parse_zoned, utc_minutes
-from stream_scrub.files import languages
-from stream_scrub.files.languages import ENGLISH, catalogue
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.imports.parsing.unpack import digest
+from stream_scrub.languages import ENGLISH, catalogue
 from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.rules import Rulebook, in_words
@@ -262,7 +262,7 @@ def _template(language: str) -> jinja2.Template:
 
 def report_environment(language: str) -> jinja2.Environment:
     """What renders the page in a language."""
-    environment = pages(Path(__file__).parent, extensions=["jinja2.ext.i18n"])
+    environment = pages(Path(__file__).parent / "report", extensions=["jinja2.ext.i18n"])
     environment.policies["ext.i18n.trimmed"] = True
     environment.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
     filters: dict[str, Callable[..., str]] = {

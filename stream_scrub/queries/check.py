@@ -10,7 +10,7 @@ import msgspec
 from stream_scrub.call import FACTS, Call
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
-from stream_scrub.files.languages.notes import on_purposes
+from stream_scrub.files.report.notes import on_purposes
 from stream_scrub.index import Index
 from stream_scrub.numbering import region_of_user
 from stream_scrub.ops import read_log

@@ -21,19 +21,20 @@ from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.fanout.receipt import FanoutReceipt
 from stream_scrub.kafka import clients
+from stream_scrub.languages import ENGLISH, need_language, read_in, say, translatable
 from stream_scrub.log import rules_on_log
 from stream_scrub.model import Deadline, Logger, LogReader, Progress
 from stream_scrub.numbering import e164
 from stream_scrub.ops import scrubbed_files
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
-from stream_scrub.queries import answer as answers
 from stream_scrub.queries import explain as explaining
 from stream_scrub.queries import file_results, find_emitted, gaps, history, lawful_days, side_topics
-from stream_scrub.queries.explain import Explanation, NumberVerdict, RuleThen
+from stream_scrub.queries.dossier_verdicts import DossierVerdict, verdict_of
+from stream_scrub.queries.explain import RuleThen
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect
 from stream_scrub.queries.history import LoggedChange, Membership
 from stream_scrub.queries.lawful_days import DayAnswer, Ending, Gap, JudgedCall, PlainJudgement
-from stream_scrub.queries.log_watch import LogWatch, parts_of
+from stream_scrub.queries.log_watch import LogWatch
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.registry.records import JSON, RecordReader, read_all, records
@@ -43,18 +44,22 @@ from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Terms
 from stream_scrub.scrub.facts import Facts
-from stream_scrub.stamp import CallHours, Stamp
-from stream_scrub.texts import masked, plain
+from stream_scrub.stamp import CallHours
+from stream_scrub.texts import plain
 
 DAYS_MAX = 3_660  # of one dossier: ten years
 _EVER = date(2001, 1, 1)  # before any log
-_STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
+_READ_WITH = {
+    "stream-scrub": __version__,
+    "phonenumbers": version("phonenumbers"),
+    "tzdata": version("tzdata"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DossierRequest:
-    """What a dossier is about. The days are those of the number's country; `whole`: everything that is held. Raises ConfigError
-    for days that cannot be."""
+    """What a dossier is about. The days are those of the number's country; `whole`: everything that is held. `case`: the case
+    number of who asks. Raises ConfigError for days that cannot be, and for a language without a catalogue."""
 
     number: int
     region: str  # of requests and attempts that name none
@@ -62,17 +67,17 @@ class DossierRequest:
     last: date
     campaign: str = ""
     made_by: str = ""
+    case: str = ""
+    language: str = ENGLISH
     whole: bool = False
 
     @classmethod
-    def of_everything(
-        cls, number: int, region: str, campaign: str = "", made_by: str = ""
-    ) -> "DossierRequest":
-        """Everything that is held on a number."""
-        last = datetime.now(UTC).date() + timedelta(days=1)
-        return cls(number, region, _EVER, last, campaign, made_by, whole=True)
+    def of_everything(cls, number: int, region: str, **more: str) -> "DossierRequest":
+        """Everything that is held on a number. `more`: its other members."""
+        return cls(number, region, _EVER, datetime.now(UTC).date() + timedelta(days=1), **more, whole=True)
 
     def __post_init__(self) -> None:
+        need_language(self.language)
         if self.whole:
             return
         if self.last < self.first:
@@ -80,26 +85,6 @@ class DossierRequest:
         if (self.last - self.first).days >= DAYS_MAX:
             raise ConfigError([f"--from and --to: at most {DAYS_MAX} days"])
         find_emitted.need_years(self.first, self.last)
-
-
-class DossierVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict on the number. `explanation`: its replay, without other people's numbers (`others_left_out` of them);
-    None with `not_replayed`. `before`: the verdict is of an earlier day, and still counted on the first one.
-    `blocked_for_another`: the number may be called, and its prospect was blocked for another of its numbers."""
-
-    topic: str
-    partition: int
-    offset: int
-    day: date
-    at: str
-    verdict: str
-    reason: str
-    until: date | None
-    before: bool
-    others_left_out: int
-    blocked_for_another: bool
-    explanation: Explanation | None
-    not_replayed: str = ""
 
 
 class GoneRecords(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,8 +140,11 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True):
 class Dossier(msgspec.Struct, frozen=True, kw_only=True):
     """The dossier. `first`, `last`: None if it is about everything that is held; `days` are those with a verdict or a call then.
     `times_of`: the zone of the days. `made_by`: who made it, as the system knows it. `answer`: two
-    sentences."""
+    paragraphs. Moments are in UTC, but for those in sentences, which are in `language`."""
 
+    company: str
+    case: str
+    language: str
     number: str
     region: str
     line: str
@@ -226,8 +214,10 @@ def gather(
 
 def _holds(settings: Settings, topic: str) -> str:
     if topic == settings.topics.log:
-        return "every change of every register, and the requests behind them"
-    return f"{settings.topics.inputs.verdict_of(topic)} prospects with their verdicts"
+        return translatable("every change of every register, and the requests behind them")
+    if settings.topics.inputs.verdict_of(topic) == "allowed":
+        return translatable("allowed prospects with their verdicts")
+    return translatable("blocked prospects with their verdicts")
 
 
 def of(
@@ -243,7 +233,26 @@ def of(
 ) -> Dossier:
     """Make the dossier of what was found, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
     Unavailable, Refused, StaleIndex, ConfigError (a stamp that is none)."""
-    now, book = now or datetime.now(UTC), scrubbing.rulebook(settings)
+    book = scrubbing.rulebook(settings)
+    zone = find_emitted.zone_of(book, asked.number)
+    with read_in(asked.language, zone):
+        return _made(
+            reader, asked, emitted, sides, settings, progress, deadline, now or datetime.now(UTC), reads
+        )
+
+
+def _made(
+    reader: LogReader,
+    asked: DossierRequest,
+    emitted: EmittedBetween,
+    sides: SideRecords,
+    settings: Settings,
+    progress: Progress,
+    deadline: Deadline,
+    now: datetime,
+    reads: RecordReader,
+) -> Dossier:
+    book = scrubbing.rulebook(settings)
     terms = scrubbing.terms(settings, header=True, hold=False)
     found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]
     replays = explaining.Replays(
@@ -255,7 +264,8 @@ def of(
     history.need_finished(replays.past.mark)
     watch.finish(replays.past.index)
     verdicts = [
-        _verdict(each, explanation, asked) for each, explanation in zip(found, explained, strict=True)
+        verdict_of(each, explanation, asked.number, asked.first)
+        for each, explanation in zip(found, explained, strict=True)
     ]
     calls = _calls(found, verdicts, replays.read, terms, watch.endings, resting)
     gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
@@ -265,6 +275,9 @@ def of(
     archive = rules_on_log.kept(replays.past.rules)
     law, rules = _law(watch.days, verdicts, book, watch.region, archive)
     return Dossier(
+        company=settings.evidence.company,
+        case=asked.case,
+        language=asked.language,
         number=e164(asked.number),
         region=watch.region,
         line=watch.line,
@@ -292,11 +305,7 @@ def of(
         not_proven=gaps.not_proven(
             emitted, sides, gone, by_installed=any(each.by == "installed" for each in law)
         ),
-        read_with={
-            "stream-scrub": __version__,
-            "phonenumbers": version("phonenumbers"),
-            "tzdata": version("tzdata"),
-        },
+        read_with=_READ_WITH,
     )
 
 
@@ -311,76 +320,7 @@ def _counts(verdict: DossierVerdict, first: date) -> bool:
     return verdict.verdict == "allowed" and (verdict.until is None or verdict.until >= first)
 
 
-# -- Verdicts, without other people.
-
-
-def _verdict(
-    found: FoundProspect, explained: Explanation | ConfigError, asked: DossierRequest
-) -> DossierVerdict:
-    typed = e164(asked.number)
-    entry = next(each for each in found.stamp.each if each.number == typed)
-    allowed = entry.allowed and found.stamp.allowed
-    others = len(found.stamp.each) - sum(each.number == typed for each in found.stamp.each)
-    return DossierVerdict(
-        topic=found.topic,
-        partition=found.partition,
-        offset=found.offset,
-        day=found.day,
-        at=found.stamp.at_text,
-        verdict="allowed" if allowed else "blocked",
-        reason=found.stamp.reason if entry.allowed and not allowed else entry.reason,
-        until=entry.until or found.stamp.until,
-        before=found.day < asked.first,
-        others_left_out=others,
-        blocked_for_another=entry.allowed and not allowed,
-        explanation=None if isinstance(explained, ConfigError) else _alone(explained, typed, found.topic),
-        not_replayed=masked("; ".join(explained.problems)) if isinstance(explained, ConfigError) else "",
-    )
-
-
-def _alone(explanation: Explanation, typed: str, topic_read: str) -> Explanation:
-    """The explanation of one number: other numbers of the prospect are left out, and texts of rules are elsewhere."""
-    stamp, replayed = _stamp_alone(explanation.stamp, typed), _stamp_alone(explanation.replayed or {}, typed)
-    if topic_read.startswith(file_results.FILE):
-        # A row of a file has no stamp, so what it does not say is as it is repeated.
-        differs = {each.field for each in explanation.differences} & file_results.REPEATED
-        stamp = stamp if differs else {**replayed, **stamp}
-        explanation = msgspec.structs.replace(explanation, same=not differs)
-    topic = [each for each in explanation.differences if each.field == "topic"]
-    return msgspec.structs.replace(
-        explanation,
-        stamp=stamp,
-        replayed=replayed,
-        differences=[*explaining.differences_of(stamp, replayed), *topic],
-        numbers=[_without_text(each) for each in explanation.numbers if each.number == typed],
-    )
-
-
-def _stamp_alone(stamp: Mapping[str, Any], typed: str) -> dict[str, Any]:
-    # A foreign stamp may name other people anywhere.
-    alone = {name: value for name, value in stamp.items() if name in _STAMPED}
-    for name in ("rules", "residence", "registers"):
-        if name in alone:
-            alone[name] = _masked(alone[name])
-    if isinstance(stamp.get("numbers"), list):
-        alone["numbers"] = [
-            each for each in stamp["numbers"] if isinstance(each, dict) and each.get("number") == typed
-        ]
-    if "callable" in stamp:
-        alone["callable"] = [each for each in stamp["callable"] if each == typed]
-    return alone
-
-
-def _masked(named: Any) -> Any:
-    return list(map(_masked, named)) if isinstance(named, list) else masked(str(named))
-
-
-def _without_text(entry: NumberVerdict) -> NumberVerdict:
-    rule, residence = (
-        None if each is None else msgspec.structs.replace(each, text="")
-        for each in (entry.rule, entry.residence)
-    )
-    return msgspec.structs.replace(entry, rule=rule, residence=residence)
+# -- Verdicts.
 
 
 def _calls(
@@ -410,21 +350,27 @@ def _calls(
 def _call(
     found: FoundProspect, verdict: DossierVerdict, facts: Facts, endings: tuple[Ending, ...]
 ) -> JudgedCall:
-    explanation, allowed, hours = verdict.explanation, verdict.verdict == "allowed", found.stamp.call
+    explanation, allowed = verdict.explanation, verdict.verdict == "allowed"
+    hours = found.stamp.call
     if hours is None and explanation is not None and "call" in explanation.stamp:  # of a row of a file
         hours = msgspec.convert(explanation.stamp["call"], CallHours)
     entry = next(iter(explanation.numbers), None) if explanation is not None else None
     if entry is None:
         parts = [verdict.reason]
     elif entry.verdict != verdict.verdict:
-        parts = [f"its stamp says {verdict.reason}, and the log gives {entry.reason}"]
+        parts = [
+            say(
+                "its stamp says %(stamped)s, and the log gives %(logged)s",
+                stamped=verdict.reason,
+                logged=entry.reason,
+            )
+        ]
     else:
-        headline, *because = entry.says.rstrip(".").split(". ")
-        parts = parts_of(headline, because, allowed=allowed)
+        parts = list(entry.reasons)
     if allowed and hours is not None:
-        parts[0] += f", within the hours ({hours.local})"
+        parts[0] = say("%(why)s, within the hours (%(hours)s)", why=parts[0], hours=hours.local)
     if allowed and verdict.until is not None:
-        parts.append(f"the verdict counts until {answers.day(verdict.until)}")
+        parts.append(say("the verdict counts until %(day)s", day=verdict.until))
     return JudgedCall(
         at=found.stamp.at,
         day=found.day,
@@ -461,7 +407,7 @@ def _rested(
     return judged
 
 
-ACCESS = (
+ACCESS = translatable(
     "Article 15 GDPR asks besides: why the data are processed, who receives them, for how long they are kept, the rights to"
     " correction, erasure and complaint, and whether a decision is automated. Add what only the operator knows."
 )
@@ -477,11 +423,16 @@ def _answer(
     """Two sentences at the top."""
     if not asked.whole:
         return lawful_days.sentences(e164(asked.number), days)
-    held = (
-        f"Held on {e164(asked.number)}: verdicts {len(found)}, changes in registers {len(watch.changes)}, reported calls"
-        f" and refusals {len(sides.attempts)}, deliveries to other systems {len(sides.deliveries)}."
+    held = say(
+        "Held on %(number)s: verdicts %(verdicts)s, changes in registers %(changes)s, reported calls and refusals"
+        " %(calls)s, deliveries to other systems %(deliveries)s.",
+        number=e164(asked.number),
+        verdicts=len(found),
+        changes=len(watch.changes),
+        calls=len(sides.attempts),
+        deliveries=len(sides.deliveries),
     )
-    return [held, ACCESS]
+    return [held, say(ACCESS)]
 
 
 def _unread_days(sides: SideRecords, zone: tzinfo) -> list[date]:

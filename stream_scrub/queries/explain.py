@@ -20,7 +20,7 @@ from stream_scrub import __version__
 from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, Unavailable
-from stream_scrub.files.languages.notes import on_purposes
+from stream_scrub.files.report.notes import on_purposes
 from stream_scrub.index import Index, Register
 from stream_scrub.log import rules_on_log
 from stream_scrub.log.replay import Replay
@@ -81,14 +81,15 @@ class RuleThen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumberVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The verdict on one number and its grounds. `says`: the answer for people. `decided`: the rule's sentences that
-    decided. `residence`: the rule of the person's residence, if in another country.
+    """The verdict on one number and its grounds. `says`: the answer for people. `reasons`: why, each as a part of a
+    sentence, the shortest first. `decided`: the rule's sentences that decided. `residence`: the rule of the person's residence, if in another country.
     `missing`: registers that the rule needs and that were not on the log."""
 
     number: str | None
     verdict: str
     reason: str
     says: str
+    reasons: list[str]
     decided: list[str]
     rule: RuleThen | None
     registers: list[JudgingMembership]
@@ -445,7 +446,8 @@ def _number_verdict(
         number=entry.get("number"),
         verdict=entry["verdict"],
         reason=entry["reason"],
-        says=". ".join([plain.headline, *(each.rstrip(".") for each in plain.because)]) + ".",
+        says=" ".join([f"{plain.headline}.", *plain.because]),
+        reasons=list(plain.reasons),
         decided=list(plain.rule),
         rule=None if rule is None else rule_then(rule, rules.text_from[rule.digest]),
         registers=[

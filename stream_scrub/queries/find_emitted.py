@@ -5,7 +5,7 @@ can be looked up: a prospect keeps the key and the timestamp of its producer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -118,6 +118,12 @@ def region_of(rulebook: Rulebook, number: int) -> str:
     """The region whose rules govern a number; empty for no valid number."""
     line = line_of(number)
     return "" if line is None else rulebook.region_of(number, line.region)
+
+
+def zone_of(rulebook: Rulebook, number: int) -> tzinfo:
+    """The zone of a number's country; UTC for a number without a rule."""
+    country = rulebook.country(region_of(rulebook, number))
+    return UTC if country is None else country.zone
 
 
 def day_of(rulebook: Rulebook, region: str, at: datetime) -> date:

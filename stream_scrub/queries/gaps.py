@@ -4,8 +4,8 @@ not prove. Pure."""
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
-from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
+from stream_scrub.languages import say, translatable
 from stream_scrub.queries import find_emitted
 from stream_scrub.queries.find_emitted import EmittedBetween
 from stream_scrub.queries.lawful_days import Gap, Gaps
@@ -13,23 +13,29 @@ from stream_scrub.queries.side_topics import SideRecords
 from stream_scrub.rules import Rulebook
 
 _NEVER_PROVEN = (
-    (
+    translatable(
         "Whether anybody dialled. A verdict says that a call was allowed. A call is known only if a dialler reported it,"
         " and that report is the dialler's own."
     ),
-    (
+    translatable(
         "The moments. They are by the clocks of the computers that judged, published or reported. The order of changes in"
         " a register is proven by its hash chain."
     ),
-    "That a list was the authority's, or a request the person's own. The log proves which bytes changed the register.",
-    "Answers that were given over HTTP just before a call: they are on no topic.",
+    translatable(
+        "That a list was the authority's, or a request the person's own. The log proves which bytes changed the register."
+    ),
+    translatable("Answers that were given over HTTP just before a call: they are on no topic."),
 )
-
-_NO_LEDGER = (
+_NO_LEDGER = translatable(
     "Which files of leads were scrubbed: there is no ledger of them here (worker.state_dir of the server). Leads may have been"
     " released in a file."
 )
-_BY_INDEX = "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
+_BY_INDEX = translatable(
+    "That there is no other verdict: an index on the computer of this dossier said where to look (files.index_dir)."
+)
+_BY_INSTALLED = translatable(
+    "The rule of days without a verdict: no stamp names it, so the rule that is installed now was used."
+)
 _LOOK_BACK_DAYS = 31  # for verdicts that still count on the first day, at least
 
 
@@ -92,24 +98,27 @@ def gaps_of(
 def _gap(befores: Mapping[str, datetime]) -> Gap | None:
     if not befores:
         return None
-    return Gap(max(befores.values()), f"Kafka has deleted records of {' and '.join(sorted(befores))}")
+    topics = ", ".join(sorted(befores))
+    return Gap(max(befores.values()), say("Kafka has deleted records of %(topics)s", topics=topics))
 
 
 def not_proven(
     emitted: EmittedBetween, sides: SideRecords, gone: Mapping[str, datetime], *, by_installed: bool
 ) -> list[str]:
     """What a reader might take for proven."""
-    said = list(_NEVER_PROVEN)
-    said += [
-        f"What was on {topic} before {utc_seconds(before)}: Kafka has deleted it, at least in part."
-        for topic, before in gone.items()
-    ]
-    if sides.scrubbed is None:
-        said.append(_NO_LEDGER)
-    if emitted.by_index:
-        said.append(_BY_INDEX)
-    if by_installed:
-        said.append(
-            "The rule of days without a verdict: no stamp names it, so the rule that is installed now was used."
+    sentences = [say(text) for text in _NEVER_PROVEN]
+    for topic, before in gone.items():
+        sentences.append(
+            say(
+                "What was on %(topic)s before %(moment)s: Kafka has deleted it, at least in part.",
+                topic=topic,
+                moment=before,
+            )
         )
-    return said
+    if sides.scrubbed is None:
+        sentences.append(say(_NO_LEDGER))
+    if emitted.by_index:
+        sentences.append(say(_BY_INDEX))
+    if by_installed:
+        sentences.append(say(_BY_INSTALLED))
+    return sentences

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from stream_scrub.clock import parse_zoned
+from stream_scrub.languages import day_in_words, say, translatable
 from stream_scrub.model import Reason
-from stream_scrub.queries.answer import day as in_words
 from stream_scrub.queries.answer import means
 from stream_scrub.recall_notice import ONE_LOG_MS, RecallNotice
 from stream_scrub.requests.rests import ReportedCall
@@ -92,7 +92,7 @@ class Gaps(NamedTuple):
         if deleted:
             return deleted[0].why
         if any(timedelta(0) <= day - each <= timedelta(days=self.counts_days) for each in self.scrubbed):
-            return "files of leads were scrubbed whose results are not here"
+            return say("files of leads were scrubbed whose results are not here")
         return ""
 
 
@@ -224,7 +224,7 @@ def _answer(
             lawful="unproven",
             released=True,
             reason=gap.why,
-            says=f"{gap.why}; {_said_of(by_campaigns, day, zone)}",
+            says="; ".join([gap.why, _said_of(by_campaigns, day, zone)]),
         )
     decided = {
         campaigns: [each for each in changes if lawful != "part" or not each.open]
@@ -237,7 +237,7 @@ def _answer(
         released=any(opens),
         reason="; ".join(
             dict.fromkeys(
-                f"{_for(campaigns) if several else ''}{each.reason}"
+                _of_campaigns(campaigns if several else (), each.reason)
                 for campaigns, changes in decided.items()
                 for each in changes
             )
@@ -248,37 +248,48 @@ def _answer(
 
 def _said_of(by_campaigns: Mapping[tuple[str, ...], Sequence["_Change"]], day: date, zone: tzinfo) -> str:
     return "; ".join(
-        f"{_for(campaigns)}{_said(changes, day, zone)}" for campaigns, changes in by_campaigns.items()
+        _of_campaigns(campaigns, _said(changes, day, zone)) for campaigns, changes in by_campaigns.items()
     )
 
 
-def _for(campaigns: tuple[str, ...]) -> str:
-    named = " and ".join(filter(None, campaigns))
-    return f"for {named}: " if named else ""
+def _of_campaigns(campaigns: tuple[str, ...], why: str) -> str:
+    named = ", ".join(filter(None, campaigns))
+    return say("for %(campaigns)s: %(why)s", campaigns=named, why=why) if named else why
 
 
 def _unreleased(day: date, plain: PlainJudgement | None, unknown: str) -> DayAnswer:
     """The answer for a day on which no verdict that is left allowed or blocked the number. `unknown`: why it is not
     known whether a lead was released."""
-    why = "the day has not come yet" if plain is None else "the log begins later"
     if plain is None or plain.before_log:
+        why = say("the day has not come yet") if plain is None else say("the log begins later")
         return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
-    would = "would have been allowed" if plain.allowed else "would have been blocked"
-    would += "" if plain.has_hours else ", but at no hour of that day"
-    lawful: Lawful = "yes" if plain.allowed and plain.has_hours else "no"
-    why = plain.why
-    if lawful == "yes" and plain.blocked_before:
-        lawful, would, why = "part", "would have been blocked for a part of that day", plain.blocked_before
-    released = "no lead with this number was released"
+    lawful: Lawful = "no"
+    if not plain.allowed:
+        would = say("a call that states nothing more would have been blocked: %(why)s", why=plain.why)
+    elif not plain.has_hours:
+        would = say(
+            "a call that states nothing more would have been allowed, but at no hour of that day: %(why)s",
+            why=plain.why,
+        )
+    elif plain.blocked_before:
+        lawful = "part"
+        would = say(
+            "a call that states nothing more would have been blocked for a part of that day: %(why)s",
+            why=plain.blocked_before,
+        )
+    else:
+        lawful = "yes"
+        would = say("a call that states nothing more would have been allowed: %(why)s", why=plain.why)
+    released = say("no lead with this number was released")
     if unknown:
-        released = f"{unknown}: whether a lead with this number was released is not known"
+        released = say("%(gap)s: whether a lead with this number was released is not known", gap=unknown)
         lawful = "no" if lawful == "no" else "unproven"
     return DayAnswer(
         day=day,
         lawful=lawful,
         released=False,
         reason=unknown if unknown and lawful == "unproven" else plain.blocked_before or plain.reason,
-        says=f"{released}; a call that states nothing more {would}: {why}",
+        says=f"{released}; {would}",
     )
 
 
@@ -292,7 +303,7 @@ def _changes(
     last = earlier[-1] if earlier else None
     changes = list[_Change]()
     if last is not None and _covers(last, day) and _stop_of(last, notices, begins) is None:
-        why = f"the verdict of {in_words(last.day)} still counted: {last.why}"
+        why = say("the verdict of %(day)s still counted: %(why)s", day=last.day, why=last.why)
         changes.append(_allowed(last, day, begins, (begins, ends), why))
     else:
         last = None
@@ -328,9 +339,9 @@ def _allowed(
     if call.hours is None or has_hours(call.hours, *within):
         return _Change(at, True, call.reason, why, call.proven, call.at)
     if _is_after_hours(call, day):
-        unknown = f"the verdict of {in_words(call.day)} names no hours of this day"
+        unknown = say("the verdict of %(day)s names no hours of this day", day=call.day)
         return _Change(at, True, unknown, f"{unknown}; {why}", False, call.at)
-    closed = f"the law allows no call at that time ({call.hours.local})"
+    closed = say("the law allows no call at that time (%(hours)s)", hours=call.hours.local)
     return _Change(at, False, closed, f"{closed}; {why}", call.proven)
 
 
@@ -351,32 +362,36 @@ def _stopped(call: JudgedCall | None, notices: Sequence[RecallNotice], upto: dat
 
 def _by(stop: RecallNotice) -> str:
     if stop.kind == "suspended":
-        return f"the register {stop.register} could not be used"
-    register = f" ({stop.register})" if stop.register else ""
-    return f"the number was recalled, because {_means(stop.reason)}{register}"
-
-
-def _means(reason: str) -> str:
-    """A notice of a later release may have a reason that is not known here."""
-    return means(reason).replace("the number", "it", 1) if reason in {*Reason} else reason
+        return say("the register %(register)s could not be used", register=stop.register)
+    # A notice of a later release may have a reason that is not known here.
+    why = means(stop.reason) if stop.reason in {*Reason} else stop.reason
+    if not stop.register:
+        return say("the number was recalled: %(why)s", why=why)
+    return say("the number was recalled: %(why)s (%(register)s)", why=why, register=stop.register)
 
 
 def _said(changes: Sequence[_Change], day: date, zone: tzinfo) -> str:
     """The changes of a day in words, with their times where there are several. Those that change nothing are left out."""
     spans = [next(same) for _, same in groupby(changes, key=lambda each: (each.open, each.why))]
     if len(spans) == 1:
-        begins = spans[0].at.astimezone(zone)
-        since = f"{_clock(spans[0].at, day, zone)}: " if spans[0].open and begins.time() > time() else ""
-        return f"{since}{spans[0].why}"
+        first = spans[0]
+        if not first.open or first.at.astimezone(zone).time() == time():
+            return first.why
+        return say("from %(time)s: %(why)s", time=_clock(first.at, day, zone), why=first.why)
     return "; ".join(
-        f"{_clock(each.at, day, zone)} {'allowed' if each.open else 'not allowed'}, because {each.why}"
+        say(_ALLOWED_FROM if each.open else _FORBIDDEN_FROM, time=_clock(each.at, day, zone), why=each.why)
         for each in spans
     )
 
 
+_ALLOWED_FROM = translatable("from %(time)s allowed: %(why)s")
+_FORBIDDEN_FROM = translatable("from %(time)s not allowed: %(why)s")
+
+
 def _clock(at: datetime, day: date, zone: tzinfo) -> str:
+    """The time of a moment on that day, or else its day."""
     local = at.astimezone(zone)
-    return f"from {local:%H:%M}" if local.date() == day else f"from {in_words(local)}"
+    return f"{local:%H:%M}" if local.date() == day else day_in_words(local.date())
 
 
 class AttemptJudgement(NamedTuple):
@@ -404,78 +419,149 @@ def of_attempt(
         and (not campaigns or not each.campaigns or {*campaigns} & {*each.campaigns})
     ]
     if not before:
-        return AttemptJudgement(False, "no verdict before it is left on the topics")
-    last, day = before[-1], at.astimezone(zone).date()
-    given = f"the verdict of {in_words(last.day)}, {last.at.astimezone(zone):%H:%M}"
+        return AttemptJudgement(False, say("no verdict before it is left on the topics"))
+    last = before[-1]
+    covered, text, values = _judged_by(last, at, at.astimezone(zone).date(), notices, judged, gap)
+    judged_at = f"{last.at.astimezone(zone):%H:%M}"
+    says = say(text, day=last.day, time=judged_at, **values)
+    if covered and not last.proven:
+        says = "; ".join([says, say("the replay does not give that verdict again")])
+    return AttemptJudgement(covered and last.proven, says)
+
+
+_ = translatable
+
+
+def _judged_by(
+    last: JudgedCall,
+    at: datetime,
+    day: date,
+    notices: Sequence[RecallNotice],
+    judged: ReportedCall | None,
+    gap: Gap | None,
+) -> tuple[bool, str, dict[str, str | date]]:
+    """Whether a verdict allows a call at that moment, and a text of why, with its values."""
     if not last.allowed:
-        return AttemptJudgement(False, f"{given} blocked it: {last.why}")
+        return False, _("the verdict of %(day)s, %(time)s blocked it: %(why)s"), {"why": last.why}
     if not _covers(last, day):
-        return AttemptJudgement(False, f"{given} counted until {in_words(last.until or day)} only")
+        counted = _("the verdict of %(day)s, %(time)s counted until %(until)s only")
+        return False, counted, {"until": last.until or day}
     if (stop := _stop_of(last, notices, at, judged)) is not None:
-        return AttemptJudgement(False, f"{given} no longer counted: {stop.why}")
+        return False, _("the verdict of %(day)s, %(time)s no longer counted: %(why)s"), {"why": stop.why}
     if gap is not None and last.at < gap.before:
-        return AttemptJudgement(False, f"{given} allowed it, but {gap.why}")
-    if last.hours is not None and not last.hours.at(at):
-        when = (
-            "names no hours of this day" if _is_after_hours(last, day) else "allowed it, but not at this hour"
-        )
-        return AttemptJudgement(False, f"{given} {when} ({last.hours.local})")
-    hours = ", within its hours" if last.hours is not None else ""
-    proven = "" if last.proven else "; the replay does not give that verdict again"
-    return AttemptJudgement(last.proven, f"{given} allowed it{hours}{proven}")
+        return False, _("the verdict of %(day)s, %(time)s allowed it, but %(why)s"), {"why": gap.why}
+    if last.hours is None:
+        return True, _("the verdict of %(day)s, %(time)s allowed it"), {}
+    if last.hours.at(at):
+        return True, _("the verdict of %(day)s, %(time)s allowed it, within its hours"), {}
+    closed = _("the verdict of %(day)s, %(time)s allowed it, but not at this hour (%(hours)s)")
+    if _is_after_hours(last, day):
+        closed = _("the verdict of %(day)s, %(time)s names no hours of this day (%(hours)s)")
+    return False, closed, {"hours": last.hours.local}
 
 
 # -- The answer at the top.
 
 
+# By the kind of a day's answer.
+_ON_A_DAY = {
+    "yes": translatable("On %(day)s, a call to %(number)s was lawful."),
+    "part": translatable("On %(day)s, a call to %(number)s was lawful in part."),
+    "no": translatable("On %(day)s, a call to %(number)s was not lawful."),
+    "unproven": translatable("On %(day)s, a call to %(number)s cannot be shown to be lawful."),
+    "unreleased": translatable(
+        "On %(day)s, a call to %(number)s would have been lawful, but no lead was released."
+    ),
+    "unreleased-part": translatable(
+        "On %(day)s, a call to %(number)s would have been lawful in part, but no lead was released."
+    ),
+}
+_ON_DAYS = {
+    "yes": translatable("A call to %(number)s was lawful on these days: %(days)s."),
+    "part": translatable("A call to %(number)s was lawful in part on these days: %(days)s."),
+    "no": translatable("A call to %(number)s was not lawful on these days: %(days)s."),
+    "unproven": translatable("A call to %(number)s cannot be shown to be lawful on these days: %(days)s."),
+    "unreleased": translatable(
+        "A call to %(number)s would have been lawful on these days, but no lead was released: %(days)s."
+    ),
+    "unreleased-part": translatable(
+        "A call to %(number)s would have been lawful in part on these days, but no lead was released: %(days)s."
+    ),
+}
+_WHY = {
+    "yes": translatable("Why it was lawful: %(why)s."),
+    "part": translatable("Why it was lawful in part: %(why)s."),
+    "no": translatable("Why it was not lawful: %(why)s."),
+    "unproven": translatable("Why it cannot be shown to be lawful: %(why)s."),
+    "unreleased": translatable("Why it would have been lawful: %(why)s."),
+    "unreleased-part": translatable("Why it would have been lawful in part: %(why)s."),
+}
+
+
 def sentences(number: str, days: Sequence[DayAnswer]) -> list[str]:
-    """Return two sentences: on which days a call was lawful, and why."""
-    kinds: dict[str, list[DayAnswer]] = {}
-    for each in days:
-        kinds.setdefault(_kind(each), []).append(each)
+    """Return two paragraphs: on which days a call was lawful, and why."""
     if len(days) == 1:
-        (kind,) = kinds
-        return [
-            f"On {in_words(days[0].day)}, a call to {number} {kind.rstrip(',')}.",
-            f"The reason: {days[0].reason}.",
-        ]
-    when = "; ".join(f"{kind} {_spans(found, len(days))}" for kind, found in kinds.items())
-    why = "; ".join(f"where it {kind.rstrip(',')}, {_reasons(found)}" for kind, found in kinds.items())
-    return [f"A call to {number} {when}.", f"{why[:1].upper()}{why[1:]}."]
+        on = say(_ON_A_DAY[kind_of(days[0])], day=days[0].day, number=number)
+        return [on, say("The reason: %(why)s.", why=days[0].reason)]
+    by_kind: dict[str, list[DayAnswer]] = {}
+    for day in days:
+        by_kind.setdefault(kind_of(day), []).append(day)
+    which = [
+        say(_ON_DAYS[kind], number=number, days=_spans(answers, len(days)))
+        for kind, answers in by_kind.items()
+    ]
+    why = [say(_WHY[kind], why=_reasons(answers)) for kind, answers in by_kind.items()]
+    return [" ".join(which), " ".join(why)]
 
 
-def _kind(each: DayAnswer) -> str:
-    if not each.released and each.lawful in {"yes", "part"}:
-        part = "" if each.lawful == "yes" else " in part"
-        return f"would have been lawful{part}, but no lead was released,"
-    return {
-        "yes": "was lawful",
-        "no": "was not lawful",
-        "part": "was lawful in part",
-        "unproven": "cannot be shown to be lawful",
-    }[each.lawful]
+def kind_of(answer: DayAnswer) -> str:
+    """`lawful` of a day; of one on which no lead was released and calls would have been lawful, "unreleased"."""
+    if answer.released or answer.lawful not in {"yes", "part"}:
+        return answer.lawful
+    return "unreleased" if answer.lawful == "yes" else "unreleased-part"
 
 
-def _reasons(found: Sequence[DayAnswer]) -> str:
+_SUMMARIES = {
+    "yes": translatable("yes"),
+    "part": translatable("in part"),
+    "no": translatable("no"),
+    "unproven": translatable("not proven"),
+    "unreleased": translatable("would have been; no lead was released"),
+    "unreleased-part": translatable("would have been in part; no lead was released"),
+}
+
+
+def summary(answer: DayAnswer) -> str:
+    """Whether a call was lawful, in a few words."""
+    return say(_SUMMARIES[kind_of(answer)])
+
+
+def _reasons(answers: Sequence[DayAnswer]) -> str:
     """The reason of most of these days, and that there are others."""
-    counts = Counter(each.reason for each in found)
-    ((most, days),) = counts.most_common(1)
-    return (
-        most
-        if len(counts) == 1
-        else f"on {days} of these {len(found)} days {most} (the others are in part 1)"
+    counts = Counter(answer.reason for answer in answers)
+    ((why, days),) = counts.most_common(1)
+    if len(counts) == 1:
+        return why
+    return say(
+        "%(why)s (on %(count)s of these %(all)s days; part 1 has the other reasons)",
+        why=why,
+        count=days,
+        all=len(answers),
     )
 
 
-def _spans(found: Sequence[DayAnswer], of: int) -> str:
-    spans = list(spans_of(each.day for each in found))
+def _spans(answers: Sequence[DayAnswer], days: int) -> str:
+    spans = list(spans_of(answer.day for answer in answers))
     if len(spans) > _SPANS_SHOWN:
-        return f"on {len(found)} of {of} days"
-    return " and ".join(_span(first, last) for first, last in spans)
+        return say("%(count)s of %(all)s", count=len(answers), all=days)
+    return "; ".join(span(first, last) for first, last in spans)
 
 
-def _span(first: date, last: date) -> str:
-    return f"on {in_words(first)}" if first == last else f"from {in_words(first)} to {in_words(last)}"
+def span(first: date, last: date) -> str:
+    """The days from one to another in words."""
+    if first == last:
+        return day_in_words(first)
+    return say("%(first)s to %(last)s", first=first, last=last)
 
 
 def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:

@@ -11,6 +11,7 @@ from stream_scrub.call import Call
 from stream_scrub.clock import from_millis, parse_zoned
 from stream_scrub.config import Settings
 from stream_scrub.index import Index
+from stream_scrub.languages import say
 from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.numbering import e164, line_of
 from stream_scrub.queries import answer as answers
@@ -45,8 +46,7 @@ class LogWatch:
         """A dossier of everything is about the days of verdicts and calls."""
         book, line = scrubbing.rulebook(settings), line_of(asked.number)
         self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
-        country = book.country(self.region)
-        self.zone = UTC if country is None else country.zone
+        self.zone = find_emitted.zone_of(book, asked.number)
         count = 0 if asked.whole else (asked.last - asked.first).days + 1
         self.days = [asked.first + timedelta(days=each) for each in range(count)]
         if asked.whole:
@@ -122,8 +122,7 @@ class LogWatch:
         said = msgspec.convert(
             {name: entry[name] for name in NumberStamp.__struct_fields__ if name in entry}, NumberStamp
         )
-        plain = answers.answer(said, None, self.changes)
-        return parts_of(plain.headline, plain.because, allowed=said.allowed)
+        return list(answers.answer(said, None, self.changes).reasons)
 
     def _judge_before(self, before: Index, moment: datetime) -> None:
         """Whether a plain call was blocked on that day until the number's change."""
@@ -149,7 +148,7 @@ class LogWatch:
         blocked_before = self._blocked_before.get(day, "")
         self.plain[day] = PlainJudgement(allowed, parts[0], "; ".join(parts), blocked_before=blocked_before)
         if allowed and (hours := self._closed_on(day, index)):
-            closed = f"the law allows no call on that day ({hours})"
+            closed = say("the law allows no call on that day (%(hours)s)", hours=hours)
             self.plain[day] = PlainJudgement(True, closed, "; ".join((*parts, closed)), has_hours=False)
 
     def _closed_on(self, day: date, index: Index) -> str:
@@ -159,12 +158,3 @@ class LogWatch:
         stamp = explaining.judged(self._value, self._book, index, begins, self._terms) or {}
         hours = msgspec.convert(stamp["call"], CallHours) if "call" in stamp else None
         return "" if hours is None or lawful_days.has_hours(hours, begins, ends) else hours.local
-
-
-def parts_of(headline: str, because: Sequence[str], *, allowed: bool) -> list[str]:
-    """The reasons of an answer, each as a part of a sentence, the shortest first."""
-    said = [*([] if allowed else [headline.removeprefix("Blocked: ")]), *because]
-    if said:
-        said[0] = said[0].replace("It is in no register", "the number was in no register")
-        said[0] = said[0].replace("opposed on", "the number was opposed on")
-    return [each[:1].lower() + each[1:].rstrip(".") for each in said]

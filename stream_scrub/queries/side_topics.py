@@ -17,6 +17,7 @@ from stream_scrub.fanout import receipt as receipts
 from stream_scrub.fanout.receipt import FanoutReceipt
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.topics import TopicDescription
+from stream_scrub.languages import translatable
 from stream_scrub.model import Logger, LogRecord, PartitionKey, Progress
 from stream_scrub.numbering import e164
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
@@ -92,12 +93,16 @@ def of_number(
         return made
 
     typed = e164(number)
-    attempts = read(topics.attempts, "attempts to call, and refusals", _attempt_reader(settings, number))
-    notices = read(topics.recalled, "recalls", lambda _, record: _notice(record, typed))
+    attempts = read(
+        topics.attempts, translatable("attempts to call, and refusals"), _attempt_reader(settings, number)
+    )
+    notices = read(topics.recalled, translatable("recalls"), lambda _, record: _notice(record, typed))
     deliveries = [
         receipt
         for topic in (topics.receipts, topics.dead)
-        for receipt in read(topic, "deliveries to other systems", lambda _, each: _receipt(each, typed))
+        for receipt in read(
+            topic, translatable("deliveries to other systems"), lambda _, each: _receipt(each, typed)
+        )
     ]
     return SideRecords(
         sorted(attempts, key=lambda each: (each.at, each.partition, each.offset)),

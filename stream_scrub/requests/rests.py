@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from stream_scrub.languages import say
 from stream_scrub.requests.attempts import NO_ID, CallAttempt, rested_until
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.country import Attempts
@@ -93,6 +94,15 @@ def _ends(
 
 def _why(limit: Attempts, refused: int, attempt: CallAttempt) -> str:
     if attempt.refused or (refused and not limit.most):
-        return "the person refused"
-    within = f"{limit.hours} hours" if limit.hours else f"{limit.days} days"
-    return f"the number had been called {limit.most} times, which is the law's limit within {within}"
+        return say("the person refused")
+    if limit.hours:
+        return say(
+            "the number had been called %(count)s times, which is the law's limit within %(hours)s hours",
+            count=limit.most,
+            hours=limit.hours,
+        )
+    return say(
+        "the number had been called %(count)s times, which is the law's limit within %(days)s days",
+        count=limit.most,
+        days=limit.days,
+    )

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from stream_scrub import bounded_process
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError
+from stream_scrub.languages import ENGLISH, LANGUAGES, preferred
 from stream_scrub.numbering import UNKNOWN, region_named
 from stream_scrub.ops import logs, processes
 from stream_scrub.serve import bodies
@@ -44,7 +45,9 @@ class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
     first: date | None = None
     last: date | None = None
     region: str | None = None
-    campaign: str | None = None
+    campaign: str = ""
+    case: str = ""
+    language: str = ENGLISH
 
 
 _QUESTION = msgspec.json.Decoder(DossierQuestion)
@@ -129,16 +132,24 @@ class DossierPages(JobPages):
         region = region_named(question.region or settings.prospect.default_region)
         if not region:
             raise invalid([("region", UNKNOWN)])
-        last, campaign = question.last or question.first, question.campaign or ""
         if question.first is None and question.last is not None:
             raise invalid([("from", "give the first day too, or no day for everything that is held")])
         try:
             return self.context.queries.dossier_request(
-                settings, question.number, region, question.first, last, campaign, token
+                settings,
+                question.number,
+                region,
+                question.first,
+                question.last or question.first,
+                token=token,
+                campaign=question.campaign,
+                case=question.case,
+                language=question.language,
             )
         except ConfigError as error:
             what, _, why = error.problems[0].partition(": ")
-            raise invalid([("number" if what == "NUMBER" else "from", why)]) from error
+            fields = {"NUMBER": "number", "--language": "language"}
+            raise invalid([(fields.get(what, "from"), why)]) from error
 
     def _read(self, job: Job, asked: Any) -> State:
         job = self.jobs.begun(job)
@@ -162,4 +173,12 @@ class DossierPages(JobPages):
 
     def _form(self, request: Request, caller: Caller, form: Form, problem: Problem | None = None) -> Response:
         minutes = self.context.settings.files.keep_minutes
-        return self.status_page.form(request, form, problem, jobs=self.listed(caller), minutes=minutes)
+        return self.status_page.form(
+            request,
+            form,
+            problem,
+            jobs=self.listed(caller),
+            minutes=minutes,
+            languages=LANGUAGES,
+            language=form.get("language") or preferred(request.headers.get("accept-language", "")),
+        )

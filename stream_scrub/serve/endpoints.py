@@ -65,9 +65,9 @@ class Queries:
     rule: Callable[[Country, date], Any]
     # Reads the whole log. The number is as typed; then its region, and whether nobody waits for the answer any more.
     history: Callable[[Settings, Logger, str, str, Callable[[], bool]], Any]
-    # What a dossier is about: the number as typed, its region, the first and last day (None: everything that is held), the
-    # campaign, and the name of the token. Raises ConfigError.
-    dossier_request: Callable[[Settings, str, str, date | None, date | None, str, str], Any]
+    # What a dossier is about: the settings, the number as typed, its region, the first and last day (None: everything that is
+    # held); by their names the token, the campaign, the case and the language. Raises ConfigError.
+    dossier_request: Callable[..., Any]
     # Reads all topics. What it is about, and what shows the progress. Returns the results by the names of their files.
     dossier: Callable[[Settings, Any, Progress], dict[str, bytes]]
     # The file, the form's fields, and whether it is a dry run.

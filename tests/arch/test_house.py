@@ -29,6 +29,7 @@ RANKS = {
     "extension": 0,
     "call": 1,
     "homes": 0,
+    "languages": 1,
     "made_by": 0,
     "model": 1,
     "recall_notice": 1,

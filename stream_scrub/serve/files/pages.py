@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_scrub.errors import StaleIndex, Unavailable
-from stream_scrub.files.languages import LANGUAGES, preferred
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.scrub_file import SUMMARY
+from stream_scrub.languages import LANGUAGES, preferred
 from stream_scrub.ops import health, scrubbed_files
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.endpoints import Handler, why_stale

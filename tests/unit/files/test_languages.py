@@ -6,8 +6,8 @@ from gettext import GNUTranslations
 
 import pytest
 
+from stream_scrub import languages
 from stream_scrub.errors import ConfigError
-from stream_scrub.files import languages
 from tests.support.running.files import FREE, OPPOSED
 from tools import catalogues
 

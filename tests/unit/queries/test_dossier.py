@@ -63,7 +63,7 @@ def test_a_verdict_ends_when_the_log_ends_it_whether_or_not_recall_ran(told):
     nobody = told.sides._replace(notices=[])
     days = golden.made(told._replace(sides=nobody)).days
     assert [each.lawful for each in days[:3]] == ["yes", "yes", "part"]
-    assert "from 10:00 not allowed, because the number was opposed on 27 November 2026" in days[2].says
+    assert "from 10:00 not allowed: opposed on 27 November 2026" in days[2].says
     late = told.sides.attempts[1]._replace(at=golden.at("2026-11-27T10:00:01"))
     sides = nobody._replace(attempts=[late])
     (call,) = golden.made(told._replace(sides=sides)).attempts
@@ -399,7 +399,7 @@ def test_a_verdict_on_a_message_says_nothing_of_calls(tmp_path):
     assert [(each.verdict, each.explanation.same) for each in made.verdicts] == [("allowed", True)]
     assert not made.days[0].released and not made.attempts[0].covered
     assert [each.by for each in made.law] == ["installed"]
-    assert "the prospect is contacted by sms" in golden.page(made)
+    assert "Channel: sms." in golden.page(made)
 
 
 def test_a_day_before_the_log_began_is_not_judged(told):

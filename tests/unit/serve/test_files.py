@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from stream_scrub.files.languages import notes
+from stream_scrub.files.report import notes
 from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.files import jobs as kept

@@ -6,12 +6,12 @@ from datetime import date
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from stream_scrub import languages
 from stream_scrub.call import FACTS
-from stream_scrub.files import languages
-from stream_scrub.files.languages import ENGLISH
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.rows import Counts, Judging
 from stream_scrub.imports.parsing.list_columns import ListReading
+from stream_scrub.languages import ENGLISH
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
 from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing

@@ -1,0 +1,143 @@
+"""The languages of the report and of the dossier. A translator changes `<language>.po` here; `make tables` compiles it to
+the `.mo` next to it and adds new texts (`tools/catalogues.py`)."""
+
+import gettext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, date, datetime, tzinfo
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+from stream_scrub.clock import local_minutes
+from stream_scrub.errors import ConfigError
+
+ENGLISH = "en"
+
+
+class Language(NamedTuple):
+    """A language's own name, and how it writes numbers and the first day of a month."""
+
+    name: str
+    thousands: str
+    decimal: str
+    first: str = "1"
+
+
+LANGUAGES = {
+    ENGLISH: Language("English", ",", "."),
+    "fr": Language("Français", "\u202f", ",", "1er"),
+    "de": Language("Deutsch", ".", ","),
+    "it": Language("Italiano", ".", ",", "1º"),
+    "es": Language("Español", ".", ","),
+}
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+DAY = "%(weekday)s, %(day)s %(month)s %(year)d"
+DATE = "%(day)s %(month)s %(year)d"
+
+
+def need_language(code: str) -> None:
+    """Raises ConfigError for a language without a catalogue."""
+    if code not in LANGUAGES:
+        raise ConfigError([f"--language: {code!r} is none of {', '.join(LANGUAGES)}"])
+
+
+def preferred(accepted: str) -> str:
+    """The first language in the header Accept-Language that we have; else English. Browsers name the preferred one first."""
+    codes = (each.strip()[:2].lower() for each in accepted.split(","))
+    return next((code for code in codes if code in LANGUAGES), ENGLISH)
+
+
+@cache
+def catalogue(language: str) -> gettext.NullTranslations:
+    """The texts of a language. English needs none: its texts are the keys."""
+    if language == ENGLISH:
+        return gettext.NullTranslations()
+    with files(__package__).joinpath(f"{language}.mo").open("rb") as file:
+        return gettext.GNUTranslations(file)
+
+
+def count(number: int, language: str) -> str:
+    """A whole number with the language's separator."""
+    return f"{number:,}".replace(",", LANGUAGES[language].thousands)
+
+
+def percent(share: float, language: str) -> str:
+    """A share in percent, with one decimal."""
+    return f"{share * 100:.1f} %".replace(".", LANGUAGES[language].decimal)
+
+
+def day(on: date, language: str) -> str:
+    """A day as people write it, with its name: numbers alone are read in two ways."""
+    weekday = catalogue(language).gettext(WEEKDAYS[on.weekday()])
+    return _written(DAY, on, language, weekday)
+
+
+def _written(pattern: str, on: date, language: str, weekday: str = "") -> str:
+    text = catalogue(language).gettext
+    number = LANGUAGES[language].first if on.day == 1 else str(on.day)
+    month = text(MONTHS[on.month - 1])
+    return text(pattern) % {"weekday": weekday, "day": number, "month": month, "year": on.year}
+
+
+class Reader(NamedTuple):
+    """Who reads the sentences that `say` makes: the language, and the clock of the moments in them."""
+
+    language: str
+    zone: tzinfo
+
+
+_OPERATOR = Reader(ENGLISH, UTC)
+_READER = ContextVar("reader", default=_OPERATOR)
+
+
+@contextmanager
+def read_in(language: str, zone: tzinfo) -> Iterator[None]:
+    """Say everything in a language and by one clock, up to the end of the block."""
+    before = _READER.set(Reader(language, zone))
+    try:
+        yield
+    finally:
+        _READER.reset(before)
+
+
+def translatable(text: str) -> str:
+    """Mark a text for the catalogues, for `say` to say later."""
+    return text
+
+
+def day_in_words(on: date) -> str:
+    """A day as the reader writes it: 12 November 2026."""
+    return _written(DATE, on, _READER.get().language)
+
+
+def say(text: str, **values: str | int | date) -> str:
+    """A text in the reader's language, with its values: numbers, days and moments as people there write them."""
+    reader = _READER.get()
+    return catalogue(reader.language).gettext(text) % {
+        name: value if isinstance(value, str) else _in_words(value, reader) for name, value in values.items()
+    }
+
+
+def _in_words(value: int | date, reader: Reader) -> str:
+    if isinstance(value, int):
+        return count(value, reader.language)
+    if not isinstance(value, datetime):
+        return _written(DATE, value, reader.language)
+    there = value.astimezone(reader.zone)
+    return f"{_written(DATE, there, reader.language)}, {there:%H:%M} {offset(there)}"
+
+
+def local(moment: datetime) -> datetime:
+    """A moment by the reader's clock."""
+    return moment.astimezone(_READER.get().zone)
+
+
+def offset(moment: datetime) -> str:
+    """A moment's distance from UTC, as +01:00; in UTC itself UTC."""
+    return "UTC" if moment.tzinfo is UTC else local_minutes(moment)[-6:]
