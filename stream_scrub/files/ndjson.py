@@ -3,6 +3,7 @@ blocked, with its own bytes."""
 
 import codecs
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import compress
 from typing import Any
 
@@ -20,7 +21,7 @@ from stream_scrub.files.options import COLUMNS, REGION, Asked, FileOptions
 from stream_scrub.files.rows import LACKING, LINES_TOLD, Counts, Duplicates, Judging, Targets, Watch
 from stream_scrub.files.source import InputFile
 from stream_scrub.model import Reason
-from stream_scrub.numbering import line_of
+from stream_scrub.numbering import AssumedRegion, is_blank, line_of, read_lines
 from stream_scrub.rules import earliest
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Batch
@@ -122,6 +123,9 @@ class NdjsonFile:
             said["default_purpose"] = options.call.purpose
         prospect = settings.prospect.model_copy(update=found | said)
         self._scrubber = scrubbing.scrubber(settings.model_copy(update={"prospect": prospect}), hold=False)
+        self._numbers, self._region_member, self._region = prospect.numbers, prospect.region, region
+        if options.region is None:  # else nobody doubts it
+            self.tally.assumed = [AssumedRegion(region) for _ in prospect.numbers]
         self.tally.purposes.update(self._scrubber.facts_of().purposes)  # of lines that state none
 
     def values(self) -> Iterator[tuple[int, bytes]]:
@@ -154,12 +158,27 @@ class NdjsonFile:
                 numbers.append(line + place)
         batch = self._scrubber.scrub(values, self._judging.index, self._judging.now)
         self.tally.take(batch, numbers)
+        self._count_assumed(values)
         rows = [(value or b"") + end for value, end in zip(batch.values, ends, strict=True)]
         targets.allowed.write(b"".join(compress(rows, batch.allowed)))
         targets.blocked.write(b"".join(compress(rows, [not allowed for allowed in batch.allowed])))
         if targets.annotated is not None:
             targets.annotated.write(b"".join(rows))
         return line + block.count(b"\n")
+
+    def _count_assumed(self, values: Sequence[bytes]) -> None:
+        """Count the numbers, by member, of lines that name no country."""
+        alone = []
+        for value in values if self.tally.assumed else ():
+            with suppress(*NO_JSON):
+                row = msgspec.json.decode(value)
+                if is_blank(_member(row, self._region_member)):
+                    alone.append(row)
+        for name, assumed in zip(self._numbers if alone else (), self.tally.assumed, strict=False):
+            texts = [_text(_member(row, name)) for row in alone]
+            lines = "".join(f"{' '.join(text.split())}\n" for text in texts).encode(errors="replace")
+            column = read_lines(lines, self._region, texts.__getitem__)
+            assumed.count(lines, column.numbers, column.places >= 0)
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -223,6 +242,19 @@ def _table(head: bytes) -> list[list[str]]:
             for name in row:
                 titles.setdefault(name, len(titles))
     return [list(titles), *([_text(row.get(name)) for name in titles] for row in rows)]
+
+
+def _member(row: Any, path: str) -> Any:
+    """The member of a line, in any case; None without one."""
+    for name in path.split("."):
+        if not isinstance(row, dict):
+            return None
+        if name in row:
+            row = row[name]
+        else:
+            folded = name.casefold()
+            row = next((member for key, member in row.items() if key.casefold() == folded), None)
+    return row
 
 
 def _text(member: Any) -> str:

@@ -4,18 +4,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from stream_scrub import languages
 from stream_scrub.call import FACTS
 from stream_scrub.files.options import FileOptions
-from stream_scrub.files.rows import Counts, Judging
-from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.languages import ENGLISH
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
 from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.facts import campaigns_of
+
+if TYPE_CHECKING:  # `check` starts without the libraries of files
+    from stream_scrub.files.rows import Counts, Judging
+    from stream_scrub.imports.parsing.list_columns import ListReading
 
 _UNKNOWN_PURPOSE = "rows without a known purpose: %(rows)s; `stream-scrub purposes` lists the words"
 _NO_PURPOSE = (
@@ -90,9 +92,9 @@ def _said(value: int | str | date, language: str) -> str:
 def notes_on(
     options: FileOptions,
     columns: Collection[str],
-    tally: Counts,
-    judging: Judging,
-    readings: Mapping[str, ListReading],
+    tally: "Counts",
+    judging: "Judging",
+    readings: "Mapping[str, ListReading]",
 ) -> Iterator[Note]:
     """The notes. `columns` are the facts that rows say themselves, `readings` how lists were read, by register."""
     for name, reading in readings.items():
@@ -141,7 +143,7 @@ def on_purposes(words: Iterable[str], rules: Iterable[Rule]) -> Iterator[Note]:
 
 
 def _on_campaigns(
-    lacking: int, unknown: int, options: FileOptions, tally: Counts, judging: Judging
+    lacking: int, unknown: int, options: FileOptions, tally: "Counts", judging: "Judging"
 ) -> Iterator[Note]:
     """What is missing for consents to a campaign to count. `lacking`: the rows that lack a consent; `unknown`: those
     that may lack one, once they have a purpose."""
@@ -172,7 +174,7 @@ def _on_campaigns(
         yield Note(_UNNAMED, {"rows": lacking, "campaign": next(iter(for_calls_of), "acme")})
 
 
-def _needs_campaign(tally: Counts, judging: Judging) -> bool:
+def _needs_campaign(tally: "Counts", judging: "Judging") -> bool:
     """Whether a rule that decided asks for a consent to the caller's own campaign."""
     in_force = judging.scrubber.rulebook.in_force(judging.now)
     return any(CONSENT in rule.scoped and rule.digest in tally.rules for rule, _ in in_force)

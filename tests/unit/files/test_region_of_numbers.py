@@ -1,5 +1,8 @@
 """The country of national numbers in a file of leads: said, asked for, or unknown."""
 
+import csv
+import json
+
 import pytest
 
 from stream_scrub.errors import BadFile
@@ -29,15 +32,18 @@ def bureau(tmp_path):
 )
 def test_a_column_that_speaks_against_the_default_region_stops_the_run(bureau, numbers, stops):
     """Belgian and Swiss leads would be judged, and called, as French numbers: 410 of 606 were."""
-    content = ("phone\n" + numbers).encode()
-    if not stops:
-        bureau.scrub(content)
-        return
-    with pytest.raises(BadFile, match=r"belong to other countries than FR .*--region .*--region-column"):
-        bureau.scrub(content)
-    assert bureau.scrub(content, region="FR").summary.rows == numbers.count("\n"), (
-        "the user says that it is so"
-    )
+    cells = ["".join(row) for row in csv.reader(numbers.splitlines())]
+    prospects = "".join(json.dumps({"phone": cell}) + "\n" for cell in cells)
+    for content, name in ((f"phone\n{numbers}", "leads.csv"), (prospects, "leads.ndjson")):
+        leads = content.encode()
+        if not stops:
+            bureau.scrub(leads, name)
+            continue
+        with pytest.raises(BadFile, match=r"belong to other countries than FR .*--region .*--region-column"):
+            bureau.scrub(leads, name)
+        assert bureau.scrub(leads, name, region="FR").summary.rows == len(cells), (
+            "the user says that it is so"
+        )
 
 
 def test_rows_that_name_their_country_say_nothing_of_the_others(bureau):
@@ -45,6 +51,9 @@ def test_rows_that_name_their_country_say_nothing_of_the_others(bureau):
     rows = "".join(f"{number};CH\n" for number in SWISS.split()) + "0612345678;\n0470123450;BE\n"
 
     assert bureau.scrub(("phone;country\n" + rows).encode()).summary.rows == 52
+    members = [dict(zip(("phone", "country"), row.split(";"), strict=True)) for row in rows.split()]
+    lines = "".join(json.dumps(each) + "\n" for each in members)
+    assert bureau.scrub(lines.encode(), "leads.ndjson").summary.rows == 52
 
 
 def test_a_row_of_an_unknown_country_is_blocked(bureau):
