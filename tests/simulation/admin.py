@@ -56,8 +56,9 @@ class AdminClient:
 
     net_of: Callable[[], Net]
 
-    def __init__(self, _options: dict[str, Any]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self.net = type(self).net_of()
+        self.net.call_on(options["bootstrap.servers"])
 
     def _ask(self, api: Api, handle: Any, timeout_s: float) -> _Answer:
         future = _Answer(self.net)
@@ -96,10 +97,9 @@ class AdminClient:
             p: SimpleNamespace(leader=leader, replicas=replicas)
             for p in range(len(found.partitions) if found else 0)
         }
-        described = SimpleNamespace(partitions=partitions, error=error)
-        return SimpleNamespace(
-            topics={topic: described}, orig_broker_id=speaker, brokers=dict.fromkeys(replicas)
-        )
+        described = SimpleNamespace(topic=topic, partitions=partitions, error=error)
+        brokers = {each: SimpleNamespace(id=each, host=f"broker-{each}", port=9092) for each in replicas}
+        return SimpleNamespace(topics={topic: described}, orig_broker_id=speaker, brokers=brokers)
 
     def list_offsets(self, asked: Any, isolation_level: Any, request_timeout: float) -> dict[Any, Any]:
         broker = self.net.broker

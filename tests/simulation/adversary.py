@@ -141,6 +141,15 @@ def _make_anew(history: "History", _: Process, seconds: float) -> None:
     history.make_anew(max(0.3, seconds))
 
 
+def _make_recalls_anew(history: "History", _: Process, seconds: float) -> None:
+    history.make_recalls_anew(min(seconds, 3.0))
+
+
+def _lose_log(history: "History", process: Process, seconds: float) -> None:
+    """And what followed it begins anew, as whoever answers for it makes it do."""
+    history.lose_log(process, min(seconds, 3.0))
+
+
 def _widen(history: "History", _: Process, seconds: float) -> None:
     history.widen(seconds)
 
@@ -192,7 +201,11 @@ def _depose_leader_of_recalls(history: "History", process: Process, seconds: flo
 _LEADER, _COORDINATOR, _OF_RECALLS = (
     f"the {what} is deposed and does not know it" for what in ("leader", "coordinator", "leader of recalls")
 )
-DEPOSED: dict[str, Deed] = {
+# Kinds that are of a theme only: what they concern is not in every history, or nothing goes on after them.
+RECALLS_ANEW, LOG_LOST = "the topic of recalls is deleted and made anew", "the log is deleted and made anew"
+OF_THEMES: dict[str, Deed] = {
+    RECALLS_ANEW: _make_recalls_anew,
+    LOG_LOST: _lose_log,
     _LEADER: _depose_leader,
     _COORDINATOR: _depose_coordinator,
     _OF_RECALLS: _depose_leader_of_recalls,
@@ -242,7 +255,7 @@ class Adversary:
             if (wire := FATES.get(fault.kind)) is not None:
                 fate = (wire, fault.seconds)
             else:
-                (KINDS | DEPOSED)[fault.kind](history, process, fault.seconds)
+                (KINDS | OF_THEMES)[fault.kind](history, process, fault.seconds)
         return fate
 
     def hold(self, process: Process, seconds: float, arrive: Callable[[], None]) -> None:
@@ -394,6 +407,28 @@ THEMES: dict[str, tuple[Theme, ...]] = {
     "a recall dies as it recalls": (
         Theme("recall", (Api.PRODUCE, Api.ADD_PARTITIONS), 3, ("the process is killed", "the process is paused"), (5.0, 20.0)),
     ),
+    "a dead publisher": (
+        Theme("requests", (Api.END, Api.PRODUCE, Api.FETCH), 6, ("the process is killed", "the process is paused"), (30.0, 70.0)),
+    ),
+    "a dead recall": (
+        Theme("recall", (Api.END, Api.PRODUCE, Api.FETCH), 6, ("the process is killed", "the process is paused"), (30.0, 70.0)),
+    ),
+    "a recall is away for a moment": (
+        Theme("recall", (Api.END, Api.PRODUCE, Api.FETCH), 12, ("the process is killed", "the process is paused"), (3.0, 20.0)),
+    ),
+    "a dialler asks a deposed leader of recalls": (
+        Theme("dialler", (Api.FETCH, Api.LIST_OFFSETS, Api.OFFSET_COMMIT), 12, (_OF_RECALLS,), (20.0, 60.0)),
+    ),
+    "a dialler comes and goes": (
+        Theme("dialler", (Api.FETCH, Api.OFFSET_COMMIT, Api.JOIN), 12, ("the process is killed", "the process is paused", Fate.LOST.value), (3.0, 20.0)),
+    ),
+    "recalls made anew": (
+        Theme("recall", (Api.END, Api.PRODUCE, Api.FETCH), 12, (RECALLS_ANEW,), (1.0, 6.0)),
+        Theme("dialler", (Api.FETCH, Api.OFFSET_COMMIT), 20, ("the process is killed", "the process is paused"), (3.0, 20.0)),
+    ),
+    "a lost log": (
+        Theme("requests", (Api.END, Api.FETCH), 8, (LOG_LOST,), (2.0, 8.0)),
+    ),
     "made anew": (
         Theme("worker", (Api.COMPUTE, Api.PRODUCE, Api.END, Api.FETCH), 12, ("an input is deleted and made anew",), (0.3, 3.0)),
     ),
@@ -402,12 +437,22 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("worker", (Api.FETCH, Api.PRODUCE), 40, _MOVES, (0.3, 4.0)),
     ),
 }  # fmt: skip
+OF_DIALLERS = (
+    "a dead publisher", "a dead recall", "a recall is away for a moment", "a dialler asks a deposed leader of recalls",
+    "a dialler comes and goes", "recalls made anew", "a lost log",
+)  # fmt: skip
 # Those that need neither a disk nor a publisher of requests, and those of several brokers have a plan of their own.
 ANY_THEME = tuple(
     name
     for name in THEMES
     if name
-    not in ("a torn file", "a relieved publisher", "a clock that jumps", "a recall dies as it recalls")
+    not in (
+        "a torn file",
+        "a relieved publisher",
+        "a clock that jumps",
+        "a recall dies as it recalls",
+        *OF_DIALLERS,
+    )
     and "deposed" not in name
 )
 OF_TWO = ("a zombie", "one is behind")  # those that need another worker

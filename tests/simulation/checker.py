@@ -8,12 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from stream_scrub.dialler.allowed import SEEN_S
 from tests.simulation.adversary import GROUP, KINDS
 from tests.simulation.evidence import (
     Spot,
     answered,
     brought_back,
     deleted_requests,
+    forbidden,
     held_up,
     in_the_end,
     inputs,
@@ -27,8 +29,9 @@ from tests.simulation.evidence import (
     waiting,
 )
 from tests.simulation.history import BOUND_S, History
-from tests.simulation.lives import BLOCKED, SKEW_S
+from tests.simulation.lives import ALLOWED, BLOCKED, SKEW_S
 from tests.simulation.wire import Api, Fate
+from tests.simulation.world import FOREVER
 
 # A commit may arrive later than it was asked for: by the length of a fault, but at most by what a transaction may
 # last (transaction.timeout.ms, and the coordinator's round).
@@ -157,17 +160,45 @@ def never_back(history: History) -> Iterator[str]:
             yield f"committed offsets went back: {name} [{number}] from {once} to {then}"
 
 
-def never_opposed(history: History) -> Iterator[str]:
-    """No prospect is allowed whose number was opposed (a) at the position on its stamp, or (b) at a later position
-    that could be read for longer than an index may be old."""
-    log, _ = sealed(history)
-    by_position = {each.position: each.opposed for each in log}
+def _late_s(history: History) -> float:
+    """By how much a commit may be later than it was asked for."""
     late_s = SOON_S + sum(
         max(fault.seconds, history.plan.times.socket_s if fault.kind == Fate.LOST.value else 0.0)
         for who, fault in history.adversary.fired
         if not who.startswith("publisher") and (fault.kind in STOPS or fault.api in ENDS)
     )
-    old_s = history.plan.times.lag_s + min(late_s, LATE_S)
+    return min(late_s, LATE_S)
+
+
+def heeded(history: History) -> Iterator[str]:
+    """Once a request that forbids it was accepted, and so much time has passed, (a) no worker allows a number, (b) no
+    server says that it may be called, (c) no dialler is handed its lead or told that it may call."""
+    times, accepted = history.plan.times, forbidden(history)
+    if not accepted:
+        return
+    for out in outputs(history):
+        late_s = out.record.txn.ended_at - accepted.get(int(out.stamp["number"][1:]), FOREVER)
+        if out.topic == ALLOWED and late_s > times.request_lag_s + _late_s(history):
+            yield f"prospect {out.id} was allowed {late_s:.1f} s after a request that forbids it"
+    for at, index in history.answered:
+        for number, accepted_at in accepted.items():
+            late_s = at - accepted_at
+            opposed = index.registers.get("internal")
+            if late_s > times.request_lag_s and (opposed is None or number not in opposed.numbers):
+                yield f"a server allowed +{number} {late_s:.1f} s after a request that forbids it"
+    for each in history.dialled:
+        for number in each.lead.numbers:
+            late_s = each.at - accepted.get(int(number[1:]), FOREVER)
+            if late_s > times.request_lag_s + times.recall_lag_s + SEEN_S:
+                yield f"{each.who} was handed {number} {late_s:.1f} s after a request that forbids it"
+
+
+def never_opposed(history: History) -> Iterator[str]:
+    """No prospect is allowed whose number was opposed (a) at the position on its stamp, or (b) at a later position
+    that could be read for longer than an index may be old."""
+    log, _ = sealed(history)
+    by_position = {each.position: each.opposed for each in log}
+    old_s = history.plan.times.lag_s + _late_s(history)
     for out in outputs(history):
         position = out.stamp["index"]
         if out.stamp["reason"] in {"unreadable", "stale-register"} and out.topic == BLOCKED:
@@ -232,6 +263,7 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     one_position,
     never_back,
     never_opposed,
+    heeded,
     sound_log,
     none_too_early,
     live,
@@ -239,5 +271,6 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
 
 
 def broken(history: History) -> list[str]:
-    """What this history broke, each with its rule."""
-    return [f"{rule.__name__}: {what}" for rule in RULES for what in rule(history)]
+    """What this history broke, each with its rule. Where the log was lost, nothing else is as planned."""
+    rules = (exactly_once, in_order, one_position, heeded) if history.is_log_lost else RULES
+    return [f"{rule.__name__}: {what}" for rule in rules for what in rule(history)]

@@ -17,6 +17,7 @@ from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net, answered
 
 _FETCH_RECORDS = 50
+_COMMIT_S = 10.0
 
 
 class Consumer(Membership):
@@ -92,6 +93,31 @@ class Consumer(Membership):
         if code:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "committed offsets"))
         return [TopicPartition(*place, body[place][0], body[place][1]) for place in places]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(*place) for place in sorted(self._owned)]
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
+        """Commit offsets of the group. The outcome of one that is not waited for is told by `on_commit`, within `consume`."""
+        self._await_callbacks()
+        broker, who = self.net.broker, (self._member, self._instance, self._generation)
+        notes = {(each.topic, each.partition): (each.offset, each.metadata or "") for each in offsets}
+
+        def handle(answer: Any) -> None:
+            if broker.coordinates(answer):
+                broker.group(self._group).commit(*who, notes, answer)
+
+        def then(code: int, _: Any) -> None:
+            self._committed.append((KafkaError(code) if code else None, offsets))
+            self._moved.notify()
+
+        if asynchronous:
+            self.net.ask(Api.OFFSET_COMMIT, handle, then, timeout_s=_COMMIT_S)
+            return None
+        code, _ = self._ask(Api.OFFSET_COMMIT, handle, _COMMIT_S)
+        if code:
+            raise KafkaException(KafkaError(code, "committing"))
+        return offsets
 
     def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Where the records of a time begin. No history is long enough for another answer than the first record."""

@@ -65,6 +65,8 @@ def _outputs(history: "History") -> Iterator[Out]:
 
 def recalled(history: "History") -> Counter[int]:
     """How often each number was recalled."""
+    if RECALLED not in history.broker.topics:
+        return Counter()
     committed = history.broker.partition((RECALLED, 0)).committed()
     return Counter(int(record.key[1:]) for _, record in committed if record.key[:1] == b"+")
 
@@ -73,6 +75,27 @@ def to_recall(history: "History") -> set[int]:
     """The numbers that were handed out and are opposed in the end."""
     handed_out = {int(out.stamp["number"][1:]) for out in _outputs(history) if out.topic == ALLOWED}
     return handed_out & in_the_end(history)
+
+
+def to_call(history: "History") -> set[tuple[tuple[str, int], int]]:
+    """The places of leads that a dialler may call: their numbers are not opposed in the end."""
+    opposed = in_the_end(history)
+    return {
+        ((out.topic, out.partition), out.offset)
+        for out in _outputs(history)
+        if out.topic == ALLOWED and int(out.stamp["number"][1:]) not in opposed
+    }
+
+
+def forbidden(history: "History") -> dict[int, float]:
+    """By number, when a request was accepted that forbids to call it. Not those of a topic that was deleted since."""
+    accepted: dict[int, float] = {}
+    if REQUESTS in history.broker.topics:
+        for _, record in history.broker.partition((REQUESTS, 0)).committed():
+            said = json.loads(record.value)
+            if said["request"] in ("opt-out", "withdrawal") and said["number"] != "none":
+                accepted.setdefault(int(said["number"][1:]), record.at)
+    return accepted
 
 
 class Sealed(NamedTuple):

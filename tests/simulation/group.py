@@ -207,6 +207,15 @@ class Group:
             return self._stranger(instance)
         return 0 if generation == self.generation else KafkaError.ILLEGAL_GENERATION
 
+    def commit(
+        self, name: str, instance: str, generation: int, offsets: dict[Place, Offset], answer: Answer
+    ) -> None:
+        """OffsetCommit, without a transaction."""
+        code = self.refusal(name, instance, generation, offsets)
+        if not code:
+            self.committed.update(offsets)
+        answer(code, None)
+
     def mark(self, pid: int, *, commit: bool) -> None:
         """Take the marker of a transaction."""
         for place, (offset, note) in self.pending.pop(pid, {}).items():

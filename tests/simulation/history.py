@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from stream_scrub.index import Index
 from tests.simulation.adversary import GROUP, Adversary
 from tests.simulation.broker import Broker
 from tests.simulation.evidence import (
@@ -17,6 +18,7 @@ from tests.simulation.evidence import (
     in_the_end,
     recalled,
     sealed,
+    to_call,
     to_recall,
     topic_id,
     waiting,
@@ -33,6 +35,7 @@ from tests.simulation.lives import (
     REFUSED,
     REQUESTS,
     REQUESTS_GROUP,
+    HandedOut,
     Lines,
     first_imports,
 )  # fmt: skip
@@ -60,7 +63,10 @@ class History:
         self.done_at: float | None = None
         self.deleted: list[Spot] = []  # what was deleted before the workers had committed it
         self.former: list[tuple[str, Topic]] = []  # inputs that were deleted, each with a name of its own
-        self.is_cut = False
+        self.is_cut = self.is_log_lost = False
+        self.dialled: list[HandedOut] = []
+        self.called: set[Any] = set()  # the places of leads that were called and acknowledged
+        self.answered: list[tuple[float, Index]] = []  # when a server answered, and by which index
         self._came = self._were_asked = 0
         self._folder: Path | None = None
         self.begun = self.world.now
@@ -104,6 +110,10 @@ class History:
             for asked in plan.requests:
                 world.at(world.now + asked.at, self._is_asked, asked)
             self.start("requests")
+        for at in range(plan.diallers):
+            self.start(f"dialler {at}")
+        if plan.server:
+            self.start("server")
         try:
             while not self._is_over():
                 limit = max(self.adversary.last, self.done_at or self.begun) + (
@@ -176,6 +186,8 @@ class History:
                 return False
         if plan.recalls and not self.open() and not to_recall(self) <= recalled(self).keys():
             return False
+        if plan.diallers and not to_call(self) <= self.called:
+            return False
         return not plan.retry or self._is_noted()
 
     def _read_upto(self, place: Place, group: str = GROUP) -> int:
@@ -238,7 +250,9 @@ class History:
 
     def leave(self, process: Process, seconds: float) -> None:
         """Stop a process as a deployment does, and start it again after so long."""
-        if process.alive:
+        if process.kind == "dialler":  # a program of somebody else
+            self.kill(process, seconds)
+        elif process.alive:
             self.stops[process].set()
             self.world.at(self.world.now + seconds, self.start, process.name)
 
@@ -302,6 +316,24 @@ class History:
         partition = self.broker.partition((LOG, 0))
         partition.low = max(partition.low, 1 + int(seconds * 1000) % max(1, partition.stable))
         self.is_cut = True
+
+    def make_recalls_anew(self, seconds: float) -> None:
+        """Delete the topic of recalls, and make it again after so long."""
+        if RECALLED in self.broker.topics:
+            gone = self.broker.delete(RECALLED)
+            self.world.at(self.world.now + seconds, self.broker.create, RECALLED, len(gone.partitions))
+
+    def lose_log(self, process: Process, seconds: float) -> None:
+        """Delete the log, make it again after so long, and import the lists. From then on who knew the old one holds."""
+        if self.is_log_lost:
+            return
+        self.is_cut = self.is_log_lost = True
+        self.broker.delete(LOG)
+        self.world.at(self.world.now + seconds, self.broker.create, LOG, 1)
+        self.kill(process, seconds)
+        for register in self.plan.registers:
+            self.published[register] -= 1
+            self.world.at(self.world.now + seconds, self.start, f"publisher {register}")
 
     def throw_out(self, process: Process) -> None:
         """Throw the process's member out of the group. It does not know that yet."""

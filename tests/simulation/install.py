@@ -12,14 +12,20 @@ long (`Stage.patience`).
 import datetime as dt
 import gc
 import importlib
+import pkgutil
+import threading as real_threading
 import time as real_time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
-from stream_scrub.kafka.client import producer_calls
+import confluent_kafka
+from confluent_kafka import admin
+
+from stream_scrub import clock
+from stream_scrub.kafka.client import asking, producer_calls
 from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.publisher.delta_publisher import DeltaPublisher
@@ -31,7 +37,7 @@ from tests.simulation.consumer import Consumer
 from tests.simulation.messages import Message
 from tests.simulation.producer import Producer
 from tests.simulation.wire import Api, Net
-from tests.simulation.world import WALL_S, Process, Signal, Thread, World
+from tests.simulation.world import FOREVER, WALL_S, Process, Signal, Thread, World
 
 
 class Stage:
@@ -47,7 +53,7 @@ class Stage:
     def patience(commit_s: float, settled_s: float) -> None:
         """For how long a worker waits for a commit or an abort, `retry` before it takes up what was blocked, and the
         publisher between two looks at what has ended."""
-        others = {"_SETTLED_S": settled_s, "_APART_S": _APART_S}
+        others = {"_SETTLED_S": settled_s, "_APART_S": _APART_S, "_ALIVE_EVERY_S": _ALIVE_EVERY_S}
         for name in _PATIENCE:
             module, constant = _patience(name)
             setattr(module, constant, others.get(constant, commit_s))
@@ -56,12 +62,14 @@ class Stage:
 STAGE = Stage()
 _COMPUTES_S = 0.004  # long enough for an answer to come meanwhile
 _APART_S = 0.5
+_ALIVE_EVERY_S = 1.0
 _PATIENCE = (
     "worker.loop._COMMIT_S",
     "worker.loop._RECOVER_S",
     "retry.resend.ASK_S",
     "retry.daemon._SETTLED_S",
     "recall.daemon._ASK_S",
+    "recall.daemon._ALIVE_EVERY_S",
     "requests.ended_numbers._APART_S",
 )
 
@@ -155,16 +163,65 @@ class Threading:
     Event = Event
 
     class Lock:
-        """A lock that never waits: between two waits only one thread runs."""
+        """A lock. A thread may take it again only if it is reentrant; else it waits for ever, as it would."""
 
-        def __enter__(self) -> None: ...
-        def __exit__(self, *_: object) -> None: ...
+        reentrant = False
+
+        def __init__(self) -> None:
+            self._owner: Thread | None = None
+            self._depth = 0
+            self._freed = Signal()
+
+        def acquire(self) -> bool:
+            running = STAGE.world.running
+            while self._owner is not None and not (self.reentrant and self._owner is running):
+                STAGE.world.wait(FOREVER, self._freed)
+            self._owner = running
+            self._depth += 1
+            return True
+
+        def release(self) -> None:
+            self._depth -= 1
+            if not self._depth:
+                self._owner = None
+                self._freed.notify()
+
+        def __enter__(self) -> bool:
+            return self.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.release()
+
+    class Condition(Lock):
+        """A condition with a lock of its own."""
+
+        reentrant = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._changed = Signal()
+
+        def notify_all(self) -> None:
+            self._changed.notify()
+
+        def wait_for(self, predicate: Callable[[], Any], timeout: float = 1e6) -> Any:
+            until = STAGE.world.now + timeout
+            while not (told := predicate()) and STAGE.world.now < until:
+                self.release()
+                STAGE.world.wait(until, self._changed)
+                self.acquire()
+            return told
 
     class Thread:
         """A thread of the process that starts it."""
 
         def __init__(
-            self, target: Callable[..., Any], name: str, daemon: bool, args: tuple[Any, ...] = ()
+            self,
+            target: Callable[..., Any],
+            name: str = "thread",
+            *,
+            daemon: bool,
+            args: tuple[Any, ...] = (),
         ) -> None:
             self._made = (name, target, *args)
             self._thread: Thread | None = None
@@ -239,63 +296,58 @@ class Watched(Producer):
 def _nothing(*_: Any) -> None: ...
 
 
+def _leave(consumer: Consumer, first: Callable[[], None] = _nothing) -> None:
+    """Replaces the closing of a member in a thread of its own."""
+    first()
+    consumer.close()
+
+
 def _topics(*_: Any) -> AbstractContextManager[SimpleNamespace]:
     """Replaces the client that looks after topics: of these nothing is known but their names."""
     return nullcontext(SimpleNamespace(names=lambda _: sorted(STAGE.broker.topics), describe=lambda *_: {}))
 
 
-_TIMED = {
-    "kafka": "session source polled_batch log_writer requests_reader resume offsets admin.topic_identity client.producer_calls"
-    " client.repeated_requests client.client_log",
-    "log": "follower snapshot",
-    "ops": "loop_state following clock_watch",
-    "retry": "daemon",
-    "recall": "daemon restore",
-    "publisher": "delta_publisher ownership",
-    "imports": "drop_importer import_list",
-    "requests": "daemon requests_to_delta",
-    "worker": "loop outputs",
-}
+# Whatever a module of these rooms imports of the outside is the model's.
+_ROOMS = "kafka log ops retry recall publisher imports requests worker dialler"
+_OUTSIDE: tuple[tuple[Any, Any], ...] = (
+    (confluent_kafka.Consumer, Consumer),
+    (admin.AdminClient, AdminClient),
+    (asking.AdminClient, AdminClient),
+    (real_time, Clock),
+    (real_threading, Threading),
+)
 _MODULES: dict[str, dict[str, Any]] = {
-    "clock": {"time": Clock},
-    "kafka.bulk": {"Consumer": Consumer, "with_watch": lambda make, options: (make(options), None)},
-    "kafka.source": {"Consumer": Consumer, "leave_group": Consumer.close},
-    "kafka.offsets": {"Consumer": Consumer},
-    "kafka.log_reader": {"Consumer": Consumer},
-    "kafka.quorum": {"AdminClient": AdminClient},
-    "kafka.admin.confirmed_ends": {"AdminClient": AdminClient, "threading": Threading},
-    "kafka.requests_reader": {"Consumer": Consumer},
-    "kafka.output_reader": {"Consumer": Consumer},
+    "kafka.bulk": {"with_watch": lambda make, options: (make(options), None)},
+    "kafka.source": {"leave_group": Consumer.close},
+    "kafka.dialler.allowed_reader": {"leave_group": _leave},
     "kafka.client.repeated_requests": {
         "Producer": Watched,
         "plugin": lambda: Plugin() if STAGE.exact else None,
     },
-    "kafka.admin.topic_identity": {"AdminClient": AdminClient},
-    "kafka.admin.broker_time": {"AdminClient": AdminClient},
-    "kafka.log_writer": {"AdminClient": AdminClient, "BoundedCaller": Caller, "Consumer": Consumer},
+    "kafka.log_writer": {"BoundedCaller": Caller},
     "kafka.self_test": {"fault": lambda: ""},
     "kafka.session": {"BoundedCaller": Caller, "Outlet": lambda *_: None},
     "kafka.headers": {"_ASK": Message.headers},
     "log.follower": {
-        "threading": Threading,
         "StallMonitor": Watching,
         "CooperativeYield": lambda: SimpleNamespace(pause=_nothing),
     },
-    "log.snapshot": {"threading": Threading},
-    "ops.clock_watch": {"threading": Threading},
-    "worker.outputs": {"datetime": Moments},
-    "worker.stale_registers": {"datetime": Moments},
-    "kafka.clients": {"topics": _topics, "index_guards": lambda *_, **__: []},  # not modelled yet
+    "kafka.clients": {"topics": _topics},
     "ops.preflight": {"need": _nothing, "need_log": _nothing},
-    "retry.daemon": {"datetime": Moments},
-    "recall.daemon": {"datetime": Moments},
     "publisher.publish_rules": {"keep_rules": _nothing},
-    "publisher.delta_publisher": {"threading": Threading, "datetime": Moments},
-    "ops.processes": {"threading": Threading},
-    "requests.daemon": {"threading": Threading, "datetime": Moments},
-    "imports.import_list": {"datetime": Moments},
-    "imports.drop_importer": {"threading": Threading, "datetime": Moments},
 }
+_DATED = (
+    "worker.outputs", "worker.stale_registers", "retry.daemon", "recall.daemon", "publisher.delta_publisher", "requests.daemon",
+    "imports.import_list", "imports.drop_importer", "dialler.allowed",
+)  # fmt: skip
+
+
+def _modules() -> Iterator[ModuleType]:
+    """The modules of the rooms that run on the model."""
+    for room in _ROOMS.split():
+        package = importlib.import_module(f"stream_scrub.{room}")
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(found.name)
 
 
 @contextmanager
@@ -312,11 +364,13 @@ def simulated() -> Iterator[Stage]:
     gc.set_threshold(100_000, *older)
     for kind in (Consumer, Producer, AdminClient):
         kind.net_of = staticmethod(_net)
-    for room, names in _TIMED.items():
-        for name in names.split():
-            module = importlib.import_module(f"stream_scrub.{room}.{name}")
-            if getattr(module, "time", None) is real_time:
-                exchange(module, "time", Clock)
+    models = {id(real): model for real, model in _OUTSIDE}
+    for module in [clock, *_modules()]:
+        outside = [name for name, value in vars(module).items() if id(value) in models]
+        for name in outside if module is not asking else ():
+            exchange(module, name, models[id(getattr(module, name))])
+    for name in _DATED:
+        exchange(importlib.import_module(f"stream_scrub.{name}"), "datetime", Moments)
     exchange(
         SnapshotWriter.__init__, "__kwdefaults__", {**SnapshotWriter.__init__.__kwdefaults__, "every_s": 0.5}
     )

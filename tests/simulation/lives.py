@@ -5,17 +5,19 @@ A life is a function of the history and its process. It ends by itself or with t
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.config import load
-from stream_scrub.errors import Corrupt, Refused, ScrubError
+from stream_scrub.dialler import allowed
+from stream_scrub.dialler.leads import Lead
+from stream_scrub.errors import Corrupt, Refused, ScrubError, StaleIndex, Unavailable
 from stream_scrub.index import Register, deltas
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
@@ -50,7 +52,16 @@ REQUESTS, LIFTS, REFUSED = "opposition.requests", "opposition.lifts", "oppositio
 ATTEMPTS = "call.attempts"
 REQUESTS_GROUP = "stream-scrub-publisher"
 SOURCE = DeltaSource("list.csv", "0" * 64)
+_CALL_S = 0.05
 SKEW_S = 1.0  # by how much a publisher's clock may be wrong
+
+
+class HandedOut(NamedTuple):
+    """A lead that a dialler was given, or was told that it may call."""
+
+    at: float
+    who: str
+    lead: Lead
 
 
 class Lines:
@@ -84,7 +95,7 @@ def settings(
 ) -> Any:
     """The product's settings, with short sessions, so that a history is short. `instance` is the worker's own place in
     the group."""
-    return load(
+    loaded = load(
         flags={
             "kafka.bootstrap_servers": "model:9092",
             "kafka.client": {"socket.timeout.ms": int(times.socket_s * 1000)},
@@ -97,10 +108,15 @@ def settings(
             "kafka.group_protocol": "consumer" if by_broker else "classic",
             "topics.prospects": list(inputs),
             "rules.index_lag_max_s": times.lag_s,
+            "rules.request_lag_max_s": times.request_lag_s,
             "worker.batch_ms": int(times.batch_s * 1000),
         },
         environ={},
     )  # fmt: skip
+    recall = loaded.recall.model_copy(
+        update={"lag_max_s": times.recall_lag_s}
+    )  # shorter than a person may set it
+    return loaded.model_copy(update={"recall": recall})
 
 
 @cache
@@ -232,22 +248,71 @@ def retry(history: "History", process: Process) -> None:
 
 
 def recall(history: "History", process: Process) -> None:
-    """`stream-scrub recall`."""
+    """`stream-scrub recall`, which is started again if it refuses to work: if its topic is not there, say."""
     its = settings(history.plan.times, inputs=history.plan.inputs)
     its = its.model_copy(
         update={"worker": its.worker.model_copy(update={"id": process.name.replace(" ", "-")})}
     )
-    with by_the_law_of_the_tests():
-        running = Running(its, RecallState(process.name, its, 60.0), history.log, history.stops[process])
-        follower = following.counted(its, running.state, history.log)
-        loop = RecallLoop(running, follower, [ALLOWED])
-    follower.start()
-    try:
-        loop.run()
-    except Corrupt:
-        assert history.is_cut, "only then is the log corrupt"
-    finally:
-        follower.stop()
+    while not history.stops[process].is_set():
+        with by_the_law_of_the_tests():
+            running = Running(its, RecallState(process.name, its, 60.0), history.log, history.stops[process])
+            follower = following.counted(its, running.state, history.log, judged=False)
+            loop = RecallLoop(running, follower, [ALLOWED])
+        with follower:
+            try:
+                loop.run()
+            except Corrupt:
+                assert history.is_cut, "only then is the log corrupt"
+                return
+            except Refused as error:
+                history.log.info("ends, and is started again", why=str(error))
+                history.world.wait(history.world.now + 1.0)
+
+
+def dial(history: "History", process: Process) -> None:
+    """A dialler, which is started again if it refuses to work."""
+    its = settings(history.plan.times, inputs=history.plan.inputs)
+    while True:
+        shipped = allowed.load
+        allowed.load = lambda **_: its
+        try:
+            with by_the_law_of_the_tests():
+                leads = allowed.Allowed("diallers")
+        finally:
+            allowed.load = shipped
+        try:
+            with leads:
+                _call(history, process, leads)
+        except Refused as error:
+            history.log.info("ends, and is started again", why=str(error))
+            history.world.wait(history.world.now + 1.0)
+
+
+def _call(history: "History", process: Process, leads: allowed.Allowed) -> None:
+    """Ask once more before each call, and acknowledge the lead after it."""
+    world = history.world
+    for lead in leads:
+        history.dialled.append(HandedOut(world.now, process.name, lead))
+        may_dial = None
+        while may_dial is None:
+            world.wait(world.now + _CALL_S)
+            with suppress(Unavailable):
+                may_dial = leads.may_dial(lead)
+        if may_dial:
+            history.dialled.append(HandedOut(world.now, process.name, lead))
+            history.called.add(lead.place)
+            leads.ack(lead)
+
+
+def serve(history: "History", process: Process) -> None:
+    """Whoever answers who may be called: the check API, `stream-scrub check`, the Python API."""
+    its, world = settings(history.plan.times, inputs=history.plan.inputs), history.world
+    with following.following(its, history.log) as follower:
+        while not history.stops[process].is_set():
+            with suppress(StaleIndex):
+                index = follower.usable(its.rules.index_lag_max_s)
+                history.answered.append((world.now, index))
+            world.wait(world.now + _CALL_S)
 
 
 def publish_requests(history: "History", process: Process) -> None:
@@ -293,4 +358,6 @@ LIVES: dict[str, Callable[["History", Process], None]] = {
     "retry": retry,
     "recall": recall,
     "requests": publish_requests,
+    "dialler": dial,
+    "server": serve,
 }

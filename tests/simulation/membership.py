@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net
-from tests.simulation.world import Signal
+from tests.simulation.world import FOREVER, Signal, Thread
 
 
 class Membership:
@@ -50,6 +50,8 @@ class Membership:
         self._heard_at = self._polled_at = self.world.now
         self._lives = 0
         self._away = self._closing = self._failed = False
+        self._committed: deque[tuple[KafkaError | None, list[TopicPartition]]] = deque()  # not told yet
+        self._calling: Thread | None = None  # the thread in which a callback runs
 
     def _drop_fetch(self) -> None:
         raise NotImplementedError
@@ -124,7 +126,15 @@ class Membership:
         self._must_join, self._failed = False, True
         self._errors.append(Message((self._topics[0], -1), -1, None, _fatal(code)))
 
+    def _await_callbacks(self) -> None:
+        """A call of another thread waits while a callback runs."""
+        while self._calling not in (None, self.world.running):
+            self.world.wait(FOREVER, self._moved)
+
     def _serve(self) -> None:
+        self._calling = self.world.running
+        while self._committed:
+            self.options.get("on_commit", _ignore)(*self._committed.popleft())
         while self._moves:
             event, partitions = self._moves.popleft()
             asked = [TopicPartition(*place) for place in sorted(partitions)]
@@ -138,6 +148,8 @@ class Membership:
                 for place in partitions:
                     self._feeds.pop(place, None)
             self._drop_fetch()
+        self._calling = None
+        self._moved.notify()
         if self._must_join or self._away:
             self._away = False
             self._join()

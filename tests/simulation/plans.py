@@ -9,6 +9,7 @@ from tests.simulation.adversary import (
     ANY_THEME,
     CHANGES,
     LASTS,
+    OF_DIALLERS,
     OF_ONE,
     OF_TWO,
     SMALL_CHANGES,
@@ -23,11 +24,14 @@ INPUTS = ("prospects", "prospects.more")  # topics that prospects come from: the
 
 
 class Times(NamedTuple):
-    """In seconds: how old an index may be, for how long a member may be silent or not poll, how long a batch waits for
-    more, how long a client waits on a silent connection, how long a commit or an abort may take, how old a block is
-    before `retry` takes it up, and what may pass after the last fault until all is quiet."""
+    """In seconds: how old an index may be, for how long a request may wait and recall may be silent, for how long a member
+    may be silent or not poll, how long a batch waits for more, how long a client waits on a silent connection, how long a
+    commit or an abort may take, how old a block is before `retry` takes it up, and what may pass after the last fault until
+    all is quiet."""
 
     lag_s: float
+    request_lag_s: float
+    recall_lag_s: float
     session_s: float
     poll_s: float
     batch_s: float
@@ -37,8 +41,8 @@ class Times(NamedTuple):
     quiet_s: float
 
 
-LONG = Times(5.0, 3.0, 15.0, 0.5, 10.0, 10.0, 5.0, 1.0)
-SHORT = Times(2.0, 1.0, 5.0, 0.1, 3.0, 3.0, 2.0, 0.3)
+LONG = Times(5.0, 10.0, 10.0, 3.0, 15.0, 0.5, 10.0, 10.0, 5.0, 1.0)
+SHORT = Times(2.0, 4.0, 4.0, 1.0, 5.0, 0.1, 3.0, 3.0, 2.0, 0.3)
 
 
 class Prospect(NamedTuple):
@@ -91,13 +95,20 @@ class Plan:
     retry: bool = False  # somebody brings back what was blocked for want of a register
     recalls: int = 0  # how many members take back what was handed out
     requests: list[Asked] | None = None  # None: nobody publishes by requests
+    diallers: int = 0  # how many call whom they are handed
+    server: bool = False  # somebody answers who may be called
     theme: str = ""
     faults: Sequence[Fault] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Which kinds of processes there are to be disturbed."""
-        more = {"retry": self.retry, "requests": self.requests is not None, "recall": self.recalls > 0}
+        more = {
+            "retry": self.retry,
+            "requests": self.requests is not None,
+            "recall": self.recalls > 0,
+            "dialler": self.diallers > 0,
+        }
         return ("worker", "publisher", *(kind for kind, there in more.items() if there))
 
 
@@ -112,7 +123,7 @@ def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) 
     plan = shape(seed, rng)
     plan.prospects.sort(key=lambda prospect: prospect.at)
     plan.changes.sort(key=lambda change: change.at)
-    if not plan.theme and shape is not _with_recall:
+    if not plan.theme and shape not in (_with_recall, _with_diallers):
         _among_several_brokers(plan, shape, random.Random(f"brokers {seed}"))
     if shape is _tiny:
         many = min(many, 1)
@@ -257,6 +268,22 @@ def _with_requests(seed: int, rng: random.Random) -> Plan:
     return plan
 
 
+def _with_diallers(seed: int, rng: random.Random) -> Plan:
+    """People object by a request before and after they were handed out to a dialler. Each has one lead."""
+    plan = Plan(seed, 1, rng.choice((1, 2)), rng.random() < 0.7, times=SHORT, registers=("list",))
+    plan.imported, plan.server = True, rng.random() < 0.5
+    plan.recalls, plan.diallers = rng.choice((1, 1, 2)), rng.choice((1, 1, 2))
+    plan.theme = rng.choice(OF_DIALLERS) if rng.random() < 0.7 else ""
+    many, lasts = rng.randint(3, 8), rng.choice((0.5, 4.0, 12.0))
+    _fill(plan, rng, many, lasts, 0, 4)
+    plan.prospects = [each._replace(number=33_612_345_700 + each.id) for each in plan.prospects]
+    plan.requests = [
+        Asked(rng.uniform(0.0, lasts + 4.0), "opt-out", at, 33_612_345_700 + whose)
+        for at, whose in enumerate(rng.sample(range(many), rng.randint(1, many)))
+    ]
+    return plan
+
+
 def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes: int, spread: int) -> None:
     """Prospects of so many numbers that come within a time, and changes of the registers meanwhile."""
     numbers = [33_612_345_600 + n for n in range(spread)]
@@ -291,6 +318,6 @@ def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes:
 # By turns, so that any seeds in a row hold all of them.
 _SHAPES = (
     _large, _tiny, _tiny, _small, _tiny, _with_retry, _tiny, _small,
-    _tiny, _with_requests, _tiny, _small, _with_recall, _tiny, _tiny, _small,
-    _tiny, _tiny, _with_retry, _tiny, _small, _tiny, _tiny, _with_requests,
+    _tiny, _with_requests, _tiny, _small, _with_recall, _with_diallers, _tiny, _small,
+    _tiny, _with_diallers, _with_retry, _tiny, _small, _tiny, _tiny, _with_requests,
 )  # fmt: skip

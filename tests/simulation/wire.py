@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.adversary import Adversary
 
 Answer = Callable[[int, Any], None]
+DEPOSED, ELECTED = 1, 2  # brokers; before an election there is only the first
 _BACKOFF_S, _BACKOFF_MAX_S = 0.1, 1.0
 _AGAIN = frozenset(
     {
@@ -38,6 +39,7 @@ class Api(IntEnum):
     FETCH = 1
     LIST_OFFSETS = 2
     METADATA = 3
+    OFFSET_COMMIT = 8
     OFFSET_FETCH = 9
     JOIN = 11
     HEARTBEAT = 12
@@ -74,6 +76,13 @@ class Net:
         self._born, self._told, self._right = process.world.now, False, False
         self._speaker: int | None = None
 
+    def call_on(self, servers: str) -> None:
+        """Ask the one broker of that address (`broker-2:9092`), if it is one broker's."""
+        name, _, number = servers.partition(":")[0].rpartition("-")
+        if name == "broker":
+            self._speaker = int(number)
+            self._told, self._right, self._born = True, self._speaker != DEPOSED, FOREVER
+
     @property
     def deposed(self) -> Deposed | None:
         """The broker that this client takes for the leader, or the coordinator, and that is not any more. A client that was
@@ -92,12 +101,12 @@ class Net:
         """The broker that answers this client, the leader of the topic's partitions that it names, and their replicas."""
         found = self.broker.deposed
         if found is None or found.until <= self.world.now or topic not in {name for name, _ in found.ends}:
-            return 1, 1, [1]
+            return DEPOSED, DEPOSED, [DEPOSED]
         if self.deposed is not None:
-            return 1, 1, [1, 2, 3]
+            return DEPOSED, DEPOSED, [1, 2, 3]
         if self._speaker is None:
-            self._speaker = 2 + (self.world.rng.random() < 0.5)
-        return self._speaker, 2, [1, 2, 3]
+            self._speaker = ELECTED + (self.world.rng.random() < 0.5)
+        return self._speaker, ELECTED, [1, 2, 3]
 
     def ask(
         self,
