@@ -303,13 +303,15 @@ _ANY = (*FATES, *KINDS)
 
 
 class Theme(NamedTuple):
-    """Faults that matter together: at which requests of whom, up to which count, what happens, and for how long."""
+    """Faults that matter together: at which requests of whom, up to which count and from which on, what happens, and for how
+    long."""
 
     who: str
     apis: Sequence[Api]
     upto: int
     kinds: Sequence[str]
     seconds: tuple[float, float]
+    first: int = 1
 
 
 def _any(rng: random.Random, kinds: Sequence[str]) -> Theme:
@@ -401,11 +403,18 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("retry", (Api.END, Api.OFFSETS, Api.PRODUCE), 8, (Fate.CUT_AFTER.value, "the process is killed"), (0.5, 2.0)),
     ),
     "a recall asks a deposed leader": (
-        Theme("recall", (Api.PRODUCE, Api.END), 1, (_OF_RECALLS,), (20.0, 50.0)),
-        Theme("recall", (Api.PRODUCE,), 3, ("the process is killed",), (0.5, 2.0)),
+        Theme("recall", (Api.PRODUCE, Api.END), 2, (_OF_RECALLS,), (20.0, 50.0)),
+        Theme("recall", (Api.PRODUCE, Api.END), 9, ("the process is killed",), (0.5, 2.0), 3),
+    ),
+    "a recall asks a deposed coordinator": (
+        Theme("recall", (Api.ADD_OFFSETS, Api.OFFSETS), 1, (_COORDINATOR,), (30.0, 50.0)),
+        Theme("recall", (Api.PRODUCE,), 3, (Fate.SLOW.value, "leaders are gone"), (12.0, 18.0)),
+    ),
+    "a recall is slow as it recalls": (
+        Theme("recall", (Api.PRODUCE,), 9, (Fate.SLOW.value, "leaders are gone"), (12.0, 18.0), 2),
     ),
     "a recall dies as it recalls": (
-        Theme("recall", (Api.PRODUCE, Api.ADD_PARTITIONS), 3, ("the process is killed", "the process is paused"), (5.0, 20.0)),
+        Theme("recall", (Api.PRODUCE, Api.ADD_PARTITIONS), 9, ("the process is killed", "the process is paused"), (5.0, 20.0)),
     ),
     "a dead publisher": (
         Theme("requests", (Api.END, Api.PRODUCE, Api.FETCH), 6, ("the process is killed", "the process is paused"), (30.0, 70.0)),
@@ -470,6 +479,7 @@ SMALL_LASTS = {
 SMALL_PROSPECTS = {"no news": (5, 9), "one is behind": (6, 10), "made anew": (4, 8)}
 SMALL_CHANGES = {"no news": 4, "a hung publisher": 3, "one is behind": 4}
 _SHORTER = 0.3
+_SCALED = ("worker", "publisher")
 # About how many requests of each kind the workers of a small history send; publishers send half as many.
 _OFTEN = {
     Api.LIST_OFFSETS: 40, Api.METADATA: 30, Api.FETCH: 28, Api.HEARTBEAT: 8, Api.JOIN: 4, Api.ADD_PARTITIONS: 4,
@@ -487,6 +497,8 @@ def _fault(rng: random.Random, of: Theme, *, small: bool) -> Fault:
     api, upto, shorter = rng.choice(of.apis), of.upto, 1.0
     if small:
         shorter = _SHORTER
-        if of.who not in _SIDE:
+        if of.who in _SCALED:
             upto = _OFTEN.get(api, 5) // (1 if of.who == "worker" else 2)
-    return Fault(of.who, api, rng.randint(1, upto), rng.choice(of.kinds), shorter * rng.uniform(*of.seconds))
+    return Fault(
+        of.who, api, rng.randint(of.first, upto), rng.choice(of.kinds), shorter * rng.uniform(*of.seconds)
+    )

@@ -1,7 +1,7 @@
 """Bugs planted in the product, to see that the simulator finds them. Each is a bug that somebody could write.
 
 `BUGS` has for each what it replaces (owner, name, replacement) and a seed that is known to find it. If the model has
-changed since, the seeds after that one are tried. Faults of the product that the simulator found are here too, since a
+changed since, the next seeds with a plan of that shape are tried. Faults of the product that the simulator found are here too, since a
 change of the plans gives every seed another history.
 """
 
@@ -444,21 +444,21 @@ BUGS: dict[str, Bug] = {
         3276,
     ),
     "whichever leader, for recalls": Bug(
-        "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 15804
+        "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 1620
     ),
     "a gap before the place to go on": Bug(
         "A coordinator that was deposed says that nothing is committed, and leads in between are never judged.",
         lambda: [(RecallLoop, "_forget_gaps", _never)],
-        3444,
+        444,
     ),
     "not judged again": Bug(
-        "What a restore finds outstanding is not judged.", lambda: [(OutstandingWatch, "forget", _never)], 996
+        "What a restore finds outstanding is not judged.", lambda: [(OutstandingWatch, "forget", _never)], 1644
     ),
     "as if never in doubt": Bug(
         "After a commit of unknown outcome the leads are held as before it.", _no_doubt_of_recalls, 396
     ),
     "held too early": Bug(
-        "What is outstanding changes before the commit.", _held_too_early, 14436
+        "What is outstanding changes before the commit.", _held_too_early, 1428
     ),
     "of no partition": Bug(
         "A recall does not say which leads it takes back.",

@@ -119,7 +119,7 @@ def planned(seed: int, *, faults: Sequence[Fault] | None = None, many: int = 2) 
     patience. Some need a second worker, more registers, or much of everything.
     """
     rng = random.Random(f"plan {seed}")
-    shape = _SHAPES[seed % len(_SHAPES)]
+    shape = SHAPES[seed % len(SHAPES)]
     plan = shape(seed, rng)
     plan.prospects.sort(key=lambda prospect: prospect.at)
     plan.changes.sort(key=lambda change: change.at)
@@ -237,6 +237,11 @@ def _with_recall(seed: int, rng: random.Random) -> Plan:
         plan.theme = "a recall asks a deposed leader"
     elif drawn < 0.4:
         plan.theme, plan.recalls, plan.partitions = "a recall dies as it recalls", 2, 2
+    elif drawn < 0.6:
+        plan.theme, plan.recalls = "a recall asks a deposed coordinator", 1
+        plan.prospects = [each._replace(at=each.at + 3 * drawn) for each in plan.prospects]
+    elif drawn < 0.8:
+        plan.theme = "a recall is slow as it recalls"
     opposed = frozenset({33_612_345_699})
     plan.changes = [Change(0.0, plan.registers[0], opposed)]
     for at in sorted(rng.uniform(0.2, 4.0) for _ in range(rng.randint(1, 3))):
@@ -316,7 +321,7 @@ def _fill(plan: Plan, rng: random.Random, prospects: int, lasts: float, changes:
 
 
 # By turns, so that any seeds in a row hold all of them.
-_SHAPES = (
+SHAPES = (
     _large, _tiny, _tiny, _small, _tiny, _with_retry, _tiny, _small,
     _tiny, _with_requests, _tiny, _small, _with_recall, _with_diallers, _tiny, _small,
     _tiny, _with_diallers, _with_retry, _tiny, _small, _tiny, _tiny, _with_requests,
