@@ -331,11 +331,11 @@ BUGS: dict[str, Bug] = {
     "any age": Bug(
         "An index is good, however old.",
         lambda: [(Follower, "usable", lambda self, _, usable=Follower.usable: usable(self, float("inf")))],
-        102,
+        380,
     ),
     "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 0),
     "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 28),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 16),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 31),
     "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 7),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 27),
@@ -352,7 +352,7 @@ BUGS: dict[str, Bug] = {
     "membership of the commit": Bug(
         "Group and generation are asked for when the batch is committed.",
         lambda: [(ProspectSource, "metadata", property(lambda self: self._consumer.consumer_group_metadata(), _never))],
-        16030,
+        16056,
     ),
     "no floor": Bug(
         "An older index than another worker's judges.", lambda: [(ProspectSource, "floor", property(lambda _: -1, _never))], 1299
@@ -360,13 +360,13 @@ BUGS: dict[str, Bug] = {
     "no check at the commit": Bug(
         "A batch is committed that was good when it was polled.", lambda: [(WorkerLoop, "_need_fresh", _never)], 634
     ),
-    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 830),
+    "retry's places apart": Bug("What is brought back and up to where are two transactions.", _brought_back_apart, 834),
     "requests' offsets first": Bug("Requests are consumed, and then published.", _consumed_first, 417),
     "no cursor": Bug("Requests are published, and then consumed, and no seal says which it has.", _consumed_later, 153),
     "a borrowed one is nobody's": Bug(
         "An import that took a borrowed register over is not noticed: the same writer goes on.",
         lambda: [(DeltaPublisher, "_give_back", _never)],
-        250,
+        263,
     ),
     "no offsets, no hold": Bug(
         "Where the group's offsets are gone it begins at the start.",
@@ -390,10 +390,10 @@ BUGS: dict[str, Bug] = {
     "an old answer": Bug(
         "Which topic it is was asked for a batch that was given up, and counts for the next one.",
         _an_old_answer,
-        222,
+        1168,
     ),
     "no look while nothing comes": Bug(
-        "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 222
+        "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 3196
     ),
     "a newer publisher is fenced unseen": Bug(
         "A publisher that was stopped while its writer was replaced goes on where it was, whatever another has taken.",
@@ -413,22 +413,22 @@ BUGS: dict[str, Bug] = {
     "whichever coordinator": Bug(
         "It rewinds to whatever offset some broker says is committed.",
         lambda: [(ProspectSource, "_need_no_older", _never)],
-        5790,
+        5808,
     ),
     "whichever coordinator, after a doubt": Bug(
         "Whether a commit of unknown outcome was made is asked of whichever broker says that it knows.",
         lambda: [(ProspectSource, "rejoin", ProspectSource.drop)],
-        17500,
+        17520,
     ),
     "whichever coordinator, for retry": Bug(
         "What was brought back is asked of whichever broker says that it knows.",
         lambda: [(OutputReader, "confirm", _never)],
-        2430,
+        2466,
     ),
     "whichever coordinator, for requests": Bug(
         "Which requests were taken is asked of whichever broker says that it knows.",
         lambda: [(RequestsReader, "confirm", _never)],
-        22540,
+        22563,
     ),
     "fetched and forgotten": Bug(
         "What was fetched before its partition is restored is not read again.", _fetched_and_forgotten, 516
