@@ -335,7 +335,7 @@ BUGS: dict[str, Bug] = {
     ),
     "own memory": Bug("It rewinds to where the batch began, and does not ask the broker.", _own_memory, 0),
     "hope": Bug("A commit of which nothing is known is taken for done.", _assumed, 28),
-    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 31),
+    "an older index": Bug("A batch is judged by the index before the one on its stamp.", _older_index, 0),
     "a seal apart": Bug("A delta's parts and its seal are two transactions.", _seal_apart, 7),
     "one short": Bug("The last record's own offset is committed.", _one_short, 0),
     "a poison record": Bug("What a topic refuses is tried again and again.", lambda: [(Outputs, "failed", _never)], 27),
