@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from stream_scrub.clock import zone
 from stream_scrub.rules import purposes
 from stream_scrub.rules.country import Country, Rule, digest_of, parent_of, text_of
+from stream_scrub.rules.names import prefix_problem
 from stream_scrub.rules.problem_sheet import ProblemSheet, nearest
 from stream_scrub.rules.purposes import Vocabulary
-from stream_scrub.rules.rule import emergencies, prefix_problem, read_rule
+from stream_scrub.rules.rule import emergencies, read_rule
 from stream_scrub.toml_lines import syntax_error
 
 _KEYS = ("country", "regions", "prefixes", "timezone", "evidence_days", "rule")

@@ -67,11 +67,16 @@ class Exemption:
             ("relation", self.relation),
             ("months", self.months),
             ("working_days", self.working_days),
-            ("lifts", [] if self.lifts == LIFTS else list(self.lifts)),
+            ("lifts", list(self.lifts)),
             ("bans", list(self.bans)),
             ("source", self.source),
         ]
-        return f"{{ {', '.join(f'{key} = {toml(value)}' for key, value in members if value)} }}"
+        written = []
+        for key, value in members:
+            # Without `lifts` the default is read, with an empty list nothing is lifted.
+            if (self.lifts != LIFTS) if key == "lifts" else value:
+                written.append(f"{key} = {toml(value)}")
+        return f"{{ {', '.join(written)} }}"
 
 
 @dataclass(frozen=True, slots=True)

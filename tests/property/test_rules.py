@@ -20,7 +20,7 @@ from stream_scrub.rules import (
     read_text,
     text_of,
 )
-from stream_scrub.rules.rule import NUMBER_TYPES
+from stream_scrub.rules.names import NUMBER_TYPES
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS, NUMBER

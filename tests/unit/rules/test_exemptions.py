@@ -40,6 +40,12 @@ def test_every_condition_is_read_and_kept_in_the_text():
     assert made.meanings("A b") == {"a-b"}
 
 
+def test_an_exemption_from_a_ban_alone_is_kept_in_the_text():
+    """An old verdict would be given again as if the ban's exemption had lifted the registers too."""
+    made = rule(f'exempt = [{{ who = "company", lifts = [], bans = ["gambling"], {SOURCE} }}]')
+    assert made.exempt[0].lifts == () and read_text(made.text).rules == (made,)
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
@@ -65,6 +71,7 @@ def test_every_condition_is_read_and_kept_in_the_text():
         (f'exempt = [{{ purposes = ["A B"], {SOURCE} }}]', 'write it "a-b"'),
         (f'exempt = [{{ purposes = "press", {SOURCE} }}]', "must be a list of texts"),
         (f'exempt = [{{ who = "company", lifts = ["internal"], {SOURCE} }}]', "cannot be lifted"),
+        (f'exempt = [{{ who = "company", lifts = [], {SOURCE} }}]', "an exemption lifts nothing"),
         (f'exempt = [{{ who = "company", bans = ["betting"], {SOURCE} }}]', "which this rule does not ban"),
         ('banned_without_consent = ["gambling"]', '"gambling" is in `banned_purposes` as well'),
     ],
