@@ -167,6 +167,7 @@ def calls() -> Iterator[Planned]:
     for purpose in PURPOSES:
         yield from (Planned(purpose, said) for said in ("", "contract", COMPANY, MACHINE))
         yield Planned(purpose, channel=SMS)
+    yield from (Planned("insurance", "purchase", ago) for ago in (1, 35.5, 36))
     for purpose in ("other", "charity"):
         for relation, terms in TERMS.items():
             lengths = [1, *(term - 0.5 for term in terms), *terms]

@@ -52,7 +52,7 @@ def said(exemption) -> str:
     lasts = f"{exemption.working_days} working days" if exemption.working_days else exemption.months
     term = f"{exemption.relation} {lasts}" if exemption.relation else ""
     other_than = [f"but:{name}" for name in exemption.other_than]
-    lifts = f"only {exemption.lifts[0]}" if len(exemption.lifts) == 1 else ""
+    lifts = f"only {''.join(exemption.lifts) or 'bans'}" if len(exemption.lifts) < 2 else ""
     words = (
         "contract" if exemption.contract else "",
         exemption.who,
