@@ -8,7 +8,7 @@ then, whatever a later release says about them.
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
@@ -128,8 +128,11 @@ def shipped() -> Mapping[str, frozenset[date]]:
     }
 
 
-def read_hours(sheet: ProblemSheet, regions: Iterable[str]) -> Hours | None:
-    """The hours in the sheet's table; None for a rule without any. `regions` are those that its country may name."""
+def read_hours(
+    sheet: ProblemSheet, regions: Iterable[str], register_problem: Callable[[str], str | None]
+) -> Hours | None:
+    """The hours in the sheet's table; None for a rule without any. `regions` are those that its country may name.
+    `register_problem`: what is wrong with a register in `lifted_by`."""
     table = sheet.table.get("hours")
     if table is None:
         return None
@@ -157,7 +160,7 @@ def read_hours(sheet: ProblemSheet, regions: Iterable[str]) -> Hours | None:
         holidays_in={
             each: _holidays(sheet, f"hours.holidays_in.{each}", days) for each, days in inside.items()
         },
-        lifted_by=sheet.names_in("hours", "hours.lifted_by", table.get("lifted_by", []), lambda _: None),
+        lifted_by=sheet.names_in("hours", "hours.lifted_by", table.get("lifted_by", []), register_problem),
     )
 
 

@@ -115,41 +115,24 @@ def read_rule(
     next rule of the file is not known here. `known`: see `check.read_country`."""
     table = sheet.table
     sheet.unknown(_KEYS)
-    reading = table.get("reading", READING)
-    if isinstance(reading, bool) or reading != READING:
-        sheet.wrong(
-            "reading",
-            f"`reading` must be {READING}, the only one that this release knows: remove it from a file of your own;"
-            " for a text from the log install the release that wrote it",
-        )
     # 1. Every key by itself.
     source = sheet.text("source", '"the law and the article it comes from"')
     lists = {key: sheet.names(key, problem) for key, problem in _LISTS.items()}
     for_types = _named_for(sheet)
-    hours = read_hours(sheet, regions)
+    hours = read_hours(sheet, regions, names.register_problem)
     lists["require_named_for"] = tuple(name for named in for_types.values() for name in named)
     lists["hours.lifted_by"] = () if hours is None else hours.lifted_by
-    for name in lists["hours.lifted_by"]:
-        problem = names.register_problem(name)
-        if problem is not None:
-            sheet.wrong("hours", f"`hours.lifted_by`: {problem}")
-    if table.get("channels") == []:
-        sheet.wrong("channels", f'`channels` is empty: name one, as in ["{VOICE}"], or remove it')
     valid_days = None
     if "valid_days" in table:
         valid_days = sheet.days("valid_days", "valid_days", table["valid_days"])
     start, end = _day(sheet, "from"), _day(sheet, "to")
-    # 2. What the keys ask of each other.
-    _check_apart(sheet, lists)
-    _check_needed(sheet, lists)
     if start is not None and end is not None and end < start:
         sheet.wrong("to", f"`to` is before `from`: the last day of the rule is {start} or later")
+    # 2. What the keys ask of each other.
+    _check_apart(sheet, lists)
     consents = tuple(name for key in _CONSENTS for name in lists[key])
     registers = tuple(name for key in _REGISTERS for name in lists[key])
-    for name in lists["dated_consents"]:
-        if name not in consents:
-            hint = nearest(name, consents)
-            sheet.wrong("dated_consents", f'"{name}" is no register of consents of this rule{hint}')
+    _check_needed(sheet, lists, consents)
     bans = ("banned_purposes", "banned_despite_contract", "banned_without_consent")
     banned = frozenset(purpose for key in bans for purpose in lists[key])
     exempt = _exemptions(sheet, banned)
@@ -208,8 +191,23 @@ def _check_apart(sheet: ProblemSheet, lists: Mapping[str, tuple[str, ...]]) -> N
             sheet.wrong(key.partition(".")[0], f'{label}"{name}" {sentence}')
 
 
-def _check_needed(sheet: ProblemSheet, lists: Mapping[str, tuple[str, ...]]) -> None:
-    """Note the keys without another one that they need."""
+def _check_needed(
+    sheet: ProblemSheet, lists: Mapping[str, tuple[str, ...]], consents: Collection[str]
+) -> None:
+    """Note the keys without a value or another key that they need. `consents` are the rule's registers of consents."""
+    reading = sheet.table.get("reading", READING)
+    if isinstance(reading, bool) or reading != READING:
+        sheet.wrong(
+            "reading",
+            f"`reading` must be {READING}, the only one that this release knows: remove it from a file of your own;"
+            " for a text from the log install the release that wrote it",
+        )
+    if sheet.table.get("channels") == []:
+        sheet.wrong("channels", f'`channels` is empty: name one, as in ["{VOICE}"], or remove it')
+    for name in lists["dated_consents"]:
+        if name not in consents:
+            hint = nearest(name, consents)
+            sheet.wrong("dated_consents", f'"{name}" is no register of consents of this rule{hint}')
     if not any(sheet.table.get(key) for key in _ASKING):
         free = 'a free regime is deny = ["internal"]'
         sheet.wrong("", f"the rule requires nothing: add `deny` or `require`; {free}")
