@@ -19,12 +19,7 @@ from stream_scrub.files.workbook_process import SheetHeader, TooManyEmptyRowsErr
 WORKBOOK_MEMORY_MAX = 3 << 30  # bytes; a million rows of ten short texts take about half
 _READ_S = 600
 _DAMAGED = "this workbook cannot be opened (it is damaged): save it again, or as CSV"
-# By what is read, "" for a workbook: the library, the extra that adds it, and what files are called.
-_NEEDS = {
-    "": ("python_calamine", "files", "spreadsheets"),
-    "Avro": ("fastavro", "avro", "files in Avro"),
-    "Parquet": ("pyarrow", "arrow", "files in Parquet"),
-}
+_OPTIONAL = {"Avro": ("fastavro", "avro"), "Parquet": ("pyarrow", "arrow")}  # the library, and its extra
 Row = Sequence[Any]
 
 
@@ -37,9 +32,10 @@ def read_sheet(
 
     `name` is the file's, for errors. Raises BadFile for what cannot be read, ConfigError if the sheet is not clear.
     """
-    library, extra, files = _NEEDS[table]
-    if find_spec(library) is None:  # the other process needs it
-        raise BadFile(f"{files} need another library: pip install 'stream-scrub[{extra}]'")
+    if table in _OPTIONAL:
+        library, extra = _OPTIONAL[table]
+        if find_spec(library) is None:  # the other process needs it
+            raise BadFile(f"files in {table} need another library: pip install 'stream-scrub[{extra}]'")
     document.seek(0)
     max_bytes = bounded_process.affordable(WORKBOOK_MEMORY_MAX)
     bounds = (str(max_bytes), str(_READ_S))
