@@ -41,18 +41,12 @@ def dossier(
             "--results DIR", "A folder with the results of a file: its leads were released. May be repeated."
         ),
     ] = None,
-    index: Annotated[
-        str | None,
-        option(
-            "DIR", "Keep an index of verdicts there (files.index_dir), which makes the next dossier fast."
-        ),
-    ] = None,
 ) -> None:
     """Was a call to a number lawful on each day, and why? Without days: what is held on it. Exit 1 if a verdict cannot be reproduced from the log."""
     from stream_scrub.queries import check
     from stream_scrub.queries import dossier as dossiers
 
-    settings = call.settings(files__index_dir=index)
+    settings = call.settings()
     if last and not first:
         raise ConfigError(
             ["--from: give the first day too, or no day for everything that is held on the number"]

@@ -105,7 +105,7 @@ def profiles(region: str) -> list[tuple[str, Sequence[PageSection]]]:
     country = parent_of(region) or region
     asking = [_CALLS[country]] if country in _CALLS else []
     if country != "US":
-        asking.append((_DATA.get(country, _DATA_ELSEWHERE), _ACCESS))
+        asking.append((say(_DATA.get(country, _DATA_ELSEWHERE)), _ACCESS))
     return asking
 
 

@@ -1,6 +1,7 @@
 """The dossier in a real browser: on a phone, on a desk and on paper. Pictures are in `.cache/screenshots/`."""
 
 import json
+import re
 
 import pytest
 
@@ -48,3 +49,33 @@ def test_a_regulator_reads_the_dossier(file, browser, name, size, scheme, media)
     assert page.locator("a[href='#law']").first.is_visible() and page.locator("#law").count() == 1
     browsing.picture(page, f"dossier-{name}")
     context.close()
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_answer_has_three_printed_pages_at_most(browser, tmp_path, language):
+    """An officer would have to look for the answer among forty pages of rules and of calls."""
+    story = golden.story(golden.with_rules(str(tmp_path)))
+    attempts = [
+        golden.attempt(40 + nth, f"2026-11-{25 + nth % 6}T10:{nth:02}", refused=nth % 7 == 0)
+        for nth in range(50)
+    ]
+    story = story._replace(
+        emitted=story.emitted._replace(found=story.emitted.found * 12),
+        sides=story.sides._replace(
+            attempts=sorted(attempts, key=lambda attempt: attempt.at), notices=story.sides.notices * 20
+        ),
+    )
+    made = golden.made(story, first=golden.FIRST.replace(day=1), language=language, case="2026/117")
+    file = tmp_path / "dossier.html"
+    file.write_text(dossier_page.rendered(made))
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    whole = printed(page)
+    page.locator(".appendix").evaluate("appendix => appendix.remove()")
+    assert printed(page) <= 3 < whole
+    page.close()
+
+
+def printed(page) -> int:
+    """How many pages it prints on."""
+    return len(re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True)))

@@ -132,7 +132,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
     assert "opposed" in found["days"][-1]["reason"]
     assert len(found["answer"]) == 2 and found["log"]["position"] > 0
-    by_index = run_json([*asked[:-2], "--index", str(tmp_path / "index")], stage.env)
+    by_index = run_json([*asked[:-2], "--set", f"files.index_dir={tmp_path / 'index'}"], stage.env)
     assert by_index["verdicts"] == found["verdicts"]
     assert set(by_index["not_proven"]) - set(found["not_proven"])
     page = file.read_text()

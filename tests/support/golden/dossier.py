@@ -130,9 +130,13 @@ def story(folder: str) -> Story:
         ],
         kept={
             "prospects.allowed": TopicKept(
-                topic="prospects.allowed", holds="allowed prospects", keep_days=90
+                topic="prospects.allowed", holds="allowed prospects with their verdicts", keep_days=90
             ),
-            "opposition.log": TopicKept(topic="opposition.log", holds="every change", keep_days=None),
+            "opposition.log": TopicKept(
+                topic="opposition.log",
+                holds="every change of every register, and the requests behind them",
+                keep_days=None,
+            ),
         },
     )
     deleted = [OldestLeft("prospects.blocked", 2, at("2026-11-26T00:00"))]
@@ -175,9 +179,11 @@ def attempt(offset: int, moment: str, *, refused: bool = False) -> ReportedAttem
     return ReportedAttempt(0, offset, at(moment), said_of, ["acme"], msgspec.Raw(value))
 
 
-def made(told: Story, campaign: str = "", first: date = FIRST, last: date = LAST) -> dossier.Dossier:
+def made(
+    told: Story, campaign: str = "", first: date = FIRST, last: date = LAST, **more: str
+) -> dossier.Dossier:
     """The dossier of the story."""
-    return of(told, dossier.DossierRequest(NUMBER, "FR", first, last, campaign))
+    return of(told, dossier.DossierRequest(NUMBER, "FR", first, last, campaign, **more))
 
 
 def of(told: Story, asked: dossier.DossierRequest) -> dossier.Dossier:

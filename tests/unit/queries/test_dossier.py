@@ -4,21 +4,24 @@ import io
 import json
 import re
 from datetime import UTC, date, datetime, timedelta, timezone
+from gettext import NullTranslations
 
 import msgspec
 import pytest
 import xlsxwriter
 from typer.testing import CliRunner
 
+from stream_scrub import languages
 from stream_scrub.cli import dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
+from stream_scrub.config.evidence import EvidenceSettings
 from stream_scrub.errors import ConfigError, Corrupt
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.scrub_file import scrub_file
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index import deltas
-from stream_scrub.model import Deadline
+from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries import dossier, file_results, month_report
 from stream_scrub.queries.explain import EmittedProspect
@@ -205,6 +208,81 @@ def test_results_of_a_file_count_as_released_and_end_with_the_log(tmp_path, name
     (out / f"allowed{file.suffix}").write_text("name;phone\n")
     with pytest.raises(ConfigError, match=rf"--results .*allowed{file.suffix}"):
         file_results.read([out], NUMBER, settings, scrubbing.rulebook(settings))
+
+
+OPENING = {
+    "en": "Was a call to +33612345678 lawful, and why?",
+    "fr": "Un appel au +33612345678 était-il licite, et pourquoi ?",
+    "de": "War ein Anruf bei +33612345678 zulässig, und warum?",
+    "it": "Una chiamata al +33612345678 era lecita, e perché?",
+    "es": "¿Era lícita una llamada al +33612345678, y por qué?",
+}
+
+
+class Untranslated(NullTranslations):
+    """Refuses a text that a catalogue lacks."""
+
+    def gettext(self, message):
+        raise AssertionError(f"not translated: {message}")
+
+
+def plain_text(page: str) -> str:
+    """What a reader sees in her own language: the page without data, and without what is marked as English."""
+    page = re.sub(r'<(dd|p|ul|li|h3|pre|span) lang="en">.*?</\1>', " ", page, flags=re.DOTALL)
+    return re.sub(r"<(style|script)[ >].*?</\1>|<[^>]+>", " ", page, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("language", languages.LANGUAGES)
+def test_a_dossier_speaks_one_language(told, language, monkeypatch):
+    """A clerk would send the authority a page whose reasons are in English, among titles in her own language."""
+    if language != languages.ENGLISH:
+        monkeypatch.setattr(languages.catalogue(language), "_fallback", Untranslated())
+    made = golden.made(told, language=language)
+    page = golden.page(made)
+    shown = plain_text(page)
+    assert f'<html lang="{language}">' in page and OPENING[language] in page
+    english = re.findall(r"\b(?:the|were|which|lawful|because|since)\b", shown)
+    assert bool(english) is (language == languages.ENGLISH), english
+    assert [day.lawful for day in made.days] == [day.lawful for day in golden.made(told).days]
+
+
+def test_a_language_without_a_catalogue_is_refused():
+    """The dossier would be in English, and nobody would know why."""
+    with pytest.raises(ConfigError, match="en, fr, de, it, es"):
+        dossier.DossierRequest(NUMBER, "FR", FIRST, LAST, language="pt")
+
+
+def test_a_page_has_one_clock_and_names_company_case_and_maker(told):
+    """An opt-out would seem to be older than the verdict that it ended, since one was in UTC and the other was not."""
+    settings = told.settings.model_copy(
+        update={"evidence": EvidenceSettings(company="Acme SAS", keep_days=40)}
+    )
+    made = golden.made(told._replace(settings=settings), case="2026/117", made_by="ann on desk-3")
+    shown = plain_text(golden.page(made))
+    assert not re.findall(r"\d\d:\d\dZ|\d\d:\d\d:\d\d(?:\.\d+)?Z|\bUTC[^.,]", shown.split("Appendix")[0])
+    for moment in ("2026-11-27 09:59:00 +01:00", "2026-11-27 10:00:00 +01:00", "2026-12-02 13:00:00 +01:00"):
+        assert moment in shown, "received, on the log, made at"
+    page = golden.page(made)
+    for named in ("Acme SAS", "2026/117", "ann on desk-3"):
+        assert f">{named}<" in page.split("<h2")[0]
+    assert (made.company, made.case) == ("Acme SAS", "2026/117")
+    assert made.made_at == "2026-12-02T12:00:00Z", "UTC for programs"
+
+
+def test_it_says_where_the_proof_of_a_consent_was_not_kept(tmp_path):
+    """An authority that asks for the consent word for word would be led to a checksum."""
+    (tmp_path / "fr.toml").write_text(law.OPT_OUT)
+    log = golden.TimedLog()
+    keep_rules(log.publisher, law.OPT_OUT)
+    log.publisher.import_list("consent@acme", {NUMBER: 0}, kind=RegisterKind.ALLOW)
+    log.then(golden.at("2026-11-25T08:00"))
+    settings = Settings.model_validate({"rules": {"folder": str(tmp_path)}})
+    story = golden.Story(log.records, EmittedBetween([], []), SideRecords([], [], [], {}), settings)
+    made = golden.made(story)
+    page = golden.page(made)
+    assert [change.requests for change in made.changes] == [[]]
+    for part in page.split('id="appendix"'):
+        assert "The proof of this consent was not kept" in part and "list.csv" in part
 
 
 def test_nobody_else_is_in_it(told):
