@@ -414,7 +414,7 @@ def test_an_officer_shows_the_proof(story):
     made = made.replace("2026-11-24", day).replace("2026-11-26", day).replace("+33612345680", ASKED_ABOUT)
     said = story.shell(made)
     assert "was lawful." in said or "the law allows no call" in said  # as on a Sunday, or late in the evening
-    assert "Allowed: consented" in (story.folder / "dossier.html").read_text()
+    assert "allowed (consented)" in (story.folder / "dossier.html").read_text()
     assert "consented" in story.shell(counted.replace("2026-10", day[:7]))
     assert json.loads((story.folder / "month.json").read_text())["month"] == day[:7]
     assert json.loads((story.folder / "explain.json").read_text())["same"] is True

@@ -51,7 +51,8 @@ def read_dossier(_settings: Settings, asked: DossierRequest, progress: Progress)
         time.sleep(0.05)
     if asked.campaign == UNREADABLE:
         raise Unavailable(f"no broker answers, not even for +{asked.number}")
-    made = {"number": f"+{asked.number}", "first": asked.first, "last": asked.last, "made_by": asked.made_by}
+    named = ("first", "last", "made_by", "case", "language")
+    made = {"number": f"+{asked.number}", **{name: getattr(asked, name) for name in named}}
     return {"dossier.html": b"<h1>A dossier</h1>", "dossier.json": msgspec.json.encode(made)}
 
 

@@ -53,7 +53,7 @@ def finished(server, begun):
 
 def test_an_officer_gets_a_dossier_and_the_log_says_who_asked(desk):
     """An officer without a terminal could not answer a complaint, or nobody could say who looked a person up."""
-    begun = ask(desk)
+    begun = ask(desk, case="2026/117", language="fr")
     assert begun.status_code == 303
     assert finished(desk, begun)["stage"] == "done"
     path = begun.headers["location"]
@@ -63,6 +63,8 @@ def test_an_officer_gets_a_dossier_and_the_log_says_who_asked(desk):
         "number": f"+{OPPOSED}",
         "first": "2026-11-01",
         "last": "2026-11-12",
+        "case": "2026/117",
+        "language": "fr",
     }
     lines = [line for line in desk.lines() if line["event"].startswith("dossier")]
     assert [(each["event"], each["by"], each["days"]) for each in lines] == [
@@ -101,6 +103,7 @@ def test_an_officer_reads_evidence_and_changes_nothing(desk):
         ({"to": "2026-10-31"}, "before that of"),
         ({"from": "1990-01-01", "to": "1990-01-02"}, "between 2000"),
         ({"region": "XX"}, "region"),
+        ({"language": "pt"}, "language"),
     ],
 )
 def test_a_wrong_question_is_refused_at_once(desk, wrong, word):
