@@ -121,9 +121,10 @@ pin:
 # What is in the image and in every other installation, with the hashes that are accepted. The same bytes for the same
 # requirements; the "index" makes cyclonedx-py name packages by their purl instead of an address to fetch them from.
 sbom: $(VENV)/.made
-	@mkdir -p $(dir $(SBOM))
+	@mkdir -p $(dir $(SBOM)) build
+	cat requirements/run.txt requirements/protobuf.txt > build/image.txt
 	$(BIN)/cyclonedx-py requirements --output-reproducible --spec-version 1.6 --output-format JSON --pyproject pyproject.toml \
-		--index-url pkg:pypi --output-file $(SBOM) requirements/run.txt
+		--index-url pkg:pypi --output-file $(SBOM) build/image.txt
 
 # Package data, generated from the metadata of phonenumbers and Babel, and the report's catalogues: run after every new
 # phonenumbers and every change of the report's text, commit the result.
@@ -143,6 +144,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
 	printf '%s\n' cython editables hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
+	printf '%s\n' grpcio-tools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt --no-emit-package protobuf --no-emit-package typing-extensions - -o requirements/protobuf.txt
 
 clean:
 	rm -rf .venv dist build native/build native/*.egg-info native/stream_scrub_native.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs tests/kafka/target

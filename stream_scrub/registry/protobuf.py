@@ -1,11 +1,9 @@
 """From a schema in Protobuf, as a registry has it, to the messages that plans are made of.
 
-The library links the descriptors: it resolves names and imports, and knows what each syntax means.
+protoc compiles the texts (`registry/protoc.py`), and the library links what it gives.
 """
 
-import binascii
-from collections.abc import Iterable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 
 from google.protobuf.descriptor import (
     Descriptor,
@@ -16,33 +14,29 @@ from google.protobuf.descriptor import (
 )
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
 
+from stream_scrub.registry import protoc
 from stream_scrub.registry.client import Schema
-from stream_scrub.registry.proto_text import file_of
 from stream_scrub.scrub.decode import Unreadable
 from stream_scrub.scrub.protobuf import Enum, Field, Message
 from stream_scrub.scrub.schemas import TYPES_MAX
 
-_MAIN = "*"  # no import is called so
 _WRAPPERS = "google/protobuf/wrappers.proto"
-_SHIPPED = {
-    f"google/protobuf/{name}.proto": import_module(f"google.protobuf.{name}_pb2").DESCRIPTOR
-    for name in ("any", "descriptor", "duration", "empty", "field_mask", "struct", "timestamp", "wrappers")
-}
 _KINDS = {number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()}
 
 
 def messages_of(schema: Schema) -> Sequence[Message]:
     """The messages that a schema declares, in its order. Raises Unreadable if it is none in Protobuf."""
+    files = protoc.compiled(schema)
     pool = DescriptorPool()
-    # Generated readers have their own files of the library's, whatever the registry has under these names.
-    references = [each for each in schema.references if each.name not in _SHIPPED]
-    known = {each.name for each in references}
     try:
-        for each in references:
-            _add(pool, each.name, each.text, known)
-        main = _add(pool, _MAIN, schema.text, known)
+        for file in files:
+            if file.syntax == "editions":
+                raise Unreadable("an edition of Protobuf, not proto2 or proto3")
+            if protoc.has_group_in_extension(file):
+                raise Unreadable("a group in an extension: it would count among the messages")
+            pool.AddSerializedFile(file.SerializeToString())
+        main = pool.FindFileByName(protoc.MAIN)
         if not main.message_types_by_name:
             raise Unreadable("no schema in Protobuf with a message")
         nodes = _Nodes()
@@ -51,30 +45,6 @@ def messages_of(schema: Schema) -> Sequence[Message]:
         raise Unreadable(f"not a schema in Protobuf: {error}") from error
     except RecursionError as error:
         raise Unreadable("its messages hold each other too deeply") from error
-
-
-def _add(pool: DescriptorPool, name: str, text: str, known: Iterable[str]) -> FileDescriptor:
-    proto = _proto(text)
-    proto.name = name
-    # Registries have no files for options of their own, as confluent/meta.proto. A type that is missing is refused below.
-    public = {proto.dependency[at] for at in proto.public_dependency if at < len(proto.dependency)}
-    imported = [each for each in proto.dependency if each in known or each in _SHIPPED]
-    del proto.dependency[:], proto.public_dependency[:], proto.weak_dependency[:]
-    proto.dependency.extend(imported)
-    proto.public_dependency.extend(at for at, each in enumerate(imported) if each in public)
-    for each in imported:
-        if each not in known:
-            pool.AddSerializedFile(_SHIPPED[each].serialized_pb)
-    pool.AddSerializedFile(proto.SerializeToString())
-    return pool.FindFileByName(name)
-
-
-def _proto(text: str) -> FileDescriptorProto:
-    """The descriptor of a file: the text of one, or in Base64, as clients in Python register it."""
-    try:
-        return FileDescriptorProto.FromString(binascii.a2b_base64(text, strict_mode=True))
-    except (binascii.Error, DecodeError, ValueError):
-        return file_of(text)
 
 
 class _Nodes:
@@ -87,7 +57,6 @@ class _Nodes:
             tuple[str, bool], Enum
         ] = {}  # each once: one may have thousands of symbols, and as many fields
         self._oneofs: dict[str, list[str]] = {}
-        self._seen: dict[str, set[str]] = {}  # by file: those whose names it may use
 
     def message(self, each: Descriptor) -> Message:
         """The message of a descriptor."""
@@ -104,9 +73,7 @@ class _Nodes:
 
     def _field(self, each: FieldDescriptor) -> Field:
         type_: Message | Enum | None = None
-        if (named := each.message_type or each.enum_type) and named.file.name not in self._seen_by(each.file):
-            # The library takes the nearest name of all files, and protoc that of the imported ones.
-            raise Unreadable("a type of a file that is not imported")
+        named = each.message_type or each.enum_type
         if named is not None:
             type_ = self.message(named) if isinstance(named, Descriptor) else self._enum(named, each.file)
         return Field(
@@ -136,17 +103,6 @@ class _Nodes:
             file.CopyToProto(proto)
             self._proto2[file.name] = proto.syntax in ("", "proto2")
         return self._proto2[file.name]
-
-    def _seen_by(self, file: FileDescriptor) -> set[str]:
-        if file.name not in self._seen:
-            seen = {file.name}
-            open_at = [*file.dependencies]
-            for each in open_at:  # it grows meanwhile
-                if each.name not in seen:
-                    seen.add(each.name)
-                    open_at += each.public_dependencies
-            self._seen[file.name] = seen
-        return self._seen[file.name]
 
     def _among(self, oneof: OneofDescriptor) -> list[str]:
         if oneof.full_name not in self._oneofs:

@@ -7,6 +7,7 @@ is not known yet have to wait.
 import random
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
@@ -80,6 +81,10 @@ class RegistryRecords:
         module = extension()
         if module is None:
             raise ConfigError([f'prospect.format = "{kind}" needs the extension: {HOW_TO_BUILD}'])
+        if kind == "protobuf" and find_spec("grpc_tools") is None:
+            raise ConfigError(
+                ["prospect.format = \"protobuf\" needs protoc: pip install 'stream-scrub[protobuf]'"]
+            )
         self._native = module
         self._registry, self._members, self._log = registry, members, log
         self._type, self._indexed = kind.upper(), kind == "protobuf"

@@ -46,10 +46,10 @@ def test_every_requirement_is_in_it_with_its_version_and_its_hashes(made):
         listed.add((each["name"], each["version"], frozenset(hashes)))
         assert each["purl"] == f"pkg:pypi/{each['name']}@{each['version']}"
     wanted = set()
-    for requirement, hashes in pinned("run.txt").items():
+    for requirement, hashes in (pinned("run.txt") | pinned("protobuf.txt")).items():
         name, _, version = requirement.partition(";")[0].strip().partition("==")
         wanted.add((name, version, frozenset(hashes)))
-    assert listed == wanted
+    assert listed == wanted and len(components) == len(wanted)
 
 
 def test_it_names_no_place_of_this_machine(made):

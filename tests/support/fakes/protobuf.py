@@ -5,6 +5,7 @@ import io
 import tempfile
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 
 from google.protobuf import message_factory, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -14,10 +15,13 @@ from grpc_tools import protoc
 WELL_KNOWN = str(files("grpc_tools") / "_proto")
 
 
-def compiled(text):
-    """The descriptor of a schema by protoc; None if protoc refuses it."""
+def compiled(text, imported=MappingProxyType({})):
+    """The descriptor of a schema by protoc; None if protoc refuses it. `imported`: the texts of other files, by name."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "lead.proto").write_text(text)
+        for name, other in {**imported, "lead.proto": text}.items():
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(other)
         out = Path(folder, "out")
         names = [f"-I{folder}", f"-I{WELL_KNOWN}", f"-o{out}", "lead.proto"]
         if protoc.main(["protoc", *names]):

@@ -1,6 +1,5 @@
 """From records to JSON by their schemas, while the registry answers and while it does not."""
 
-import base64
 import io
 
 import pytest
@@ -11,9 +10,8 @@ from stream_scrub.extension import extension
 from stream_scrub.ops.logs import configure
 from stream_scrub.registry import records as module
 from stream_scrub.registry.client import RegistryClient
-from stream_scrub.registry.proto_text import file_of
 from stream_scrub.registry.records import RegistryRecords, read_all
-from tests.support.fakes.protobuf import sized, varint
+from tests.support.fakes.protobuf import compiled, in_base64, sized, varint
 from tests.support.fakes.registry import FakeRegistry, by_guid, numbered, written
 from tests.support.fakes.scrubbers import MEMBERS
 from tests.support.fakes.web import Web
@@ -80,7 +78,7 @@ def test_a_schema_in_protobuf_is_read_with_what_it_imports(in_protobuf, registry
     """Leads of producers that share types, or whose client in Python registers descriptors, would be unreadable."""
     texts = [PHONE, PROTOBUF]
     if not is_text:
-        texts = [base64.b64encode(file_of(text).SerializeToString()).decode() for text in texts]
+        texts = [in_base64(compiled(text, {"org/phone.proto": PHONE})) for text in texts]
     registry.add(texts[0], subject="org/phone.proto", kind="PROTOBUF")
     at = registry.add(texts[1], kind="PROTOBUF", refers=["org/phone.proto"])
     lead, other = sized(1, sized(1, sized(1, b"06"))), sized(2, b"06")
@@ -111,6 +109,15 @@ def test_without_the_extension_a_stream_in_avro_or_protobuf_does_not_start(monke
     with pytest.raises(ConfigError, match=f'"{kind}" needs the extension: pip install'):
         RegistryRecords(
             RegistryClient(Registry(url="http://localhost:1")), kind, MEMBERS, configure("info", "json")
+        )
+
+
+def test_without_protoc_a_stream_in_protobuf_does_not_start(monkeypatch):
+    """A worker would block every lead as unreadable, and its operator would not know which command helps."""
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"needs protoc: pip install 'stream-scrub\[protobuf\]'"):
+        RegistryRecords(
+            RegistryClient(Registry(url="http://localhost:1")), "protobuf", MEMBERS, configure("info", "json")
         )
 
 
