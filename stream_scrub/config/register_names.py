@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from stream_scrub.model import OWN, RegisterName
+from stream_scrub.model import INTERNAL, OWN, RegisterName
 
 
 def own_registers(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,6 +35,17 @@ def named_registers(values: Mapping[str, Any]) -> Mapping[str, Any]:
         raise ValueError('should name registers, as in tps = "hold"')
     _need_no_number(names)
     return values
+
+
+def opt_out_registers(values: Mapping[str, str]) -> Mapping[str, str]:
+    """By register the opt-outs that its refusals go into."""
+    for name in values.values():
+        register = RegisterName.parse(name)
+        if register is None or register.base != INTERNAL:
+            raise ValueError(
+                f'should name {INTERNAL} or {INTERNAL}@CAMPAIGN, as in "consent@acme" = "internal@acme"'
+            )
+    return named_registers(values)
 
 
 def _need_no_number(names: Iterable[RegisterName | None]) -> None:

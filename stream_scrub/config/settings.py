@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, model
 
 from stream_scrub.call import FACTS
 from stream_scrub.config.evidence import EvidenceSettings
-from stream_scrub.config.register_names import named_registers, own_registers, shares
+from stream_scrub.config.register_names import named_registers, opt_out_registers, own_registers, shares
 from stream_scrub.config.registry import Registry
 from stream_scrub.config.section import Section, contradiction
 from stream_scrub.model import CONSENT, OWN, RegisterName, family
@@ -478,6 +478,7 @@ class Lists(Section):
     columns: Annotated[Mapping[str, Properties], AfterValidator(named_registers)] = Field(
         default_factory=dict
     )
+    no_into: Annotated[Properties, AfterValidator(opt_out_registers)] = Field(default_factory=dict)
     consent_proof: Literal["kept", "required"] = "kept"
     folder: str = ""
     hash_keys: str = ""

@@ -87,6 +87,7 @@ _TABLES: frozenset[Key] = frozenset(
     {
         ("rules", "stale_by_register"),
         ("lists", "columns"),
+        ("lists", "no_into"),
         ("kafka", "keep_days"),
         ("prospect", "professionals"),
         ("fanout", "targets"),

@@ -63,7 +63,8 @@ _NOT_YET = (".part", ".tmp")
 _REPORT = ".report.json"
 _WORKING = ".working"
 _LOCK = ".lock"
-_NOTE, _TRIES = ".{}.note", ".{}.tries"  # of a file with this name
+_NOTE, _TRIES, _ORDER = ".{}.note", ".{}.tries", ".{}.order"  # of a file with this name
+_ORDER_BYTES_MAX = 65_536
 _MODE_MASK = 0o060  # of a list that was handed over: other users may not read numbers
 _REPORT_MODE = 0o640  # for the person who handed the list over
 _HANDED_MODE = 0o640  # the publisher may be another user of the group
@@ -123,6 +124,14 @@ class PublicationNote(NamedTuple):
     log_id: str
 
 
+class HandedOrder(NamedTuple):
+    """How a sender says to read a file: as `--columns` and `--no-into`. It counts for the file with this SHA-256 alone."""
+
+    sha256: str
+    columns: str
+    no_into: str
+
+
 # For a note that is damaged: the file may be on any log.
 _OF_NO_LOG = PublicationNote("", -1, "", "")
 
@@ -175,6 +184,10 @@ class DropFolder:
             # Another file may get this name in the folder at any time, so this one leaves it before work begins.
             _forget(to, name)  # of an earlier file, whose publisher was killed at its very end
             os.rename(dropped.path.name, name, src_dir_fd=source, dst_dir_fd=to)
+            if name == dropped.path.name:  # `hand_in` gives no other name an order
+                order = _ORDER.format(name)
+                with suppress(FileNotFoundError):
+                    os.rename(order, order, src_dir_fd=source, dst_dir_fd=to)
         return claimed
 
     def take_in(self, claimed: DroppedFile) -> str:
@@ -204,6 +217,15 @@ class DropFolder:
         """The file, opened for reading. The caller closes it. Raises OSError, also for a link or a special file."""
         with self._of(claimed) as within:
             return _opened(within, claimed.path.name)
+
+    def order(self, claimed: DroppedFile) -> HandedOrder | None:
+        """How its sender says to read this file; None if there is no readable order."""
+        try:
+            with self._of(claimed) as within, _opened(within, _ORDER.format(claimed.path.name)) as file:
+                said = json.loads(file.read(_ORDER_BYTES_MAX))
+            return HandedOrder(str(said["sha256"]), str(said["columns"]), str(said["no_into"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def note_tries(self, claimed: DroppedFile, tries: int) -> None:
         """Write down how often this file was tried; it is on the disk when this returns. Raises OSError."""
@@ -266,11 +288,16 @@ class DropFolder:
 
 
 def hand_in(
-    path: Path, ways: Sequence[str], name: str, source: IO[bytes], written_s: float | None = None
+    path: Path,
+    ways: Sequence[str],
+    name: str,
+    source: IO[bytes],
+    written_s: float | None = None,
+    order: HandedOrder | None = None,
 ) -> None:
     """Put a file into the drop folder at `path` as a sender does: complete or not at all, and never through a link. A file
     of its name that waits there stays. `ways`: the register's folder and those in it. `written_s`: the file's time (seconds
-    since 1970). Raises OSError."""
+    since 1970). `order`: how to read it. Raises OSError."""
     path.mkdir(parents=True, exist_ok=True)
     with (
         _root(path) as root,
@@ -283,7 +310,10 @@ def hand_in(
             os.utime(own.out.fileno(), (written_s, written_s))
         named = speakable(name)
         # A name that says that a file is not complete yet would keep it from being read.
-        own.keep(_free(within, f"{named}.list" if named.lower().endswith(_NOT_YET) else named))
+        kept = _free(within, f"{named}.list" if named.lower().endswith(_NOT_YET) else named)
+        if order is not None:
+            _write(within, _ORDER.format(kept), json.dumps(order._asdict()).encode(), _HANDED_MODE)
+        own.keep(kept)
 
 
 def reports(path: Path, register: str) -> set[tuple[str, str]]:
@@ -339,7 +369,7 @@ def _files(root: int, *ways: str) -> Iterator[tuple[str, int]]:
 
 def _forget(within: int, name: str) -> None:
     """Delete the notes about a file that is not there any more."""
-    for note in (_NOTE, _TRIES):
+    for note in (_NOTE, _TRIES, _ORDER):
         with suppress(FileNotFoundError):
             os.unlink(note.format(name), dir_fd=within)
 

@@ -61,6 +61,7 @@ class _Job:
     started: float
     reader: IsolatedReader
     tries: int  # lives before this one that began to work on it
+    settings: Settings
     reading: ParsedList | None = None
     sha256: str = ""
     failure: str = ""
@@ -71,6 +72,11 @@ class _Job:
         """Runs in the reading thread. Any fault refuses this file alone; requests go on."""
         try:
             self.sha256 = self.folder.take_in(self.dropped)
+            order = self.folder.order(self.dropped)
+            if order is not None and order.sha256 == self.sha256:
+                columns = import_list.columns(order.columns)
+                no_into = import_list.named(order.no_into, self.settings) if order.no_into else ""
+                self.options = replace(self.options, columns=columns, no_into=no_into)
             list_options = plan_import.list_options_of(self.options, datetime.now(UTC))
             self.reading = self.reader.read(self.folder.open(self.dropped), self.options.file, list_options)
             plan_import.check_lines(self.options, self.reading)
@@ -189,7 +195,9 @@ class DropImporter:
             dropped, lists = self._queue.popleft(), self.settings.lists
             reader = IsolatedReader(lists.read_max_mb, lists.read_max_s)
             tries = self.folder.tries(dropped)
-            self._job = _Job(self.folder, dropped, self._options_of(dropped), now, reader, tries)
+            self._job = _Job(
+                self.folder, dropped, self._options_of(dropped), now, reader, tries, self.settings
+            )
             self._begin(self._job)
 
     def _forget_old(self, now: float) -> None:
@@ -235,8 +243,13 @@ class DropImporter:
         job.thread.start()
 
     def _options_of(self, dropped: DroppedFile) -> plan_import.ImportOptions:
-        columns = self.settings.lists.columns
-        named = columns.get(dropped.register) or columns.get(family(dropped.register), {})
+        lists, names = self.settings.lists, (family(dropped.register), dropped.register)
+        named: Mapping[str, str] = {}
+        no_into = ""
+        if not dropped.all_consented:
+            for name in names:  # the register's own settings last: they count
+                named = lists.columns.get(name, named)
+                no_into = lists.no_into.get(name, no_into)
         options = plan_import.ImportOptions(
             file=dropped.path,
             register=dropped.register,
@@ -245,7 +258,8 @@ class DropImporter:
             max_bad=self.settings.lists.max_bad,
             allow_ends=dropped.ends,
             register_unknown=dropped.any_change,
-            columns={} if dropped.all_consented else named,
+            columns=named,
+            no_into="" if dropped.change == "removes" else no_into,
             all_consented=dropped.all_consented,
         )
         options = import_list.guarded(options, self.settings, any_change=dropped.any_change)
@@ -257,8 +271,9 @@ class DropImporter:
             where = _ELSEWHERE.format(log=note.log) if note.log else _ANYWHERE
             return self._refuse(job, _DOUBT.format(where=where))
         try:
-            if not job.failure and not self.delta_publisher.ready(job.dropped.register):
-                return Counter()  # its writer is being opened: the next step asks again
+            registers = [] if job.failure else [job.options.no_into, job.dropped.register]
+            if not all(self.delta_publisher.ready(each) for each in registers if each):
+                return Counter()  # a writer is being opened: the next step asks again
             report = self._put(job)
         except (BadList, ConfigError) as error:
             return self._refuse(job, str(error))
@@ -296,22 +311,30 @@ class DropImporter:
         now = datetime.now(UTC)
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         options = replace(job.options, written=written, allow_older=job.dropped.any_age, sha256=job.sha256)
-        plan = plan_import.plan_of(options, job.reading, self.delta_publisher.replay, now, self._kinds)
+        parts = import_list.parts_of(options, job.reading, self.settings)
+        upto = -1
+        for each, reading in parts:  # both, before one is published
+            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now, self._kinds)
+            upto = plan.known.upto
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:
-            note = PublicationNote(job.sha256, plan.known.upto, *self._this_log())
+            note = PublicationNote(job.sha256, upto, *self._this_log())
             self.folder.begin(job.dropped, note)
         except OSError as error:
             raise BadList(
                 f"the note that it is being published could not be written: {error.strerror}"
             ) from error
-        ((seal, position),) = self.delta_publisher.publish(
-            [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
-        )
-        if plan.known.span is None:
-            ownership.need_counted(self.settings, self.log, note.after, position)
-        published = PublishedDelta(seal, position)
-        effect = import_list.effect_of(job.reading, plan, published, job.started, self.settings)
+        effects = []
+        for each, reading in parts:
+            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now, self._kinds)
+            ((seal, position),) = self.delta_publisher.publish(
+                [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
+            )
+            if plan.known.span is None:
+                ownership.need_counted(self.settings, self.log, note.after, position)
+            published = PublishedDelta(seal, position)
+            effects.append(import_list.effect_of(reading, plan, published, job.started, self.settings))
+        effect = import_list.together(effects)
         report = {k: v for k, v in asdict(effect).items() if k not in ("would_be_refused", "foreseen")}
         return {**report, "sha256": job.sha256}
 

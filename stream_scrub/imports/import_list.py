@@ -193,7 +193,7 @@ def run(
     parts = parts_of(options, reading, settings)
     if options.dry_run:
         effects = [_dry_run(each, settings, log, read, started) for each, read in parts]
-        return _together(effects)
+        return together(effects)
     stage("opening the log", 0, 0)
     first(settings, log)
     kinds = kinds_of(settings)
@@ -211,7 +211,7 @@ def run(
 
         plan, published = publish_plan(each.register, planned, source, settings, log, stage)
         effects.append(effect_of(read, plan, published, started, settings))
-    return _together(effects)
+    return together(effects)
 
 
 def parts_of(
@@ -243,7 +243,7 @@ def parts_of(
     return [(lawful(opt_outs, settings), reading.refusals()), (options, reading)]
 
 
-def _together(effects: Sequence[ImportEffect]) -> ImportEffect:
+def together(effects: Sequence[ImportEffect]) -> ImportEffect:
     """The effect of an import that may have two parts, the opt-outs first."""
     if len(effects) == 1:
         return effects[0]

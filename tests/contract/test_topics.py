@@ -1,5 +1,6 @@
 """`topics` against a real Kafka, and against one where rights are missing."""
 
+import json
 import uuid
 from collections.abc import Iterator
 
@@ -74,8 +75,9 @@ def test_an_operator_is_warned_of_evidence_that_is_kept_for_less_than_a_law_asks
         in said
     )
     assert "1096 days" not in said
-    longer = run(["topics", "--check"], env | {"STREAM_SCRUB_EVIDENCE__KEEP_DAYS": "1827"})
-    assert longer.returncode == 1 and longer.stdout.count("retention.ms is") == 2
+    longer = run(["topics", "--check", "--json"], env | {"STREAM_SCRUB_EVIDENCE__KEEP_DAYS": "1827"})
+    differing = {each["role"] for each in json.loads(longer.stdout)["topics"] if each["differences"]}
+    assert longer.returncode == 1 and differing == {"recalled", "attempts"}
 
 
 def test_a_topic_that_differs_is_found(kafka: Kafka, topic):

@@ -27,6 +27,7 @@ from starlette.requests import Request
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, ScrubError, TooMany
 from stream_scrub.imports import drop_folder
+from stream_scrub.imports.drop_folder import HandedOrder
 from stream_scrub.imports.formats import BadList, ParsedList, open_list
 from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.parsing.cells import clean
@@ -229,9 +230,6 @@ class ListImport:
             said = {"columns": ",".join(f"{role}={place}" for role, place in named.items() if role in ROLES)}
             for field in ("all_consented", "no_into"):
                 said[field] = form.get(field, "")
-            if self._folder is not None and (said["columns"] or said["no_into"]):
-                why = f"the publisher reads this list: set lists.columns.{job.choices['register']}, or use `stream-scrub lists import`"
-                raise invalid([("columns", why)])
             job = replace(job, choices={**job.choices, **said})
             dry_run = self._dry_run(job, await self._import(job, dry_run=True))
             self._renew(job)
@@ -417,7 +415,9 @@ def _hand_over(
         ways = (register,) if change == "full" else (register, change)
         if form.get("all_consented"):
             ways = (*ways, drop_folder.ALL_CONSENTED)
-        drop_folder.hand_in(folder, ways, handed, source, written_s)
+        order = HandedOrder(digest, form.get("columns", ""), form.get("no_into", ""))
+        is_named = bool(order.columns or order.no_into)
+        drop_folder.hand_in(folder, ways, handed, source, written_s, order if is_named else None)
     ends = time.monotonic() + WAIT_S
     while time.monotonic() < ends and not stopping():
         for where, report_name in drop_folder.reports(folder, register) - earlier:

@@ -1,5 +1,6 @@
 """Dropped files on their way: read, published, moved, and found again after a kill between two of these."""
 
+import io
 import json
 import os
 import threading
@@ -17,7 +18,7 @@ from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.errors import Refused, Unavailable, Uncertain
 from stream_scrub.imports import drop_importer as module
-from stream_scrub.imports.drop_folder import DropFolder, PublicationNote
+from stream_scrub.imports.drop_folder import DropFolder, HandedOrder, PublicationNote, hand_in
 from stream_scrub.imports.drop_importer import DropImporter
 from stream_scrub.imports.formats import FORMATS, open_list
 from stream_scrub.imports.parsing.format import read_list
@@ -148,6 +149,57 @@ def test_a_dropped_export_is_read_by_the_columns_of_the_settings(world):
     assert "columns used: Mobile (phone), Opt-in (consent)" in report["reading"]
     refused = json.loads((world.root / "consent-artificial/refused/b.csv.report.json").read_text())
     assert "--columns phone=Mobile,consent=Opt-in" in refused["why"]
+
+
+EXPORT = "Nom;Mobile;Opt-in\nRose;+4915112345678;oui\nMax;+4915112345679;non\n"
+YES, NO = {4915112345678}, {4915112345679}
+
+
+def test_who_said_no_in_a_dropped_export_is_opposed_by_the_settings(world):
+    """A customer who ticked no in the nightly export would be called for the next campaign."""
+    columns = {"consent": {"phone": "Mobile", "consent": "Opt-in"}}
+    said = {"columns": columns, "no_into": {"consent": "internal@acme"}}
+    lists = world.settings.lists.model_copy(update=said)
+    world.settings = world.settings.model_copy(update={"lists": lists})
+    put(world, "consent@acme/a.csv", EXPORT)
+    assert worked(opened(world)) == {"files": 1}
+    assert held(world, "consent@acme") == YES and held(world, "internal@acme") == NO
+    report = json.loads((world.root / "consent@acme/done/a.csv.report.json").read_text())
+    assert report["opt_outs"]["register"] == "internal@acme" and report["opt_outs"]["added"] == 1
+
+
+def test_a_file_is_read_as_the_order_beside_it_says_and_no_other_file_is(world):
+    """Columns that somebody named for one list would say who consented in another one of its name."""
+    source = io.BytesIO(EXPORT.encode())
+    order = HandedOrder(sha256(EXPORT.encode()).hexdigest(), "phone=2,consent=3", "internal")
+    hand_in(world.root, ("consent",), "a.csv", source, order=order)
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    assert held(world, "consent") == YES and held(world, "internal") == NO
+
+    other = EXPORT.replace("Max", "Moritz").replace("non", "oui")
+    hand_in(world.root, ("consent",), "b.csv", io.BytesIO(other.encode()), order=order)
+    assert worked(inbox) == {"files_refused": 1}
+    why = json.loads((world.root / "consent/refused/b.csv.report.json").read_text())["why"]
+    assert "--columns" in why and held(world, "consent") == YES
+    assert not [*world.root.glob("**/.*.order")]
+
+
+def test_a_publisher_that_dies_between_opt_outs_and_consents_publishes_both(world):
+    """The opt-outs of a list would be in force, and its consents nowhere, or the other way round."""
+    order = HandedOrder(sha256(EXPORT.encode()).hexdigest(), "phone=2,consent=3", "internal")
+    hand_in(world.root, ("consent",), "a.csv", io.BytesIO(EXPORT.encode()), order=order)
+    inbox = opened(world)
+    world.desk.trouble = Uncertain("the broker is away")
+    with pytest.raises(Uncertain):
+        worked(inbox)
+    assert held(world, "internal") == NO
+    world.desk.trouble = None
+    world.folder.close()
+    again = opened(world)
+    again.recover()
+    assert worked(again) == {"files": 1}
+    assert held(world, "consent") == YES and held(world, "internal") == NO
 
 
 def test_a_file_is_published_and_moved_with_its_report(world):

@@ -8,13 +8,14 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
-from stream_scrub.imports.drop_folder import DONE, REFUSED, DropFolder
+from stream_scrub.imports.drop_folder import DONE, REFUSED, DropFolder, HandedOrder
 from stream_scrub.imports.guards import check_name
 from stream_scrub.imports.parsing.cells import day_in
 from stream_scrub.serve import tokens, uploads
@@ -155,9 +156,6 @@ def test_a_list_of_which_everybody_consented_is_handed_to_the_publisher(own, tmp
     """Beside a publisher a list of consents with columns could not be imported, or be read without its columns."""
     server = own(lists__folder=str(tmp_path / "drop"))
     page = drop(server, EXPORT, "crm.csv", register="consent")
-    refused = name_columns(server, page, **{"column-2": "phone", "column-3": "consent"})
-    assert refused.status_code == 422 and "set lists.columns.consent" in refused.text
-
     publisher = Publisher(
         tmp_path / "drop",
         DONE,
@@ -169,7 +167,23 @@ def test_a_list_of_which_everybody_consented_is_handed_to_the_publisher(own, tmp
     done = publish(server, name_columns(server, page, all_consented="yes"))
     publisher.join()
     assert heading(done) == "The list is published in consent"
-    assert publisher.dropped.all_consented
+    assert publisher.dropped.all_consented and publisher.order is None
+
+
+def test_named_columns_and_the_box_for_opt_outs_go_with_the_list_to_the_publisher(own, tmp_path):
+    """Beside a publisher nobody could import a CRM's consents on the page, and those who said no would stay callable."""
+    server = own(lists__folder=str(tmp_path / "drop"))
+    page = drop(server, EXPORT, "crm.csv", register="consent", campaign="acme")
+    columns = {"column-2": "phone", "column-3": "consent"}
+    shown = name_columns(server, page, **columns, no_into="internal@acme")
+    assert heading(shown) == "Nothing is published yet"
+    figures = {"register": "consent@acme", "effective_at": "2026-11-26", "position": 7}
+    publisher = Publisher(tmp_path / "drop", DONE, outcome="published", **figures)
+    done = publish(server, shown)
+    publisher.join()
+    assert heading(done) == "The list is published in consent@acme"
+    digest = sha256(EXPORT.encode()).hexdigest()
+    assert publisher.order == HandedOrder(digest, "phone=2,consent=3", "internal@acme")
 
 
 class Publisher(threading.Thread):
@@ -186,8 +200,9 @@ class Publisher(threading.Thread):
             assert time.monotonic() < until
             time.sleep(0.01)
         self.dropped = self.folder.claim(waiting[0])
-        sha256 = self.folder.take_in(self.dropped)
-        self.folder.finish(self.dropped, self.where, {"sha256": sha256, **self.report})
+        digest = self.folder.take_in(self.dropped)
+        self.order = self.folder.order(self.dropped)
+        self.folder.finish(self.dropped, self.where, {"sha256": digest, **self.report})
         self.folder.close()
 
 
