@@ -253,7 +253,7 @@ class RecallLoop:
 
     def _need_recalls(self) -> float:
         """A moment by `clock.elapsed` at which every recall of ours was still on its topic. If the topic was created again, or
-        lost its end, all leads are read and judged again. Raises Migrated, Unavailable."""
+        lost its end, all leads are read and judged again. Raises Unavailable."""
         read, topic = self._recalls_read, self._settings.topics.recalled
         if read is None:
             return float("-inf")
@@ -266,7 +266,8 @@ class RecallLoop:
         is_shorter = any(0 <= end.offset < read.ends[key] for key, end in ends.items())
         if is_shorter or topic_id != read.topic_id:
             self._forget_recalls()
-            raise Migrated(f"{topic} was created again, or brokers lost its end")
+            # With a new session: the client of this one knows the partitions of the earlier topic.
+            raise Unavailable(f"{topic} was created again, or brokers lost its end")
         # A partition without an answer counts as of the restore.
         reached = {key: max(end, ends[key].offset) if key in ends else end for key, end in read.ends.items()}
         self._recalls_read = read._replace(ends=reached)
@@ -409,15 +410,19 @@ class RecallLoop:
         now_ms, count = int(time.time() * 1000), len(records)
         notes = {each.topic: CommitNote.read(each.metadata) for each in places}
         topics = topics_header({topic: each.topic_id for topic, each in notes.items() if each})
-        self._session.emit(
-            [StandIn(key, now_ms) for key in records],
-            [-1] * count,  # the partition follows from the key
-            [[each, topics] for each in headers] or [None] * count,
-            [self._settings.topics.recalled] * count,
-            records.values(),
-            [None] * count,
-        )
-        self._session.commit(places, self._source.metadata, Deadline.after(_ASK_S))
+        try:
+            self._session.emit(
+                [StandIn(key, now_ms) for key in records],
+                [-1] * count,  # the partition follows from the key
+                [[each, topics] for each in headers] or [None] * count,
+                [self._settings.topics.recalled] * count,
+                records.values(),
+                [None] * count,
+            )
+            self._session.commit(places, self._source.metadata, Deadline.after(_ASK_S))
+        except Refused:
+            self._need_recalls()  # a topic that was created again may lack partitions that the client knows
+            raise
         self._source.has_committed(places)
         held = self._outstanding.partitions
         self._upto |= {key: each.offset for each in places if (key := key_of(each)) in held}
