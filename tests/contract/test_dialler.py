@@ -454,6 +454,28 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_
         assert found == []
 
 
+def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
+    """A dialler that runs for weeks would call everybody again when brokers lose the last leads."""
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(10)))
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    with dialler(at, group, start="beginning") as leads:
+        for each in given(leads, 10):
+            leads.ack(each)
+        asking, found = next_of(leads)
+        with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as member:
+            wait_until(lambda: member.committed([TopicPartition(at[1], 0)], 20)[0].offset == 10)
+        admin.delete_topics([at[1]])[at[1]].result()
+        wait_until(lambda: at[1] not in admin.list_topics(timeout=60).topics)
+        admin.create_topics([NewTopic(at[1], 1)])[at[1]].result()
+        until_known(admin, at[1])
+        write(at[0], at[1], *map(lead, range(5)))
+        wait_until(lambda: "holding: partitions are not read" in caplog.text)
+        leads.close()
+        asking.join(60)
+        assert found == []
+
+
 def test_a_dialler_goes_on_when_kafka_has_deleted_leads_that_it_did_not_read(kafka, topic):
     """After a long pause a dialler would stand still, though the leads that are left are all new."""
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex

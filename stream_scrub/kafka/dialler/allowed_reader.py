@@ -133,6 +133,8 @@ class AllowedReader:
         self._begin_at, self._log = begin_at, log
         self._ends = PartitionEnds(options)
         self._unplaced: set[PartitionKey] = set()
+        # Partitions that this process has read: if brokers lose their end, the choice for its start does not apply.
+        self._begun: set[PartitionKey] = set()
         self._place_due = Throttle(_PLACE_EVERY_S)
         self.no_offsets = ""
         """Why some partitions are not read; empty if all are."""
@@ -202,6 +204,7 @@ class AllowedReader:
                 # Fetched before its partition was given away, it is another member's.
                 if key in self._progress and self._progress[key].begin(offset, message.timestamp()[1]):
                     messages.append(message)
+                    self._begun.add(key)
         if failure is not None and cause_of(failure).fatal():
             self._rejoin()
         if failure is not None and not messages:
@@ -221,6 +224,7 @@ class AllowedReader:
             for place in self._consumer.committed(places, timeout=_ASK_S):
                 low, high = self._ends.ask(place, deadline)
                 key = key_of(place)
+                begin_at = None if key in self._begun else self._begin_at
                 with self._lock:
                     progress = self._progress.get(key)
                 if progress is None:
@@ -228,9 +232,9 @@ class AllowedReader:
                 elif place.offset >= 0 and max(place.offset, progress.upto) <= high:
                     # Kafka deleted leads that were not read.
                     self._begin(key, max(low, place.offset))
-                elif low == high or self._begin_at == "beginning":
+                elif low == high or begin_at == "beginning":
                     self._begin_anew(key, low, low)
-                elif self._begin_at == "end":
+                elif begin_at == "end":
                     # Earlier leads count as done, also if their verdict is renewed.
                     self._begin_anew(key, high, 0)
                 else:
@@ -252,6 +256,7 @@ class AllowedReader:
                 raise translate(place.error, "committing where the leads begin")
         with self._lock:
             self._progress[key] = progress
+        self._begun.add(key)
         if self._begin_at is not None:
             self._log.warning(
                 "no committed offset: starting at the configured position",
