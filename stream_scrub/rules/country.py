@@ -296,11 +296,11 @@ def earliest(days: Iterable[date | None]) -> date | None:
 def last_working_day(since: date, days: int) -> date:
     """The last of so many days from Monday to Saturday after the day `since`. Holidays count too, so it is never later
     than the law's."""
-    weeks, rest = divmod(days, 6)
-    last = since + timedelta(weeks=weeks)
-    while rest:
+    last = since
+    while days:
         last += timedelta(days=1)
-        rest -= last.weekday() != _SUNDAY
+        if last.weekday() != _SUNDAY:
+            days -= 1
     return last
 
 

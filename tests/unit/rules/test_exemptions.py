@@ -6,7 +6,7 @@ import pytest
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.rules import Rulebook, RuleFile, in_words, read_text
-from stream_scrub.rules.country import last_day
+from stream_scrub.rules.country import last_day, last_working_day
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
 RULE = (
@@ -129,3 +129,18 @@ def test_exemptions_are_told_in_words():
     assert "the prospect has a contract and all its purposes are press or charity (art. 3)." in said
     assert "The ban on calls for gambling does not hold if the prospect is a company (art. 2)." in said
     assert "Calls for pensions to a number are blocked, unless the signed@campaign" in said
+
+
+@pytest.mark.parametrize(
+    ("since", "days", "last"),
+    [
+        ("2026-11-23", 5, "2026-11-28"),  # Monday: until Saturday
+        ("2026-11-25", 5, "2026-12-01"),  # Wednesday: over a Sunday
+        ("2026-11-22", 1, "2026-11-23"),
+        ("2026-11-22", 6, "2026-11-28"),  # Sunday: the sixth day is the Saturday
+        ("2026-11-22", 12, "2026-12-05"),
+    ],
+)
+def test_a_term_of_working_days_ends_on_one(since, days, last):
+    """A term that begins on a Sunday would be a day longer than the law says."""
+    assert last_working_day(date.fromisoformat(since), days) == date.fromisoformat(last)
