@@ -127,12 +127,10 @@ class Rule:
     banned_despite_contract: frozenset[str] = frozenset()
     # By register: days after which a consent ends by law.
     consent_days: Mapping[str, int] = field(default_factory=dict, hash=False)
-    dated_consents: tuple[
-        str, ...
-    ] = ()  # registers whose consents count only with the day on which they were given
-    consent_proof: tuple[
-        str, ...
-    ] = ()  # what a consent must prove besides what every proof states (`PROOFS`)
+    # Registers whose consents count only with the day on which they were given.
+    dated_consents: tuple[str, ...] = ()
+    # What a consent must prove besides what every proof states (`PROOFS`).
+    consent_proof: tuple[str, ...] = ()
     wash: tuple[str, ...] = ()  # each of these lists of clean answers must hold the number
     wash_named: tuple[str, ...] = ()  # as `wash`, and only the answers to the campaign's own questions count
     channels: tuple[str, ...] = (VOICE,)
@@ -146,7 +144,7 @@ class Rule:
     hours: Hours | None = None  # when calls may be made; None for any time
     # The words that prospects may use; empty unless the rule names a purpose, or a register of consents.
     purposes: Vocabulary = field(default_factory=dict, hash=False, repr=False)
-    table: int = field(default=0, compare=False)  # the place of its table in the file
+    table: int = field(default=0, compare=False)  # the index of its table in the file
     text: bytes = field(default=b"", repr=False)  # the whole rule in its canonical form (`text_of`)
     digest: str = ""  # its name on a stamp
 
@@ -229,9 +227,8 @@ class Country:
     rules: tuple[Rule, ...]  # by date
     text: str  # the file as it was read, with Unix line ends
     where: str  # the path to show to people
-    prefixes: tuple[
-        str, ...
-    ] = ()  # the first digits of its numbers in E.164, without the plus; empty for all of a country
+    # The first digits of its numbers in E.164, without the plus; empty for all of a country.
+    prefixes: tuple[str, ...] = ()
     evidence_days: int = 0  # for so long it asks to keep the evidence of a call; 0: it names no term
 
     @property
