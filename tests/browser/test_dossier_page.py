@@ -71,6 +71,8 @@ def test_the_answer_has_three_printed_pages_at_most(browser, tmp_path, language)
     page = browser.new_page()
     page.goto(file.as_uri())
     whole = printed(page)
+    rest = page.locator("p", has=page.locator("a[href='#all-calls']")).first
+    assert "8" in rest.text_content() and "50" in rest.text_content() and " D " in rest.text_content()
     page.locator(".appendix").evaluate("appendix => appendix.remove()")
     assert printed(page) <= 3 < whole
     page.close()
