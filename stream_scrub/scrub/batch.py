@@ -1,7 +1,7 @@
 """Steps 2 to 5 of a prospect's life (decode, normalise, decide, stamp), composed once.
 
 Pure: the index, the rules and the moment are arguments. There is no other way to a verdict than `Scrubber.scrub`;
-`scrub_each` is its part for prospects that are not plain, which is quicker for a few of any kind.
+`scrub_each` is its part for prospects that are not plain, which is quicker for less than `FEW` of any kind.
 
 Most prospects are plain: one number, and nothing that two parsers could read differently. These are read, judged and
 spliced a batch at a time (`backend`, `decide_batch`). The others go one by one through the strict reader

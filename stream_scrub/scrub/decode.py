@@ -217,7 +217,7 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-class _Span(NamedTuple):
+class _MemberSpan(NamedTuple):
     """Where a member stands in a text: its name from `begin`, its value up to `end`."""
 
     name: str
@@ -225,15 +225,15 @@ class _Span(NamedTuple):
     end: int
 
 
-def _spans(text: str) -> tuple[list[_Span], int]:
+def _spans(text: str) -> tuple[list[_MemberSpan], int]:
     """The members of an object, in order, and where its last brace stands. The text was read before."""
     at = _skip(text, _skip(text, 0) + 1)
-    spans: list[_Span] = []
+    spans: list[_MemberSpan] = []
     while text[at] != "}":
         begin = at
         name, at = scanstring(text, at + 1, True)
         _, at = _DECODER.raw_decode(text, _skip(text, _skip(text, at) + 1))
-        spans.append(_Span(name, begin, at))
+        spans.append(_MemberSpan(name, begin, at))
         at = _skip(text, at)
         if text[at] == ",":
             at = _skip(text, at + 1)

@@ -110,7 +110,7 @@ _WIRES = {
 _ZEROS: Mapping[str, Any] = {"string": "", "bytes": "", "bool": False}
 
 
-class Row(NamedTuple):
+class FieldRow(NamedTuple):
     """A field. `listed`: it may be packed. `oneof`: 0 without one. `kept`: also a value that is the type's default. `a`, `b`:
     bits; symbols from and to; or the table of a message, and the text that a wrapper has without a value."""
 
@@ -131,7 +131,7 @@ class Arrays(NamedTuple):
     """A message for the extension: rows of integers of 32 bits, and the texts that these name. `oneofs`: one more than there
     are. The messages that a message holds are written out, each where it is held: so every member has a slot of its own."""
 
-    fields: bytes  # each a `Row`
+    fields: bytes  # each a `FieldRow`
     tables: bytes  # its fields and its slots, each from and to; its cost; whether it has defaults
     slots: bytes  # its name; its default, or 0; the table of a message, or 0
     symbols: bytes  # its number, ascending in each enum, and its text
@@ -173,7 +173,7 @@ class _Writer:
         self._open: list[_OpenMessage] = []
         self._texts = [b"false", b"true"]
         self._slots = [(0, 0, 0)]  # the record's own
-        self._fields: list[Row] = []
+        self._fields: list[FieldRow] = []
         self._tables: list[Sequence[int]] = []
         self._symbols: list[tuple[int, int]] = []
         self._enums: dict[int, tuple[int, int]] = {}
@@ -213,12 +213,12 @@ class _Writer:
         names = self._names(message, wanted)
         oneofs = self._kept_oneofs(message, names)
         first_slot, cost, has_defaults = len(self._slots), 0, False
-        rows: list[Row] = []
+        rows: list[FieldRow] = []
         for each in message.fields:
             name, wire = names[each.name], _WIRES.get(each.kind, _VARINT)
             listed = each.is_repeated and wire not in {_LENGTH, _START}
             oneof, among = oneofs.get(id(each.among), (0, 0))
-            row = Row(each.number, wire, Act.PASSING if oneof else Act.SKIPPED, listed, 0, oneof, among)
+            row = FieldRow(each.number, wire, Act.PASSING if oneof else Act.SKIPPED, listed, 0, oneof, among)
             if name is None:
                 rows.append(row)
                 continue
@@ -246,7 +246,7 @@ class _Writer:
                 self._oneofs += 1
         return numbered
 
-    def _kept(self, row: Row, each: Field, holder: _OpenMessage, wanted: Wanted | None) -> Row:
+    def _kept(self, row: FieldRow, each: Field, holder: _OpenMessage, wanted: Wanted | None) -> FieldRow:
         """The row of a field that is kept."""
         path = f"{holder.path}.{each.name}" if holder.path else each.name
         slot = len(self._slots) if holder.slot is None else holder.slot
@@ -260,7 +260,7 @@ class _Writer:
         kind, bits = _KINDS[each.kind]
         return row._replace(kind=kind, a=bits)
 
-    def _message(self, row: Row, each: Field, holder: _OpenMessage, inner: _OpenMessage) -> Row:
+    def _message(self, row: FieldRow, each: Field, holder: _OpenMessage, inner: _OpenMessage) -> FieldRow:
         """The row of a message that is kept. Raises Unreadable for one that the extension does not read."""
         if each.is_map:
             raise Unreadable(f"{inner.path} is a map")
