@@ -13,7 +13,7 @@ from stream_scrub import texts
 from stream_scrub.call import FACTS
 from stream_scrub.errors import ConfigError
 from stream_scrub.files.options import REGION, Asked
-from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions
+from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions, may_be_countries
 from stream_scrub.imports.parsing.roles import may_refuse
 from stream_scrub.numbering import (
     has_lost_digits,
@@ -102,7 +102,8 @@ def _filled(rows: Rows, place: int) -> list[str]:
 class Columns:
     """The places of the columns, counted from 0, and their names for people. `facts` are those of facts that rows say.
     The first `titles` lines are no rows; the last of them names the columns, if `titled`. `left_out` are columns that
-    hold numbers that are not called, `overlooked` those whose words look like a fact that no column says."""
+    hold numbers that are not called, `overlooked` those whose words look like a fact that no column says, `countries` those
+    that may say each row's country."""
 
     numbers: tuple[int, ...]
     region: int | None
@@ -112,6 +113,7 @@ class Columns:
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     overlooked: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
 
     def name(self, place: int) -> str:
         """A column's title for people, or its number."""
@@ -176,9 +178,23 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     lines = [row for row in rows[: max(titles - 1, 0)] if _may_be_titles(row)]
     facts = _facts(lines, names, asked, numbers, where, width)
     found = Columns(numbers, where, facts, titles, bool(titles), names, left_out)
-    return replace(
-        found, overlooked=tuple(_overlooked(rows[titles:], [0.0] * width if asked.numbers else shares, found))
+    body = rows[titles:]
+    countries = (
+        []
+        if where is not None
+        else [
+            found.name(place)
+            for place in range(width)
+            if place not in numbers
+            and may_be_countries(_title_at(names, place), _filled(body, place)[:_WORDS], region)
+        ]
     )
+    overlooked = _overlooked(body, [0.0] * width if asked.numbers else shares, found)
+    return replace(found, overlooked=tuple(overlooked), countries=tuple(countries))
+
+
+def _title_at(names: Sequence[str], place: int) -> str:
+    return names[place] if place < len(names) else ""
 
 
 def _overlooked(rows: Rows, shares: Sequence[float], found: Columns) -> Iterator[str]:
@@ -190,7 +206,7 @@ def _overlooked(rows: Rows, shares: Sequence[float], found: Columns) -> Iterator
             continue
         cells = _filled(rows, place)[:_WORDS]
         words = {texts.plain(cell) for cell in cells}
-        title = found.names[place] if place < len(found.names) else ""
+        title = _title_at(found.names, place)
         if share >= _SOME_NUMBERS:
             yield f"not looked at: {found.name(place)}, which holds numbers too (--column?)"
         elif may_refuse(title, cells):
@@ -325,6 +341,14 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
             ]
         if len(places) > 1:
             raise _ambiguous(rows[line], "titled or filled like", places, _REGION_OPTION)
+        if not places:
+            # Its first country may stand far below.
+            places = [
+                place
+                for place, name in enumerate(map(plain, rows[line]))
+                if COUNTRY.search(name) and not _HINT.search(name) and not _filled(rows[line + 1 :], place)
+            ]
+            places = places if len(places) == 1 else []
         if places:
             return places[0]
     return None

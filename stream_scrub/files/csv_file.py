@@ -198,6 +198,7 @@ class DelimitedFile:
         self.spoken = self.columns.spoken + ("" if earlier is None else REPLACED)
         self.titles = self.columns.titles
         self.facts = frozenset(self.columns.facts)
+        self.countries = self.columns.countries
         counts = np.bincount([len(row) for row in rows[self.columns.titles :] or rows])
         # Our cells stand behind so many: where the titles of ours are, in every row.
         self._width = max(int(counts.argmax()), len(rows[self.titles - 1]) if self.titles else 0)

@@ -20,6 +20,7 @@ from stream_scrub.files.csv_records import RECORD_BYTES_MAX
 from stream_scrub.files.options import COLUMNS, REGION, Asked, FileOptions
 from stream_scrub.files.rows import LACKING, LINES_TOLD, Counts, Duplicates, Judging, Targets, Watch
 from stream_scrub.files.source import InputFile
+from stream_scrub.imports.parsing.phone_columns import may_be_countries
 from stream_scrub.model import Reason
 from stream_scrub.numbering import AssumedRegion, is_blank, line_of, read_lines
 from stream_scrub.rules import earliest
@@ -115,7 +116,9 @@ class NdjsonFile:
         self._judging = judging
         self.tally = StampCounts(duplicates, judging.watch)
         settings, region = judging.settings, options.region_by(judging.settings)
-        found = _members(file.head, options.columns, settings, region)
+        table = _table(file.head)
+        found = _members(table, options.columns, settings, region)
+        self.countries = _countries(table, found, settings, region)
         self.spoken = found.pop("spoken")
         self.facts = frozenset(FACTS)  # each line may say its own
         said: dict[str, Any] = {"default_region": region, "stamp": "value"}
@@ -203,12 +206,11 @@ def _split(block: bytes) -> list[bytes]:
     )
 
 
-def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict[str, Any]:
+def _members(table: list[list[str]], asked: Asked, settings: Settings, region: str) -> dict[str, Any]:
     """The settings of the members that hold numbers, region and facts, and `spoken`. Those that the user named, else
     those of the settings where the file has them, else those that the content shows."""
     found: dict[str, Any] = dict(asked.facts)
     numbers = asked.numbers
-    table = _table(head)
     if not numbers and any(name.split(".")[0] in table[0] for name in settings.prospect.numbers):
         numbers = settings.prospect.numbers
     if not numbers:
@@ -226,6 +228,21 @@ def _members(head: bytes, asked: Asked, settings: Settings, region: str) -> dict
         if name.split(".")[0].casefold() in held:
             spoken.append(f"{fact}: {columns_of.shown(name)}")
     return found | {"numbers": tuple(numbers), "spoken": "; ".join(spoken)}
+
+
+def _countries(
+    table: list[list[str]], found: dict[str, Any], settings: Settings, region: str
+) -> tuple[str, ...]:
+    """The members that may name each line's country, if no line has the member that does."""
+    names, *rows = table
+    if (found.get(REGION) or settings.prospect.region) in names:
+        return ()
+    return tuple(
+        columns_of.shown(name)
+        for place, name in enumerate(names)
+        if name not in found["numbers"]
+        and may_be_countries(name, [row[place] for row in rows if row[place].strip()], region)
+    )
 
 
 def _table(head: bytes) -> list[list[str]]:

@@ -103,6 +103,7 @@ class SpreadsheetFile:
         self.spoken = self.columns.spoken + (REPLACED if again else "")
         self.titles = self.columns.titles
         self.facts = frozenset(self.columns.facts)
+        self.countries = self.columns.countries
         self._width = max(len(row) for _, row in rows)
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:

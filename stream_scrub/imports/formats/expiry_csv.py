@@ -98,10 +98,15 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         if not phones:
             batch.refuse(row.line)
         for phone in phones:
-            batch.put(phone, row.line, end, region=country(row))
+            batch.put(phone, row.line, end, region=country.of(row))
         ended += end != NO_END and end <= now
     batch.close()
-    roles = {places.expires: "until", places.days: "until", **dict.fromkeys(places.phones, "phone")}
+    roles = {
+        country.place: "country",
+        places.expires: "until",
+        places.days: "until",
+        **dict.fromkeys(places.phones, "phone"),
+    }
     reading.columns = reading.columns or counter.columns(roles)
     reading.endless = unreadable
     lines = ", ".join(map(str, odd)) + (" ..." if unreadable > len(odd) else "")

@@ -12,6 +12,7 @@ A row is a consent only if the named columns state it:
   or begins it later, counts. An end without a zone is the first moment that it can be on earth.
   `given` may also be one day for all, as in `given=2026-11-24`. Where the law says how long a consent lasts, it ends so
   many days after its row's own day, and a row without one is undated.
+* `country` is that of the number in the row, as a code or name; a blank cell is of the import's region.
 * `proof` is for people: it says which column of the file has the proof.
 
 Without `consent` every row states it only with `--all-consented`, or in our own layout: a header `phone,consented_on`, or
@@ -42,7 +43,7 @@ from stream_scrub.imports.parsing.cells import (
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.imports.parsing.phone_columns import all_read, countries
+from stream_scrub.imports.parsing.phone_columns import CountryColumn, all_read, countries
 from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, channels
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.index import Numbers
@@ -77,12 +78,15 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     consents = _Consents(columns, options, reading, one_day, width, is_ours=is_ours)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
     rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
-    country = countries(table, headed=bool(titles))
+    place = columns.get("country", -1)
+    country = CountryColumn(place) if place >= 0 else countries(table, headed=bool(titles))
     for row in counter.counted(rows):
-        consents.take(row, country(row))
+        consents.take(row, country.of(row))
     consents.close()
-    reading.columns = reading.columns or counter.columns({place: role for role, place in columns.items()})
-    if {*columns} - {"phone", "proof"} or one_day is not None:
+    reading.columns = reading.columns or counter.columns(
+        {country.place: "country"} | {place: role for role, place in columns.items()}
+    )
+    if {*columns} - {"phone", "country", "proof"} or one_day is not None:
         reading.kind, reading.answered = RegisterKind.ALLOW, True
     is_stated = is_ours or "consent" in columns
     if not is_stated and counter.others_filled(columns["phone"]):

@@ -114,9 +114,9 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     rows = all_read(table, [place], options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
     for row in counter.counted(rows):
-        batch.put(row.cell(place), row.line, region=country(row))
+        batch.put(row.cell(place), row.line, region=country.of(row))
     batch.close()
-    reading.columns = reading.columns or counter.columns({place: "phone"})
+    reading.columns = reading.columns or counter.columns({country.place: "country", place: "phone"})
     says_phone = named or not titles or titles[place] in PHONES
     if counter.others_filled(place) or not says_phone:
         reading.unstated = True

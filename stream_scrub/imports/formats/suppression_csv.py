@@ -50,9 +50,9 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         if not cell.strip() and email >= 0 and row.cell(email).strip():
             reading.passed += 1
         else:
-            batch.put(cell, row.line, region=country(row))
+            batch.put(cell, row.line, region=country.of(row))
     batch.close()
-    reading.columns = reading.columns or counter.columns({phone: "phone"})
+    reading.columns = reading.columns or counter.columns({country.place: "country", phone: "phone"})
     reading.described = f"suppressed phones of a CRM, CSV by {table.spoken}" + (
         f", without a phone: {passed}" if (passed := reading.passed - before) else ""
     )

@@ -178,11 +178,11 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         if verdict is None:
             batch.refuse(row.line)
         elif verdict == CLEAN:
-            batch.put(row.cell(wash.number), row.line, end, region=country(row))
-        elif verdict == REJECTED and number_of(row.cell(wash.number), country(row) or wash.region) is None:
+            batch.put(row.cell(wash.number), row.line, end, region=country.of(row))
+        elif verdict == REJECTED and number_of(row.cell(wash.number), country.of(row) or wash.region) is None:
             reading.passed += 1
         else:
-            batch.put(row.cell(wash.number), row.line, removed=True, region=country(row))
+            batch.put(row.cell(wash.number), row.line, removed=True, region=country.of(row))
     batch.close()
     _note_day(reading, washed, options)
     figures = ", ".join(f"{number} {verdict}" for verdict, number in count.items() if number)

@@ -12,6 +12,7 @@ from itertools import islice
 from stream_scrub.imports.parsing.cells import clean, days, number_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, speakable, title
 from stream_scrub.imports.parsing.parsed_list import ListColumn
+from stream_scrub.imports.parsing.phone_columns import may_be_countries
 from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, suggested_role
 
 _BATCH = 200  # rows, of a mebibyte at most
@@ -60,7 +61,7 @@ class ListReading:
     @property
     def consents(self) -> bool:
         """Whether the list was read by the columns of its consents."""
-        return any(column.role not in ("", "phone") for column in self.columns)
+        return any(column.role not in ("", "phone", "country") for column in self.columns)
 
 
 def _brief(column: ListColumn) -> str:
@@ -131,6 +132,8 @@ class _Cells:
             holds_days=holds_days,
             holds_numbers=bool(sample) and numbers * 2 > len(sample),
         )
+        if not role and may_be_countries(name, [*(self.values or sample)], region):
+            suggested = "country"
         said = {answer(cell) for cell in (self.values or sample)}
         unclear = sum(answer(cell) == "unclear" for cell in (self.values or sample))
         return ListColumn(
@@ -162,7 +165,8 @@ def _is_day(cell: str) -> bool:
 
 
 def suggested_columns(columns: Sequence[ListColumn]) -> dict[str, str]:
-    """The columns that the operator might name, by role: of each role the first one, and always one of phones."""
+    """The columns that the operator might name, by role: of each role the first one. Where a role has two, only the
+    operator knows which consent is for calls, so none is named."""
     names = {column.place: column.name for column in columns}
     return {role: names[place] for role, place in suggested_places(columns).items()}
 
@@ -170,11 +174,14 @@ def suggested_columns(columns: Sequence[ListColumn]) -> dict[str, str]:
 def suggested_places(columns: Sequence[ListColumn]) -> dict[str, int]:
     """The same by place, from 1."""
     named: dict[str, int] = {}
+    is_clear = True
     for role in ROLES:
-        for column in columns:
-            if (column.role or column.suggested) == role:
-                named[role] = column.place
-                break
+        places = [column.place for column in columns if (column.role or column.suggested) == role]
+        if places:
+            named[role] = places[0]
+        is_clear &= len(places) < 2 or role == "phone"
+    if not is_clear:
+        named.pop("consent", None)
     return named
 
 

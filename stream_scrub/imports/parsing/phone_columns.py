@@ -1,12 +1,14 @@
 """Which columns of a list hold phone numbers, and their countries: none may be left out without a word."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.roles import answer
 from stream_scrub.numbering import NOWHERE, is_blank, normalise, region_named
 
 _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
@@ -15,7 +17,9 @@ _ELSE = re.compile(
     r"fax|t[ée]l[ée]cop|(?:\b|_)(?:date|datum|fecha|since|seit|depuis)(?:\b|_)|(?:\b|_)(?:at|on|am|le|id)$"
 )
 _DAY = re.compile(r"(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:$|[T ])")
-COUNTRY = re.compile(r"countr|\bpays|\bland|\bpais|\bpaís|paese|nazione|\biso\b")
+_COUNTRY_ALONE = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione")
+# A German land may be Bavaria, and an Italian paese a village.
+COUNTRY = re.compile(rf"{_COUNTRY_ALONE.pattern}|\bland|paese|\biso\b")
 _ROWS = 200  # of a mebibyte at most
 _CHOOSE = "choose one with --column"
 
@@ -77,19 +81,46 @@ def _holds_row(cell: str, separator: str, phones: Sequence[int], region: str) ->
     return any(number_of(each, region) is not None and not any(map(str.isalpha, each)) for each in cells)
 
 
-def countries(table: CsvTable, *, headed: bool) -> Callable[[CsvRow], str]:
-    """What gives the country that a row names in a column for it, as a region: "" for a blank cell, and NOWHERE for an unknown
-    country, in which only numbers with a plus are valid."""
+@dataclass(frozen=True, slots=True)
+class CountryColumn:
+    """The column that says each row's country; `place` is -1 without one."""
+
+    place: int
+
+    def of(self, row: CsvRow) -> str:
+        """The region that a row names: "" for a blank cell, and NOWHERE for an unknown country, in which only numbers with a
+        plus are valid."""
+        cell = row.cell(self.place) if self.place >= 0 else ""
+        return "" if is_blank(cell) else region_named(cell) or NOWHERE
+
+
+def countries(table: CsvTable, *, headed: bool) -> CountryColumn:
+    """The column of countries, by its title and its first cells. Raises BadList if several columns differ."""
     rows = [row.cells for row in table.head]
     titles = [clean(cell).casefold() for cell in rows[0]] if headed else []
-    for place, name in enumerate(titles):
-        if COUNTRY.search(name) and are_regions(_filled(rows[1:], place)):
-            return lambda row: _country_in(row.cell(place))
-    return lambda _: ""
+    named = [
+        place
+        for place, name in enumerate(titles)
+        if COUNTRY.search(name) and are_regions(_filled(rows[1:], place))
+    ]
+    columns = [[region_named(row.cell(place)) for row in table.head[1:]] for place in named]
+    if any(column != columns[0] for column in columns):
+        places = " and ".join(str(place + 1) for place in named)
+        raise BadList(
+            f"columns {places} name different countries: name the numbers' own with --columns phone=1,country=2"
+        )
+    return CountryColumn(named[0] if named else -1)
 
 
-def _country_in(cell: str) -> str:
-    return "" if is_blank(cell) else region_named(cell) or NOWHERE
+def may_be_countries(name: str, cells: Sequence[str], region: str) -> bool:
+    """Whether a column that nobody has named may say each row's country, and another one than `region`."""
+    regions = [region_named(cell) for cell in cells if answer(cell) == "unclear"]
+    if {*regions} <= {region} or len(regions) * 2 < len(cells):
+        return False
+    title = clean(name).casefold()
+    if _COUNTRY_ALONE.search(title) or are_regions(cells):
+        return True
+    return COUNTRY.search(title) is not None and any(regions)
 
 
 def are_regions(cells: Sequence[str]) -> bool:

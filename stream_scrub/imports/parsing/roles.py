@@ -14,7 +14,7 @@ from typing import Any, Literal
 from stream_scrub.imports.parsing.cells import clean, in_orders
 from stream_scrub.imports.parsing.csv_table import title
 
-ROLES = ("phone", "consent", "withdrawn", "given", "until", "channel", "proof")
+ROLES = ("phone", "country", "consent", "withdrawn", "given", "until", "channel", "proof")
 Answer = Literal["yes", "no", "refused", "unclear"]
 NOES = ("no", "refused")  # both end a consent; only "no" denies a withdrawal
 
@@ -77,9 +77,7 @@ def suggested_role(name: str, sample: Sequence[str], *, holds_days: bool, holds_
     for role, parts in _table()["roles"].items():
         if fits[role] and any(part in name for part in parts):
             return str(role)
-    if holds_numbers:
-        return "phone"
-    return "consent" if are_answers else ""
+    return "phone" if holds_numbers else ""
 
 
 def may_refuse(name: str, cells: Sequence[str]) -> bool:

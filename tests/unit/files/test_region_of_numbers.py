@@ -68,3 +68,59 @@ def test_a_row_of_an_unknown_country_is_blocked(bureau):
         ("FR", "mobile"),
     }
     assert b"0660869198;31;blocked;unknown-country;;" in outcome.read("annotated")
+
+
+BELGIAN = ["0470123450", "0470123451", "0470123452"]
+
+
+@pytest.mark.parametrize(
+    ("title", "country"),
+    [
+        *(("nation", "BE"), ("Staat", "+32"), ("locale", "nl-BE"), ("Lang", "nl-BE"), ("iso2", "BE")),
+        *(("pays", "Belgia"), ("country_code", "32"), ("Country of residence", "XX")),
+    ],
+)
+def test_a_column_that_may_name_countries_stops_the_run(bureau, title, country):
+    """A Belgian who objected would be called, as a French number: the column with `BE` was not looked at, and nobody said so."""
+    content = "".join([f"phone;{title}\n", *(f"{number};{country}\n" for number in BELGIAN)]).encode()
+    with pytest.raises(
+        BadFile, match=r"may name each row's country, and 3 .* read as FR.*--region.*--region-column"
+    ):
+        bureau.scrub(content)
+    assert bureau.scrub(content, region="BE").summary.rows == 3
+
+
+@pytest.mark.parametrize(
+    ("title", "cells"),
+    [
+        *(("nation", ["FR", "FR", "FR"]), ("client", ["NO", "YES", "NO"]), ("cliente", ["SI", "NO", "SI"])),
+        *(("Land", ["Bayern", "Hessen", ""]), ("pays", ["", "", ""]), ("nom", ["Dupont", "Durand", "Petit"])),
+    ],
+)
+def test_a_column_of_something_else_stops_no_run(bureau, title, cells):
+    """Every file with a column of answers, or of Bavarians, would stop."""
+    rows = "".join(f"061234567{place};{cell}\n" for place, cell in enumerate(cells))
+    assert bureau.scrub(f"phone;{title}\n{rows}".encode()).summary.rows == 3
+
+
+def test_a_country_far_below_the_first_rows_counts(bureau):
+    """A file that is sorted by its empty countries would be read as French to its end."""
+    french = "".join(f"061234{place:04d};\n" for place in range(2_000))
+    outcome = bureau.scrub(f"phone;pays\n{french}0470123450;BE\n".encode())
+    assert ("BE", "mobile") in {(each.region, each.type) for each in outcome.summary.lines}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "".join(f'{{"phone": "+3247012{place:04d}"}}\n' for place in range(30)),
+        '{"phone": "0470123451", "nation": "BE"}\n',
+        '{"phone": "0470123451", "pays": "Belgia"}\n',
+    ],
+)
+def test_prospects_that_speak_against_the_default_region_stop_the_run(bureau, others):
+    """The same Belgians would be called if their file is NDJSON."""
+    content = ('{"phone": "0470123450"}\n' + others).encode()
+    with pytest.raises(BadFile, match=r"--region "):
+        bureau.scrub(content, name="leads.ndjson")
+    assert bureau.scrub(content, name="leads.ndjson", region="BE").summary.rows > 1

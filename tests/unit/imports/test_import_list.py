@@ -781,3 +781,45 @@ def test_an_error_keeps_its_figures_and_masks_the_names_that_others_chose(log, t
         run(short.rename(tmp_path / "tps_20261120.txt"), "tps", max_change=0.1, allow_older=True)
     with pytest.raises(ConfigError, match=r"'\[number\]' is not a register's name"):
         plan_import.named("+33612345678")
+
+
+@pytest.mark.parametrize(
+    ("head", "country"),
+    [
+        *(("phone;nation", "BE"), ("phone;Länderkürzel", "BE"), ("phone;Indicatif", "+32")),
+        *(("phone;locale", "nl-BE"), ("phone;country", "XX"), ("phone;country_code", "32"), ("", "BE")),
+    ],
+)
+def test_a_column_that_may_name_countries_is_asked_about(log, tmp_path, head, country):
+    """A Belgian opt-out would oppose a French number, and the Belgian be called: the column with `BE` was not looked at."""
+    rows = [head, f"0470123450;{country}", f"0470123451;{country}"]
+    file = written(tmp_path, "\n".join(filter(None, rows)).encode())
+    with pytest.raises(
+        BadList, match=r"may name each row's country, and 2 .* read as FR.*--region.*country=2"
+    ):
+        run(file, "internal")
+    assert "internal" not in log.replayed().index.registers
+
+    named = run(file, "internal", columns={"phone": "1", "country": "2"}, max_bad=1.0)
+    is_known = country in ("BE", "+32", "nl-BE")
+    assert [*log.replayed().index.registers["internal"].numbers] == [32470123450, 32470123451] * is_known
+    assert any(column.role == "country" for column in named.columns)
+
+
+def test_countries_below_the_first_rows_are_asked_about(log, tmp_path):
+    """A list that is sorted by its empty countries would be read as French to its end."""
+    french = "".join(f"061234{place:04d};\n" for place in range(60))
+    file = written(tmp_path, f"phone;country\n{french}0470123450;BE\n".encode())
+    with pytest.raises(BadList, match=r"column country may name each row's country"):
+        run(file, "internal")
+    run(file, "internal", columns={"phone": "phone", "country": "country"})
+    assert 32470123450 in log.replayed().index.registers["internal"].numbers
+
+
+def test_two_columns_of_different_countries_are_asked_about(log, tmp_path):
+    """The country of a bill would be that of the number."""
+    file = written(tmp_path, b"phone;billing country;phone country\n0470123450;FR;BE\n")
+    with pytest.raises(BadList, match=r"columns 2 and 3 name different countries.*country=2"):
+        run(file, "internal")
+    run(file, "internal", columns={"phone": "1", "country": "phone country"})
+    assert [*log.replayed().index.registers["internal"].numbers] == [32470123450]

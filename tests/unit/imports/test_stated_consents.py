@@ -363,3 +363,20 @@ def test_a_consent_to_messages_is_stated_by_their_channel(log, tmp_path):
     done = imported(file, "consent-sms@a", columns=columns)
     assert held(log, "consent-sms@a") == [1, 2, 3]
     assert done.outcomes == {"consented": 3, "for another channel": 1}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Nom;Mobile;Opt-in e-mail;Opt-in téléphone",
+        "Nom;Mobile;Liste rouge;Actif",
+        "Nom;Mobile;Opt-in;Unsubscribed;Revoked",
+    ],
+)
+def test_no_command_is_shown_for_a_consent_that_may_be_another_one(log, tmp_path, head):
+    """The command would be copied, and people be called who agreed to e-mails, or who are on Bloctel."""
+    rows = ["Oui;Non", "Non;Oui"] if head.count(";") == 3 else ["Oui;Non;Non", "Non;Oui;Non"]
+    with pytest.raises(UnstatedConsents) as refused:
+        imported(export(tmp_path, head, rows))
+    assert "if one of its columns says who agreed to these calls, name it" in str(refused.value)
+    assert "consent" not in refused.value.named
