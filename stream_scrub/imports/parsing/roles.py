@@ -86,7 +86,8 @@ def may_refuse(name: str, cells: Sequence[str]) -> bool:
     role = suggested_role(title(name), cells, holds_days=len(days) * 2 > len(cells), holds_numbers=False)
     if role == "withdrawn":
         return any(answer(cell) != "no" for cell in cells)
-    return role == "consent" and any(answer(cell) in NOES for cell in cells)
+    answers = [answer(cell) for cell in cells]
+    return answers.count("unclear") * 2 < len(answers) and any(each in NOES for each in answers)
 
 
 def _word(cell: str) -> str:
