@@ -19,7 +19,7 @@ _ELSE = re.compile(
 _DAY = re.compile(r"(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:$|[T ])")
 _COUNTRY_ALONE = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione")
 # A German land may be Bavaria, and an Italian paese a village.
-COUNTRY = re.compile(rf"{_COUNTRY_ALONE.pattern}|\bland|paese|\biso\b")
+COUNTRY = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione|\bland|paese|\biso\b")
 _ROWS = 200  # of a mebibyte at most
 _CHOOSE = "choose one with --column"
 
