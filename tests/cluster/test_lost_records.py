@@ -1,24 +1,29 @@
-"""Kafka loses acknowledged records of the log: a replica that lacks them is elected (an unclean election)."""
+"""Kafka loses acknowledged records of the log, or of allowed or recalled prospects: a replica that lacks them is elected (an
+unclean election)."""
 
 import json
 import signal
+import threading
 import time
+from datetime import timedelta
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from stream_scrub.dialler import Allowed
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import Role
-from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_worker
+from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall, id_of_worker
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.offsets import committed_soon
 from stream_scrub.log.wire import seal_headers
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.network.left_open import left_open
-from tests.support.running.outcome import ends, read_all
-from tests.support.running.prospects import french_mobiles, prospect
+from tests.support.running.dialler import settings
+from tests.support.running.outcome import ends, read_all, read_recalls
+from tests.support.running.prospects import french_mobiles, produce, prospect
 from tests.support.running.publisher import PublisherProcess, evidence
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run_json, wait_until
@@ -47,27 +52,28 @@ def name_for(cluster) -> str:
     for at in range(10_000):
         suffix = f"u{time.time_ns() % 10**6}x{at}"
         group, log = f"group-{suffix}", f"log-{suffix}"
-        ids = [id_of_worker(group, name) for name in ("w0", "w1")]
+        ids = [id_of_worker(group, name) for name in ("w0", "w1")] + [id_of_recall(group, "r1")]
         ids += [id_of_publisher(log, name) for name in ("internal", "consent", "rested", "partner", "rules")]
         ids.append(f"tests-{log}")
-        busy = {cluster.coordinator(each, "__consumer_offsets") for each in (group, f"publisher-{log}")}
+        groups = (group, f"{group}-recall", f"diallers-{suffix}", f"publisher-{log}")
+        busy = {cluster.coordinator(each, "__consumer_offsets") for each in groups}
         if VICTIM not in busy | {cluster.coordinator(each, "__transaction_state") for each in ids}:
             return suffix
     raise AssertionError("the victim coordinates everything")
 
 
 class Lossy:
-    """A log that the victim leads, and that may lose records."""
+    """A log, or another topic of that role, that the victim leads, and that may lose records."""
 
-    def __init__(self, cluster) -> None:
+    def __init__(self, cluster, role: str = "log", **config: str) -> None:
         self.cluster = cluster
         self.suffix = name_for(cluster)
-        self.log = f"log-{self.suffix}"
+        self.log = f"{role}-{self.suffix}"
         unclean = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
-        cluster.create(self.log, [VICTIM], **unclean, **{"retention.ms": "-1"})
+        cluster.create(self.log, [VICTIM], **unclean, **{"retention.ms": "-1"} | config)
         # Who begins now must not begin with a broker that is dead.
         self.place = cluster.without(VICTIM)
-        self.tests = {"bootstrap.servers": self.place, "transactional.id": f"tests-{self.log}"}
+        self.tests = {"bootstrap.servers": self.place, "transactional.id": f"tests-log-{self.suffix}"}
 
     def copy_no_more(self) -> None:
         """From here on only the victim has what is acknowledged."""
@@ -159,6 +165,89 @@ class Scene(Lossy):
 
     def is_sound(self) -> bool:
         return run_json(["lists", "verify"], self.stage.env)["sound"]
+
+
+class Handed(Lossy):
+    """A worker, a recall and a dialler; the allowed or the recalled topic may lose records."""
+
+    def __init__(self, cluster, stages, role: str) -> None:
+        large = {"max.message.bytes": "2000000", "retention.ms": str(10_000 * 86_400_000)}
+        super().__init__(cluster, role, **large)
+        for other in ("prospects", "allowed", "blocked", "recalled"):
+            if other != role:
+                config = {} if other == "prospects" else large
+                cluster.create(f"{other}-{self.suffix}", [OTHERS[0]], **config)
+        self.stage = stages(self.place, partitions=1, suffix=self.suffix)
+        self.stage.judge_by(RULE)
+        self.stage.load("internal", [33_799_999_999])
+        self.stage.load("partner", [33_799_999_998])
+
+    def send(self, numbers) -> None:
+        leads = ((b"k", prospect(number, f"+{number}")) for number in numbers)
+        produce(self.place, self.stage.topics["prospects"], leads)
+
+    def allowed(self) -> list[int]:
+        messages = read_all(self.place, self.stage.topics["allowed"])
+        return [json.loads(each.value())["id"] for each in messages]
+
+    def recalled(self) -> set[int]:
+        return {int(each.key()[1:]) for each in read_recalls(self.place, self.stage.topics["recalled"])}
+
+    def dialler(self, **options) -> Allowed:
+        named = {f"topics.{role}": self.stage.topics[role] for role in ("prospects", "requests", "lifts")}
+        named |= {"recall.keep_days": 10_000, "kafka.consumer": {"session.timeout.ms": "6000"}}
+        made = settings(self.place, self.stage.topics["allowed"], self.stage.topics["recalled"], **named)
+        return Allowed(f"diallers-{self.suffix}", settings=made, max_age=timedelta(9_000), **options)
+
+
+def test_recalls_that_were_lost_come_again(cluster, stages):
+    """A dialler that starts later would be given people who objected, and whom an earlier one was told to drop."""
+    scene = Handed(cluster, stages, "recalled")
+    with scene.stage.worker("w0"), scene.stage.recall("r1") as recall:
+        scene.send(CLEAR)
+        wait_until(lambda: len(scene.allowed()) == len(CLEAR))
+        scene.stage.load("partner", CLEAR[:3], "--adds")
+        wait_until(lambda: scene.recalled() == {*CLEAR[:3]})
+        scene.copy_no_more()
+        scene.stage.load("partner", CLEAR[3:6], "--adds")
+        wait_until(lambda: scene.recalled() == {*CLEAR[:6]})
+        scene.lose()
+        wait_until(lambda: scene.recalled() == {*CLEAR[:6]})
+        with scene.dialler(start="beginning") as leads:
+            given = {int(next(leads).numbers[0][1:]) for _ in CLEAR[6:]}
+        assert given == {*CLEAR[6:]} and recall.alive
+
+
+def test_new_leads_at_the_offsets_of_lost_ones_are_taken_back(cluster, stages, caplog):
+    """Who objected would stay with the diallers, or everybody be called again who was called before."""
+    scene = Handed(cluster, stages, "allowed")
+    given: list[int] = []
+
+    def dial(leads: Allowed) -> None:
+        for lead in leads:
+            given.append(int(lead.numbers[0][1:]))
+            leads.ack(lead)
+
+    with scene.stage.worker("w0"), scene.stage.recall("r1") as recall:
+        with scene.dialler(start="beginning") as leads:
+            calling = threading.Thread(target=dial, args=(leads,), daemon=True)
+            calling.start()
+            scene.send(CLEAR)
+            wait_until(lambda: sorted(given) == sorted(CLEAR))
+            scene.copy_no_more()
+            scene.send(LOST)
+            wait_until(lambda: sorted(given) == sorted(CLEAR + LOST))
+            scene.lose()
+            scene.send(LATER)
+            wait_until(lambda: {*LATER} <= {*scene.allowed()})
+            scene.stage.load("partner", LATER[:3], "--adds")
+            wait_until(lambda: {*LATER[:3]} <= scene.recalled())
+            wait_until(lambda: {*LATER[3:]} <= {*given} or "partitions are not read" in caplog.text)
+            leads.close()
+            calling.join(60)
+        assert recall.alive
+        repeated = [number for number in given if given.count(number) > 1]
+        assert not repeated
 
 
 @pytest.fixture
