@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 
+from stream_scrub.extension import extension
 from tests.kafka.broker import free_ports
 from tests.support.fakes.protobuf import class_of, compiled
 from tests.support.fakes.registry import FakeRegistry, numbered, written
@@ -14,7 +15,10 @@ from tests.support.running.prospects import french_mobiles, ordinary_producer, s
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run, run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.skipif(extension() is None, reason="the extension is not installed"),
+]
 
 OPPOSED, *FREE = french_mobiles(200, seed=31)
 

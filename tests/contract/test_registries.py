@@ -7,6 +7,7 @@ import pytest
 
 from stream_scrub.config.registry import Registry
 from stream_scrub.errors import Refused
+from stream_scrub.extension import extension
 from stream_scrub.ops.logs import configure
 from stream_scrub.registry.client import RegistryClient
 from stream_scrub.registry.records import RegistryRecords
@@ -15,6 +16,8 @@ from tests.registries import running
 from tests.support.fakes.registry import by_guid, numbered
 from tests.support.fakes.scrubbers import MEMBERS
 
+if extension() is None:
+    pytest.skip("the extension is not installed", allow_module_level=True)
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 PHONE = {

@@ -10,6 +10,7 @@ from stream_scrub.clock import utc_millis
 from stream_scrub.config.registry import Registry
 from stream_scrub.dialler.recalls import Recalls
 from stream_scrub.errors import StaleIndex
+from stream_scrub.extension import extension
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.numbering import Line
@@ -190,6 +191,7 @@ def test_a_recall_takes_back_no_lead_of_a_topic_that_was_created_again(now, is_l
     assert past.is_left(PLACE, np.array([NUMBER], np.uint64), offsets).tolist() == [is_left]
 
 
+@pytest.mark.skipif(extension() is None, reason="the extension is not installed")
 def test_a_lead_in_avro_is_outstanding_once_its_schema_is_known():
     """Nothing in Avro would ever be taken back, or a member would take it for handed in while the registry is away."""
     registry = FakeRegistry()
