@@ -85,25 +85,25 @@ def _written(pattern: str, on: date, language: str, weekday: str = "") -> str:
     return text(pattern) % {"weekday": weekday, "day": number, "month": month, "year": on.year}
 
 
-class Reader(NamedTuple):
+class Audience(NamedTuple):
     """Who reads the sentences that `say` makes: the language, and the clock of the moments in them."""
 
     language: str
     zone: tzinfo
 
 
-_OPERATOR = Reader(ENGLISH, UTC)
-_READER = ContextVar("reader", default=_OPERATOR)
+_OPERATOR = Audience(ENGLISH, UTC)
+_AUDIENCE = ContextVar("audience", default=_OPERATOR)
 
 
 @contextmanager
 def read_in(language: str, zone: tzinfo) -> Iterator[None]:
     """Say everything in a language and by one clock, up to the end of the block."""
-    before = _READER.set(Reader(language, zone))
+    before = _AUDIENCE.set(Audience(language, zone))
     try:
         yield
     finally:
-        _READER.reset(before)
+        _AUDIENCE.reset(before)
 
 
 def translatable(text: str) -> str:
@@ -113,29 +113,30 @@ def translatable(text: str) -> str:
 
 def day_in_words(on: date) -> str:
     """A day as the reader writes it: 12 November 2026."""
-    return _written(DATE, on, _READER.get().language)
+    return _written(DATE, on, _AUDIENCE.get().language)
 
 
 def say(text: str, **values: str | int | date) -> str:
     """A text in the reader's language, with its values: numbers, days and moments as people there write them."""
-    reader = _READER.get()
-    return catalogue(reader.language).gettext(text) % {
-        name: value if isinstance(value, str) else _in_words(value, reader) for name, value in values.items()
+    audience = _AUDIENCE.get()
+    return catalogue(audience.language).gettext(text) % {
+        name: value if isinstance(value, str) else _in_words(value, audience)
+        for name, value in values.items()
     }
 
 
-def _in_words(value: int | date, reader: Reader) -> str:
+def _in_words(value: int | date, audience: Audience) -> str:
     if isinstance(value, int):
-        return count(value, reader.language)
+        return count(value, audience.language)
     if not isinstance(value, datetime):
-        return _written(DATE, value, reader.language)
-    there = value.astimezone(reader.zone)
-    return f"{_written(DATE, there, reader.language)}, {there:%H:%M} {offset(there)}"
+        return _written(DATE, value, audience.language)
+    there = value.astimezone(audience.zone)
+    return f"{_written(DATE, there, audience.language)}, {there:%H:%M} {offset(there)}"
 
 
 def local(moment: datetime) -> datetime:
     """A moment by the reader's clock."""
-    return moment.astimezone(_READER.get().zone)
+    return moment.astimezone(_AUDIENCE.get().zone)
 
 
 def offset(moment: datetime) -> str:
