@@ -348,11 +348,13 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             partitions.stream().filter(progress::containsKey).forEach(each -> {
                 var known = committed.get(each);
                 long begin = first.get(each), end = last.get(each);
+                // The choice is for the start: it does not apply where brokers lost leads that were read.
+                var start = progress.get(each).upto < 0 ? settings.start : "";
                 if (known != null && Math.max(known.offset(), progress.get(each).upto) <= end) {
                     leads.seek(each, Math.max(begin, known.offset())); // Kafka deleted leads that were not read
-                } else if (begin == end || settings.start.equals("beginning")) {
+                } else if (begin == end || start.equals("beginning")) {
                     begin(each, begin, begin);
-                } else if (settings.start.equals("end")) {
+                } else if (start.equals("end")) {
                     begin(each, end, 0); // earlier leads count as done, also if their verdict is renewed
                 } else {
                     leads.seek(each, begin);
