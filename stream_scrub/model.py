@@ -231,7 +231,7 @@ class IndexGuard(Protocol):
         ...
 
     def stop(self) -> None:
-        """End the thread, and release the connections."""
+        """End the thread."""
         ...
 
     def look(self, deadline: "Deadline") -> bool:
@@ -241,10 +241,6 @@ class IndexGuard(Protocol):
     def need(self, position: int, known_at: float) -> None:
         """Check an index that had the whole log at `known_at` (`clock.elapsed`), up to `position`. Never blocks. Raises
         StaleIndex."""
-        ...
-
-    def close(self) -> None:
-        """Release the connections, where no thread does."""
         ...
 
 

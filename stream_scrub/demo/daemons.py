@@ -97,7 +97,7 @@ class WorkerProcess(DemoProcess):
     """A worker."""
 
     def __init__(self, settings: Settings, log_file: Path, log: FilteringBoundLogger) -> None:
-        work = partial(worker.work, record_limit=None, identity_of=clients.no_identity)
+        work = partial(worker.work, record_limit=None, embedded=True)
         super().__init__(Side.WORKER, replace(worker.daemon(settings), work=work), log_file, log)
 
     def need(self) -> None:
@@ -138,7 +138,7 @@ def recalling(settings: Settings, log_file: Path, log: FilteringBoundLogger) -> 
 
 def _work(process: Process[RecallState]) -> None:
     settings, state, log = process.settings, process.state, process.log
-    with following.counted(settings, state, log, identity_of=clients.no_identity) as follower:
+    with following.counted(clients.Brokers(settings, log, embedded=True), state) as follower:
         _DemoRecall(settings, follower, process.stopping).run()
 
 

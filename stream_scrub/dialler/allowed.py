@@ -101,7 +101,8 @@ class Allowed:
         unsafe = RecurringProblem(log, "holding: nothing is handed out", "hold ended")
         unplaced = RecurringProblem(log, "holding: partitions are not read", "all partitions are read")
         # A dialler may not read the log.
-        self._requests = clients.waiting_requests(loaded, reads_log=False)
+        self._brokers = clients.Brokers(loaded, log)
+        self._requests = self._brokers.waiting_requests(reads_log=False)
         if self._requests is not None:
             self._requests.__enter__()
         follow = threading.Thread(
@@ -279,6 +280,7 @@ class Allowed:
         self._recalls.close()
         if self._requests is not None:
             self._requests.__exit__()
+        self._brokers.close()
         self._reader.close()
 
     def __enter__(self) -> Self:

@@ -166,7 +166,8 @@ class FanoutLoop:
 
     def _need_log(self, deadline: Deadline) -> None:
         """Check that the log is the one by which workers judge. Raises Unavailable, Refused."""
-        with closing(clients.judged_positions(self._settings)) as judged:
+        with closing(clients.Brokers(self._settings, self._log)) as brokers:
+            judged = brokers.judged_positions()
             judged.look(deadline)
             known_at = clock.elapsed()
             with clients.reading(self._settings, self._log) as reader:

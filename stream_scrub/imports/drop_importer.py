@@ -146,8 +146,8 @@ class DropImporter:
         notices when it changes. Raises Unavailable, Refused."""
         topic = self.settings.topics.log
         if self._log_id is None:
-            identity = clients.topic_identity(self.settings)
-            self._log_id = identity.ask([topic], Deadline.after(_ASK_S))[topic]
+            witnesses = clients.Brokers(self.settings, self.log).witnesses
+            self._log_id = witnesses.id_of(topic, Deadline.after(_ASK_S))
         return topic, self._log_id
 
     @contextmanager

@@ -136,7 +136,7 @@ def run(
         if there.known("").upto >= 0:
             raise Refused(f"somebody else publishes to {new.topics.log}: name a new topic")
 
-    there, upto = _mark(new, RENEWING, source, there, log, need_empty, _no_earlier(old, replay))
+    there, upto = _mark(new, RENEWING, source, there, log, need_empty, _no_earlier(old, replay, log))
     # What restricts comes first.
     registers = sorted(
         replay.index.registers.values(),
@@ -250,11 +250,11 @@ def _read_upto(settings: Settings, log: Logger, there: Replay, position: int) ->
     return there
 
 
-def _no_earlier(old: Settings, replay: Replay) -> datetime:
+def _no_earlier(old: Settings, replay: Replay, log: Logger) -> datetime:
     """Now, or what the old log says if that is later: of what was said before the renewal the new log knows nothing, and
     this machine's clock may be behind. The next whole second, since a seal names no part of one."""
     now = datetime.now(UTC)
-    latest = now if replay.known("").upto < 0 else max(now, clients.latest_moment(old))
+    latest = now if replay.known("").upto < 0 else max(now, clients.Brokers(old, log).latest_moment())
     return latest.replace(microsecond=0) + timedelta(seconds=1)
 
 

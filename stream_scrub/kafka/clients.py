@@ -1,6 +1,6 @@
 """Kafka clients from settings. Nothing else makes a client of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -8,9 +8,6 @@ from typing import Any
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import Route, allowed_of
 from stream_scrub.errors import ScrubError, Unavailable
-from stream_scrub.kafka.admin.broker_time import BrokerTimes
-from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.admin.topics import TopicAdmin, smallest_limit
 from stream_scrub.kafka.client import options
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
@@ -27,6 +24,7 @@ from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.requests_writer import RequestsWriter
 from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.made_by import MadeBy
 from stream_scrub.made_by import made_by as made_by_process
 from stream_scrub.model import BeginAt, Deadline, IndexGuard, Logger, LogReader, LogRecord
@@ -144,42 +142,74 @@ def retry_routes(settings: Settings, log: Logger) -> list[Route]:
         return [each for each in settings.topics.inputs.among(names) if each.blocked in names]
 
 
-def topic_identity(settings: Settings) -> TopicIdentity:
-    """Asks the brokers for the ids of topics."""
-    return TopicIdentity(client_options(settings.kafka, Role.ADMIN, None))
+class Brokers:
+    """What one process shares of its connections to the brokers. `embedded`: the broker of a trial, which has no topic ids and
+    forgets every offset that a transaction commits."""
 
+    def __init__(self, settings: Settings, log: Logger, *, embedded: bool = False) -> None:
+        self.settings = settings
+        self.log = log
+        self.embedded = embedded
+        self.witnesses = Witnesses(
+            _reader_options(settings, Role.REQUESTS_READER, None), has_ids=not embedded
+        )
+        """Its clients are made at the first question."""
 
-def no_identity(_: Settings) -> None:
-    """In place of `topic_identity` for brokers without topic ids, as the embedded one."""
+    def log_reader(self, logs: ClientLog | None = None) -> KafkaLogReader:
+        """A reader at the log's beginning. `logs`: the log of its client."""
+        logs = client_log(self.settings, self.log, "follower") if logs is None else logs
+        chosen = _reader_options(self.settings, Role.LOG_READER, logs)
+        return KafkaLogReader(chosen, self.settings.topics.log, witnesses=self.witnesses)
 
+    def index_guards(self, *, judged: bool = True) -> list[IndexGuard]:
+        """What an index of the log must fulfil besides being fresh. `judged`: for all but workers and members of a recall, which
+        read their own group's positions."""
+        guards: list[IndexGuard] = []
+        if self.embedded:
+            return guards
+        if judged:
+            guards.append(self.judged_positions())
+        if (requests := self.waiting_requests()) is not None:
+            guards.append(requests)
+        return guards
 
-IdentityOf = Callable[[Settings], TopicIdentity | None]
+    def waiting_requests(self, *, reads_log: bool = True) -> WaitingRequests | None:
+        """Tells whether requests wait for the publisher; None if `rules.request_lag_max_s` is 0. It needs Describe on both topics
+        of requests and on the publisher's group. `reads_log`: for a process that may describe the log, and asks whether the
+        publisher publishes to that one."""
+        topics, lag_max_s = self.settings.topics, self.settings.rules.request_lag_max_s
+        if not lag_max_s:
+            return None
+        return WaitingRequests(
+            self.witnesses,
+            self.settings.lists.requests_group,
+            (topics.requests, topics.lifts),
+            topics.log,
+            lag_max_s,
+            reads_log=reads_log,
+        )
 
+    def judged_positions(self) -> JudgedPositions:
+        """Tells by which position of which log the workers have judged. It needs Describe on the inputs and on the workers'
+        group."""
+        topics = self.settings.topics
+        return JudgedPositions(self.witnesses, self.settings.worker.group_id, topics.inputs, topics.log)
 
-def broker_times(settings: Settings) -> BrokerTimes:
-    """Asks the brokers for their time. Its client is never polled, so it must have no callbacks."""
-    return BrokerTimes(client_options(settings.kafka, Role.ADMIN, None))
+    def latest_moment(self) -> datetime:
+        """The latest timestamp on the log: a marker's, by its broker's clock, or a record's, by its publisher's. Raises
+        Unavailable."""
+        topic = self.settings.topics.log
+        times = self.witnesses.now([(topic, 0)])
+        if not times:
+            raise Unavailable(f"asking for the latest moment on {topic}: no broker answers now")
+        return datetime.fromtimestamp(times[0].at, UTC)
 
-
-def latest_moment(settings: Settings) -> datetime:
-    """The latest timestamp on the log: a marker's, by its broker's clock, or a record's, by its publisher's. Raises
-    Unavailable."""
-    times = broker_times(settings).ask([(settings.topics.log, 0)])
-    if not times:
-        raise Unavailable(f"asking for the latest moment on {settings.topics.log}: no broker answers now")
-    return datetime.fromtimestamp(times[0].at, UTC)
+    def close(self) -> None:
+        """Close the clients that ask."""
+        self.witnesses.close()
 
 
 # -- The log.
-
-
-def log_reader(
-    settings: Settings, logs: ClientLog, identity_of: IdentityOf = topic_identity
-) -> KafkaLogReader:
-    """A reader at the log's beginning."""
-    return KafkaLogReader(
-        _reader_options(settings, Role.LOG_READER, logs), settings.topics.log, identity=identity_of(settings)
-    )
 
 
 def _reader_options(
@@ -249,45 +279,13 @@ def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> Request
     logs = client_log(settings, log, "requests")
     topic = settings.topics.lifts if lifts else settings.topics.requests
     chosen = _reader_options(settings, Role.REQUESTS_READER, logs, settings.lists.requests_group)
-    return RequestsReader(chosen, client_options(settings.kafka, Role.ADMIN, logs), topic, lifts=lifts)
+    return RequestsReader(chosen, Witnesses(chosen), topic, lifts=lifts)
 
 
 def goes_on(settings: Settings, log_topic: str, log: Logger) -> None:
     """As `RequestsReader.goes_on`."""
     with closing(requests(settings, log)) as reader:
         reader.goes_on(log_topic)
-
-
-def waiting_requests(settings: Settings, *, reads_log: bool = True) -> WaitingRequests | None:
-    """Tells whether requests wait for the publisher; None if `rules.request_lag_max_s` is 0. It needs Describe on both topics of
-    requests and on the publisher's group. `reads_log`: for a process that may describe the log, and asks whether the publisher
-    publishes to that one."""
-    if not settings.rules.request_lag_max_s:
-        return None
-    return WaitingRequests(
-        _reader_options(settings, Role.REQUESTS_READER, None, settings.lists.requests_group),
-        (settings.topics.requests, settings.topics.lifts),
-        settings.topics.log,
-        settings.rules.request_lag_max_s,
-        topic_identity(settings) if reads_log else None,
-    )
-
-
-def index_guards(settings: Settings, *, judged: bool = True) -> list[IndexGuard]:
-    """What an index of the log must fulfil besides being fresh. `judged`: for all but workers and members of a recall, which read
-    their own group's positions."""
-    guards: list[IndexGuard] = []
-    if judged:
-        guards.append(judged_positions(settings))
-    if (requests := waiting_requests(settings)) is not None:
-        guards.append(requests)
-    return guards
-
-
-def judged_positions(settings: Settings) -> JudgedPositions:
-    """Tells by which position of which log the workers have judged. It needs Describe on the inputs and on the workers' group."""
-    group = _reader_options(settings, Role.REQUESTS_READER, None)
-    return JudgedPositions(group, settings.topics.inputs, settings.topics.log)
 
 
 def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:
@@ -340,7 +338,7 @@ def output_reader(
     topic of the marks that show the coordinator's truth."""
     logs = client_log(settings, log, "outputs")
     chosen = _reader_options(settings, Role.OUTPUT_READER, logs, group)
-    return OutputReader(chosen, names, topic_identity(settings), mark_on or settings.topics.log)
+    return OutputReader(chosen, names, Witnesses(chosen), mark_on or settings.topics.log)
 
 
 def allowed_reader(
@@ -359,13 +357,6 @@ def recalls_reader(settings: Settings, log: Logger, group: str, since: datetime)
     logs = client_log(settings, log, "recalls")
     options = _reader_options(settings, Role.OUTPUT_READER, logs, group)
     return RecallsReader(options, settings.topics.recalled, since)
-
-
-def written_ends(settings: Settings) -> ConfirmedEnds:
-    """Asks for the confirmed ends of output topics, with what open transactions have written."""
-    return ConfirmedEnds(
-        _reader_options(settings, Role.OUTPUT_READER, None, settings.worker.group_id), written=True
-    )
 
 
 def side_session(

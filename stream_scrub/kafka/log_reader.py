@@ -17,11 +17,11 @@ from confluent_kafka import (
 
 from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.admin.votes import UNNAMED
 from stream_scrub.kafka.client.translate import translate, translating
 from stream_scrub.kafka.headers import read_headers
-from stream_scrub.kafka.offsets import EARLIEST, LATEST, bounds_of, partitions_of
-from stream_scrub.kafka.quorum import QuorumEnds
+from stream_scrub.kafka.offsets import EARLIEST, LATEST, bounds_of, key_of, partitions_of
+from stream_scrub.kafka.witnesses import QuorumEnd, Witnesses
 from stream_scrub.model import Deadline, Header, LogRecord
 
 _CONFIRM_EVERY_S = 0.5
@@ -39,7 +39,7 @@ _ASTRAY_MAX = 20  # fetches in a row from an offset that was not asked for
 class KafkaLogReader:
     """Reads the log's one partition, committed records only, without a consumer group.
 
-    A quorum of the log's replicas confirms its end (`quorum.py`). Silence does not: the broker may be away. The last
+    A quorum of the log's replicas confirms its end (`witnesses.py`). Silence does not: the broker may be away. The last
     record's offset does not either: transaction markers take offsets that are never delivered.
 
     There are two ends: that of what can be read, before the first open transaction, and that of what is written.
@@ -53,16 +53,17 @@ class KafkaLogReader:
         options: dict[str, Any],
         topic: str,
         partition: int = 0,
-        identity: TopicIdentity | None = None,
+        witnesses: Witnesses | None = None,
     ) -> None:
-        """`partition`: for evidence from another topic than the log. Without `identity` a re-created topic is noticed only
-        if it is shorter, or by its records."""
-        self._identity, self._id = identity, ""
+        """`partition`: for evidence from another topic than the log. Without `witnesses` the reader has its own, and a re-created
+        topic is noticed only if it is shorter, or by its records."""
+        self._witnesses = Witnesses(options, has_ids=False) if witnesses is None else witnesses
+        self._id = ""
         self._partition = TopicPartition(topic, partition, OFFSET_BEGINNING)
         self._options = options
         self._consumer = Consumer(options)
         self._leader = self._named()  # by the broker that the consumer asks
-        self._ends = QuorumEnds(options, TopicPartition(topic, partition))
+        self._epoch = -1
         self._assigned = False
         self._next = self._seen = 0  # the next offset, and the end of what was seen on the log
         self._end = 0  # by the last answer
@@ -140,10 +141,11 @@ class KafkaLogReader:
 
     def _follow_leader(self) -> None:
         """Fetch from the leader that the quorum named. A deposed one gives nothing new, and no error."""
-        if self._ends.leader in (self._leader, -1):
+        elected = self._witnesses.leader_of(key_of(self._partition))
+        if elected in (self._leader, UNNAMED):
             return
         self._leader = self._named()
-        if self._leader not in (self._ends.leader, -1):
+        if self._leader not in (elected, UNNAMED):
             self._consumer.close()
             self._consumer = Consumer(self._options)
             self._leader = self._named()
@@ -158,7 +160,7 @@ class KafkaLogReader:
         if now - self._asked_at < (_CONFIRM_EVERY_S if self._next == self._confirmed else _CONFIRM_MOVED_S):
             return False
         self._asked_at = now
-        end = self._end = self._ask(LATEST)[1]
+        end = self._end = self._ask(LATEST).offset
         if self._seen > end:
             raise self._shorter(end)
         if self._next != end:  # it is behind, or was put where nothing is: the client will say so
@@ -170,12 +172,9 @@ class KafkaLogReader:
         return True
 
     def _asked_id(self) -> str:
-        """The topic's id now; empty without `identity`, or if the brokers give none. An offset means nothing on a topic
-        that was re-created, so the id is asked for with every end."""
-        if self._identity is None:
-            return ""
-        topic = self._partition.topic
-        return self._identity.ask([topic], Deadline.after(_CONFIRM_TIMEOUT_S))[topic]
+        """The topic's id now; empty if there is none. An offset means nothing on a topic that was re-created, so the id is asked
+        for with every end."""
+        return self._witnesses.id_of(self._partition.topic, Deadline.after(_CONFIRM_TIMEOUT_S))
 
     def seek(self, offset: int) -> None:
         """As `model.LogReader.seek`."""
@@ -189,17 +188,17 @@ class KafkaLogReader:
         """As `model.LogReader.complete_at`. Asks the broker for the end once the last end that it gave has been reached."""
         # Not before: where one transaction follows another, there may never be a moment at which none is open.
         if self._mark is None or self._reached():
-            asked_at, written = self._ask(LATEST, IsolationLevel.READ_UNCOMMITTED)
-            if self._seen > written:
-                raise self._shorter(written)
-            self._mark = asked_at, written
+            written = self._ask(LATEST, IsolationLevel.READ_UNCOMMITTED)
+            if self._seen > written.offset:
+                raise self._shorter(written.offset)
+            self._mark = written.at, written.offset
             self._reached()
         return self._complete_at
 
     @property
     def leader_epoch(self) -> int:
         """As `model.LogReader.leader_epoch`."""
-        return self._ends.epoch
+        return self._epoch
 
     def _shorter(self, end: int) -> Unavailable:
         """The log ends before what was read of it, so nothing is confirmed."""
@@ -217,18 +216,21 @@ class KafkaLogReader:
 
     def bounds(self) -> tuple[int, int]:
         """As `model.LogReader.bounds`. The end is that of committed records, before the first open transaction."""
-        return self._ask(EARLIEST)[1], self._ask(LATEST)[1]
+        return self._ask(EARLIEST).offset, self._ask(LATEST).offset
 
-    def _ask(self, what: Any, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED) -> tuple[float, int]:
+    def _ask(self, what: Any, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED) -> QuorumEnd:
+        deadline = Deadline.after(_CONFIRM_TIMEOUT_S)
         try:
-            return self._ends.ask(what, Deadline.after(_CONFIRM_TIMEOUT_S), isolation)
+            answer = self._witnesses.end(key_of(self._partition), deadline, what, isolation)
         finally:
             self._follow_leader()
+        if what is LATEST:
+            self._epoch = answer.epoch
+        return answer
 
     def close(self) -> None:
         """As `model.LogReader.close`."""
         self._consumer.close()
-        self._ends.close()
 
 
 def record_of(message: Message, headers: Sequence[Header] | None) -> LogRecord:

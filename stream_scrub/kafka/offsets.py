@@ -16,14 +16,11 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-from stream_scrub.clock import Throttle
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import translate, translating
 from stream_scrub.model import Deadline, PartitionKey
 
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_ANOTHER_EVERY_S = 60.0
 _ASK_S = 5.0
 _AGAIN_S = 0.05
 _NOTE = re.compile(r"index=(\d+) log=(\S+) topic=(\S*)")
@@ -60,17 +57,13 @@ def partitions_of(client: Consumer | Producer | AdminClient, topic: str, deadlin
     return sorted(found.partitions)
 
 
-def _bounds(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
-    found = consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
-    if found is None:
-        raise Unavailable(f"asking for the ends of {place.topic}: no broker answers now")
-    return int(found[0]), int(found[1])
-
-
 def bounds_of(consumer: Consumer, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
     """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
     with translating(f"asking for the ends of {place.topic}"):
-        return _bounds(consumer, place, deadline)
+        found = consumer.get_watermark_offsets(place, timeout=max(0.1, deadline.left()))
+    if found is None:
+        raise Unavailable(f"asking for the ends of {place.topic}: no broker answers now")
+    return int(found[0]), int(found[1])
 
 
 class LeadersAnswer(NamedTuple):
@@ -89,50 +82,6 @@ def ask_leader(
     if found.offset < 0:  # librdkafka 2.16.0 calls it a success if no answer came in time
         raise Unavailable(f"asking for the end of {place.topic}: its leader does not answer")
     return LeadersAnswer(int(found.offset), -1 if found.leader_epoch is None else int(found.leader_epoch))
-
-
-class PartitionEnds:
-    """Asks the brokers for the ends of partitions, with a client of its own."""
-
-    # The client that fetches has one connection to each broker, and its question would wait there behind its fetches. On a
-    # slow link the question times out. librdkafka then breaks the connection (`socket.max.fails` is 1), and with it the
-    # fetch that is half done: nothing would ever arrive.
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        """`options` are those of the consumer that fetches. A partition ends before its first open transaction."""
-        self._options = {**asking_options(options), "isolation.level": "read_committed"}
-        self._asking: Consumer | None = None
-        self._another = Throttle(_ANOTHER_EVERY_S, at_once=False)
-
-    def ask(self, place: TopicPartition, deadline: Deadline) -> tuple[int, int]:
-        """The oldest offset of a partition, and its end. Raises Unavailable, KafkaException."""
-        try:
-            return _bounds(self._client(), place, deadline)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
-                raise
-        # A client without a subscription learns of a new partition only when it asks.
-        self._client().list_topics(place.topic, timeout=max(0.1, deadline.left()))
-        return _bounds(self._client(), place, deadline)
-
-    def width(self, topic: str, deadline: Deadline) -> int:
-        """How many partitions a topic has now; 0 if it does not exist. Raises KafkaException."""
-        found = self._client().list_topics(topic, timeout=max(0.1, deadline.left())).topics[topic]
-        return len(found.partitions)
-
-    def _client(self) -> Consumer:
-        # A client stays with the broker that it has asked first. That one may not know that others lead by now.
-        if self._another.is_due():
-            self.close()
-        if self._asking is None:
-            self._asking = Consumer(self._options)
-        return self._asking
-
-    def close(self) -> None:
-        """Close the client."""
-        if self._asking is not None:
-            self._asking.close()
-            self._asking = None
 
 
 _HAS_MEMBERS = frozenset(

@@ -12,35 +12,26 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from stream_scrub.errors import Migrated, Unavailable
 from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.translate import translate, translating
-from stream_scrub.kafka.offsets import (
-    PartitionEnds,
-    committed,
-    key_of,
-    need_read_back,
-    new_mark,
-    partitions_of,
-)
+from stream_scrub.kafka.offsets import committed, key_of, need_read_back, new_mark, partitions_of
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.session import Session
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline, PartitionKey
 
 
 class OutputReader:
-    """`options`: those of `Role.OUTPUT_READER`. `identity` tells a topic from an earlier one of its name. `log_topic`: where
-    marks are put (`kafka/offsets.py: new_mark`)."""
+    """`options`: those of `Role.OUTPUT_READER`. `log_topic`: where marks are put (`kafka/offsets.py: new_mark`)."""
 
     def __init__(
-        self, options: dict[str, Any], topics: Sequence[str], identity: TopicIdentity, log_topic: str
+        self, options: dict[str, Any], topics: Sequence[str], witnesses: Witnesses, log_topic: str
     ) -> None:
         self._options, self._log_topic = options, log_topic
         self._consumer = Consumer(options)
-        self._identity = identity
+        self._witnesses = witnesses
         self._ids: dict[str, str] = {}
         self._topics = tuple(topics)
-        self._ends = PartitionEnds(options)
-        self._written_ends = ConfirmedEnds(options, written=True)
+        self._written_ends = ConfirmedEnds(witnesses, written=True)
         self._upto: dict[PartitionKey, int] = {}
         self.gone_back: set[PartitionKey] = set()
         """Partitions that lost records: the client reads them from their start again."""
@@ -78,19 +69,19 @@ class OutputReader:
     def ids(self, deadline: Deadline) -> dict[str, str]:
         """The topics' ids. Raises Unavailable, Refused."""
         if self._topics:
-            self._ids = self._identity.ask(self._topics, deadline)
+            self._ids = self._witnesses.ids(self._topics, deadline)
         return self._ids
 
     def need_same(self, deadline: Deadline) -> None:
         """Raises Migrated if a topic was created again since `ids`: records may be of either. Raises Unavailable, Refused."""
-        for topic, identity in self._identity.answer(self._topics, deadline).items():
+        for topic, identity in self._witnesses.answered_ids(self._topics, deadline).items():
             if identity not in ("", self._ids.get(topic, "")):
                 raise Migrated(f"{topic} was deleted and created again")
 
     def bounds(self, key: PartitionKey, deadline: Deadline) -> tuple[int, int]:
         """The oldest offset of a partition, and its end. Raises Unavailable, Refused."""
         with translating(f"asking for the ends of {key[0]}"):
-            return self._ends.ask(TopicPartition(*key), deadline)
+            return self._witnesses.bounds(key, deadline)
 
     def since(
         self, keys: Collection[PartitionKey], moment: datetime, deadline: Deadline
@@ -142,7 +133,7 @@ class OutputReader:
         if not records:
             self._raise_error()
             return NOTHING
-        self._identity.begin(self._topics)
+        self._witnesses.begin_ids(self._topics)
         return PolledBatch.of(records, several=True)
 
     def _raise_error(self) -> None:
@@ -170,6 +161,5 @@ class OutputReader:
         return [TopicPartition(*key, offset, note) for key, (offset, note) in notes.items()]
 
     def close(self) -> None:
-        """Release the connections."""
+        """Release the connection."""
         self._consumer.close()
-        self._ends.close()

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub.errors import Corrupt, Migrated, Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import Attempt, translate, translating
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.kafka.offsets import bounds_of, committed_soon, need_read_back, new_mark, partitions_of
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline, Request
 
 _ASK_S = 5.0
@@ -61,11 +61,11 @@ class RequestsReader:
     """
 
     def __init__(
-        self, options: dict[str, Any], admin: dict[str, Any], topic: str, *, lifts: bool = False
+        self, options: dict[str, Any], witnesses: Witnesses, topic: str, *, lifts: bool = False
     ) -> None:
         self.topic = topic
         self.lifts = lifts
-        self._identity = TopicIdentity(admin)
+        self._witnesses = witnesses
         self._options = options
         self._consumer = Consumer(options)
         # A client that asks for stable offsets waits for pending transactions; this one does not.
@@ -91,7 +91,7 @@ class RequestsReader:
 
     def id_of(self, topic: str) -> str:
         """As `topic_id`, of another topic."""
-        return self._identity.ask([topic], Deadline.after(_ASK_S))[topic]
+        return self._witnesses.id_of(topic, Deadline.after(_ASK_S))
 
     def look(self) -> None:
         """Check that the topic is still the same one. Raises Migrated if it was re-created."""

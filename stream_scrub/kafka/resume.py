@@ -18,17 +18,16 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, StaleIndex
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.offsets import CommitNote, PartitionEnds, key_of
+from stream_scrub.kafka.offsets import CommitNote, key_of
+from stream_scrub.kafka.witnesses import NO_PARTITION, Witnesses
 from stream_scrub.model import BeginAt, Deadline, PartitionKey
 
 _LOOK_EVERY_S = 1.0
 
 
-_NO_PARTITION = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
 WAYS_ON = (
     "`stream-scrub offsets --restore` with no worker running, `stream-scrub worker --from-end`, or"
     " `stream-scrub worker --from-beginning`"
@@ -52,7 +51,7 @@ class StartOffsets:
 
     def choose(
         self,
-        ends: PartitionEnds,
+        witnesses: Witnesses,
         lacking: Sequence[TopicPartition],
         recreated: Collection[PartitionKey],
         deadline: Deadline,
@@ -65,7 +64,7 @@ class StartOffsets:
         self._recreated.update(recreated)
         unknown = []
         for each in lacking:
-            offset = self._choose(ends, each, deadline)
+            offset = self._choose(witnesses, each, deadline)
             if offset is None:
                 unknown.append(f"{each.topic}/{each.partition}")
             else:
@@ -90,7 +89,7 @@ class StartOffsets:
 
     def need_siblings(
         self,
-        ends: PartitionEnds,
+        witnesses: Witnesses,
         ours: Iterable[PartitionKey],
         ask: Callable[[list[TopicPartition]], list[TopicPartition]],
         deadline: Deadline,
@@ -100,45 +99,45 @@ class StartOffsets:
         """
         if not self.siblings:
             return
-        first = {key for key in ours if not self._held(ends, key, deadline)}
+        first = {key for key in ours if not self._held(witnesses, key, deadline)}
         others = [
             TopicPartition(topic, number)
             for number in {partition for _, partition in first}
             for topic in self.siblings
-            if (topic, number) not in first and number < ends.width(topic, deadline)
+            if (topic, number) not in first and number in witnesses.partitions(topic, deadline)
         ]
         if missing := [f"{each.topic}/{each.partition}" for each in ask(others) if each.offset < 0]:
             raise StaleIndex(
                 "no-offsets", f"other workers are about to begin {', '.join(missing)}, which share an output"
             )
 
-    def _choose(self, ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> int | None:
-        low, high = ends.ask(place, deadline)
+    def _choose(self, witnesses: Witnesses, place: TopicPartition, deadline: Deadline) -> int | None:
         key = key_of(place)
+        low, high = witnesses.bounds(key, deadline)
         if low == high or key in self._recreated:
             return low
         if key not in self._forgotten:
-            if not self._held(ends, key, deadline):
+            if not self._held(witnesses, key, deadline):
                 return low
             self._forgotten.add(key)
         if self.begin_at is None:
             return None
         return high if self.begin_at == "end" else low
 
-    def _held(self, ends: PartitionEnds, key: PartitionKey, deadline: Deadline) -> bool:
+    def _held(self, witnesses: Witnesses, key: PartitionKey, deadline: Deadline) -> bool:
         """Whether one of its outputs ever had a record."""
         topic, partition = key
-        outputs = (TopicPartition(output, partition) for output in self.outputs_of(topic))
-        return any(_has_held_records(ends, each, deadline) for each in outputs)
+        outputs = self.outputs_of(topic)
+        return any(_has_held_records(witnesses, (output, partition), deadline) for output in outputs)
 
 
-def _has_held_records(ends: PartitionEnds, place: TopicPartition, deadline: Deadline) -> bool:
+def _has_held_records(witnesses: Witnesses, key: PartitionKey, deadline: Deadline) -> bool:
     """Whether anything was ever written there. Deleted and aborted records count: neither exist without a committed
     offset."""
     try:
-        return ends.ask(place, deadline)[1] > 0
+        return witnesses.bounds(key, deadline)[1] > 0
     except KafkaException as error:
-        if error.args[0].code() in _NO_PARTITION:
+        if error.args[0].code() in NO_PARTITION:
             return False  # the outputs have fewer partitions: this partition waits
         raise
 
@@ -152,25 +151,25 @@ class AtTheEnd(StartOffsets):
 
     def choose(
         self,
-        ends: PartitionEnds,
+        witnesses: Witnesses,
         lacking: Sequence[TopicPartition],
         recreated: Collection[PartitionKey],  # noqa: ARG002  # as in the other class
         deadline: Deadline,
     ) -> set[PartitionKey]:
         """As `StartOffsets.choose`."""
         for each in lacking:
-            each.offset = ends.ask(each, deadline)[1]
+            each.offset = witnesses.bounds(key_of(each), deadline)[1]
         return set(map(key_of, lacking))
 
 
 @dataclass(eq=False)
 class Resume:
-    """For one worker. `log_topic` is in each commit's note. Without `identity` no topic has an id. Without `start_offsets`
+    """For one worker. `log_topic` is in each commit's note. Without `start_offsets`
     every partition starts at its first offset. `on_recreated` gets the partitions of a topic that was created again.
     """
 
     log_topic: str
-    identity: TopicIdentity | None
+    witnesses: Witnesses
     on_recreated: Callable[[list[PartitionKey]], None]
     start_offsets: StartOffsets | None
     _ids: dict[str, str] = field(default_factory=dict, init=False)
@@ -182,9 +181,7 @@ class Resume:
     begun: list[TopicPartition] = field(default_factory=list, init=False)
     floor: int = field(default=-1, init=False)
 
-    def choose(
-        self, committed: list[TopicPartition], ends: PartitionEnds, deadline: Deadline
-    ) -> set[PartitionKey]:
+    def choose(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
         """Set the offset where each partition is read on, and learn the index positions used so far. Returns the partitions
         that the client must seek in any case, since it may be reading elsewhere already.
 
@@ -194,9 +191,9 @@ class Resume:
         self.floor = max([-1, *(self._noted(place) for place in committed)])
         recreated = self._recreated(committed, deadline) if committed else set()
         if self.must_ask_ends and self.start_offsets is not None:
-            self._lost |= {
-                (key_of(each), each.offset) for each in committed if each.offset > ends.ask(each, deadline)[1]
-            }
+            for each in committed:
+                if each.offset > self.witnesses.bounds(key_of(each), deadline)[1]:
+                    self._lost.add((key_of(each), each.offset))
             self.must_ask_ends = False
         for place in committed:
             if (key_of(place), place.offset) in self._lost:
@@ -208,7 +205,7 @@ class Resume:
         moved = [each for each in committed if each.offset >= 0 and self._is_on_another_log(each)]
         self.begun, elsewhere = [], set[PartitionKey]()
         if self.start_offsets is not None and lacking:
-            elsewhere = self.start_offsets.choose(ends, lacking, recreated, deadline)
+            elsewhere = self.start_offsets.choose(self.witnesses, lacking, recreated, deadline)
         if self.start_offsets is not None:
             # Servers follow no log by which no worker judges: the first worker on a new one says so before any prospect comes.
             self.begun = [
@@ -225,14 +222,13 @@ class Resume:
 
     def need_siblings(
         self,
-        ends: PartitionEnds,
         ours: Collection[PartitionKey],
         ask: Callable[[list[TopicPartition]], list[TopicPartition]],
         deadline: Deadline,
     ) -> None:
         """As `StartOffsets.need_siblings`, once after each `choose`."""
         if self.start_offsets is not None and not self._has_siblings:
-            self.start_offsets.need_siblings(ends, ours, ask, deadline)
+            self.start_offsets.need_siblings(self.witnesses, ours, ask, deadline)
         self._has_siblings = True
 
     def note(self, topic: str, position: int) -> str:
@@ -241,19 +237,18 @@ class Resume:
 
     def look(self, topics: Sequence[str]) -> None:
         """Begin to ask for the topics' ids. Never blocks."""
-        if self.identity is not None:
-            self.identity.begin(topics)
+        self.witnesses.begin_ids(topics)
 
     def is_another(self, topics: Sequence[str]) -> bool:
         """While nothing comes: whether a topic was created again, by the answer to a question of a second ago. No record
         would show a new topic that was filled just up to where the old one was read. Never blocks.
         """
         now = time.monotonic()
-        if self.identity is None or now - self._looked_at < _LOOK_EVERY_S:
+        if now - self._looked_at < _LOOK_EVERY_S:
             return False
         self._looked_at = now
         others = self._others((), Deadline.after(0))
-        self.identity.begin(topics)
+        self.witnesses.begin_ids(topics)
         return bool(others)
 
     def need_same(self, topics: Collection[str], deadline: Deadline) -> None:
@@ -265,17 +260,13 @@ class Resume:
 
     def _others(self, topics: Collection[str], deadline: Deadline) -> list[str]:
         """The topics whose last answer has another id than the known one."""
-        if self.identity is None:
-            return []
-        answers = self.identity.answer(topics, deadline)
+        answers = self.witnesses.answered_ids(topics, deadline)
         return [topic for topic, each in answers.items() if each not in ("", self._ids.get(topic, ""))]
 
     def _recreated(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
         """The partitions whose committed offset belongs to an earlier topic of this name."""
-        if self.identity is None:
-            return set()
         before = dict(self._ids)
-        asked = self.identity.ask(sorted({each.topic for each in committed}), deadline)
+        asked = self.witnesses.ids(sorted({each.topic for each in committed}), deadline)
         self._ids |= {topic: found for topic, found in asked.items() if found}
         recreated = {
             key_of(each) for each in committed if self._is_of_another(each, before.get(each.topic, ""))

@@ -23,7 +23,7 @@ from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, MessageIntake, intake
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import CommitNote, PartitionEnds, key_of
+from stream_scrub.kafka.offsets import CommitNote, key_of
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.model import Deadline, PartitionKey
@@ -76,8 +76,7 @@ class ProspectSource:
         # What this worker has committed itself in partitions that it has had since: an offset, and its topic's id.
         self._own: dict[PartitionKey, tuple[int, str]] = {}
         self._complete_at: dict[PartitionKey, float] = {}
-        self._ends = PartitionEnds(options)
-        self._confirmed = ConfirmedEnds(options)
+        self._confirmed = ConfirmedEnds(resume.witnesses)
         self._widths: Mapping[str, int] | None = None
         self.partitions: set[PartitionKey] = set()
         self.metadata = b""
@@ -355,7 +354,7 @@ class ProspectSource:
             # The brokers' offsets, never remembered ones: a commit that failed may have happened.
             committed = self._committed(self._assignment(), deadline)
             self._need_no_older(committed)
-            sure = self._resume_at.choose(committed, self._ends, deadline)
+            sure = self._resume_at.choose(committed, deadline)
             for place in committed:
                 self._next[key_of(place)] = max(0, place.offset)
                 self._seek(place, deadline, surely=key_of(place) in sure)
@@ -405,7 +404,7 @@ class ProspectSource:
         deadline = Deadline.after(REWIND_S)
         with translating("asking where the inputs begin"):
             self._resume_at.need_siblings(
-                self._ends, self.partitions, lambda places: self._committed(places, deadline), deadline
+                self.partitions, lambda places: self._committed(places, deadline), deadline
             )
 
     def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
@@ -430,7 +429,7 @@ class ProspectSource:
         """The oldest offset of a partition. Raises Unavailable, Refused. We seek to an offset, not to "the beginning":
         librdkafka 2.16.0, when sent there twice in a moment, skipped dozens of records in one of eight tries."""
         with translating(f"asking for the oldest offset of {key[0]}"):
-            return self._ends.ask(TopicPartition(*key), deadline)[0]
+            return self._resume_at.witnesses.bounds(key, deadline)[0]
 
     def lag(self) -> dict[PartitionKey, int]:
         """By partition, the prospects between the committed offset and the end, as far as it is known: confirmed, or as it
@@ -472,7 +471,6 @@ class ProspectSource:
             self._intake.close()
             leave_group(self._consumer)
             self._has_moved()
-        self._ends.close()
 
 
 def _joined(first: Fetched, more: Fetched) -> Fetched:

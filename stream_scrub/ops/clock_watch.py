@@ -1,7 +1,7 @@
 """Checks this machine's wall clock against the brokers'. It chooses rules and ages lists, so with a wrong clock no
 verdict is safe.
 
-A timestamp that a broker wrote (`kafka/admin/broker_time.py`) bounds the difference from both sides:
+A timestamp that a broker wrote (`kafka/witnesses.py`) bounds the difference from both sides:
 
 (a) It is not later than now. If our clock reads an earlier time, it is behind.
 (b) The marker of our own commit is not earlier than the moment before that commit. If our clock read a later time then,
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import LatestTimestamp
+from stream_scrub.kafka.witnesses import LatestTimestamp
 from stream_scrub.model import PartitionKey
 
 _EVERY_S = 5.0
@@ -49,7 +49,7 @@ class _ClockReading(NamedTuple):
 class ClockWatch:
     """One worker's watch. The loop reports its commits and reads the result; another thread asks the brokers.
 
-    `ask`: as `BrokerTimes.ask`. `topics`: some output topics. `wall`: the clock to check.
+    `ask`: as `Witnesses.now`. `topics`: some output topics. `wall`: the clock to check.
     """
 
     ask: Callable[[Sequence[PartitionKey]], list[LatestTimestamp]]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from stream_scrub.config import Settings
 from stream_scrub.index import Index
-from stream_scrub.kafka import clients
 from stream_scrub.kafka.client.client_log import ClientLog
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.log.follower import Follower
 from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Logger
@@ -19,16 +19,15 @@ if TYPE_CHECKING:  # it loads the metrics, which a command does without
 
 
 def counted(
-    settings: Settings,
+    brokers: Brokers,
     state: "FollowerState",
-    log: Logger,
     logs: Callable[[], ClientLog] | None = None,
-    identity_of: clients.IdentityOf = clients.topic_identity,
     *,
     judged: bool = True,
 ) -> Follower:
     """A daemon's follower, which logs and counts its swaps and problems. `logs` makes the log of its Kafka client. `judged` is as
-    for `clients.index_guards`. The caller starts it."""
+    for `Brokers.index_guards`. The caller starts it."""
+    log = brokers.log
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
     unwritten = RecurringProblem(log, "snapshot not written", "snapshot written")
     lines = SwapLog(log)
@@ -51,10 +50,8 @@ def counted(
         unwritten.report(why)
 
     follower = _follower(
-        settings,
-        log,
+        brokers,
         logs,
-        identity_of,
         judged=judged,
         on_write=written,
         on_swap=swapped,
@@ -68,24 +65,21 @@ def following(settings: Settings, log: Logger) -> Follower:
     """A follower of the log, to be entered. With `worker.state_dir` it begins with the snapshot there, and keeps it up to
     date."""
     return _follower(
-        settings,
-        log,
+        Brokers(settings, log),
         on_write=RecurringProblem(log, "snapshot not written", "snapshot written").report,
         on_trouble=lambda text: log.warning("the log cannot be followed, trying again", trouble=text),
     )
 
 
 def _follower(
-    settings: Settings,
-    log: Logger,
+    brokers: Brokers,
     logs: Callable[[], ClientLog] | None = None,
-    identity_of: clients.IdentityOf = clients.topic_identity,
     *,
     judged: bool = True,
     on_write: Callable[[str], None],
     **hooks: Callable[..., None],
 ) -> Follower:
-    make_log = logs or (lambda: clients.client_log(settings, log, "follower"))
+    settings, log = brokers.settings, brokers.log
     snapshots = None
     if settings.worker.state_dir:
         snapshots = SnapshotWriter(
@@ -94,11 +88,9 @@ def _follower(
             on_unused=lambda why: log.warning("snapshot not used", why=why),
             on_write=on_write,
         )
-    # The embedded broker forgets every offset that a transaction commits.
-    guards = [] if identity_of is clients.no_identity else clients.index_guards(settings, judged=judged)
     return Follower(
-        lambda: clients.log_reader(settings, make_log(), identity_of),
-        guards=guards,
+        lambda: brokers.log_reader(None if logs is None else logs()),
+        guards=brokers.index_guards(judged=judged),
         snapshots=snapshots,
         max_numbers=settings.lists.max_numbers,
         **hooks,

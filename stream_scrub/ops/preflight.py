@@ -197,7 +197,8 @@ def _need_new_log(settings: Settings, log: Logger) -> None:
     """Check that the missing log never existed, as far as this user may ask. Raises Refused."""
     name = settings.topics.log
     used_by = []
-    with suppress(Refused, Unavailable), closing(clients.judged_positions(settings)) as judged:
+    with suppress(Refused, Unavailable), closing(clients.Brokers(settings, log)) as brokers:
+        judged = brokers.judged_positions()
         judged.look(clients.deadline())
         if judged.position >= 0:
             used_by.append("workers have judged by it")

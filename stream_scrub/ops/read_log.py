@@ -2,7 +2,7 @@
 
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import closing
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -51,10 +51,8 @@ def read_index(settings: Settings, log: Logger) -> Index:
     position or another log."""
     from stream_scrub.kafka import clients
 
-    with ExitStack() as stack:
-        guards = clients.index_guards(settings)
-        for guard in guards:
-            stack.callback(guard.close)
+    with closing(clients.Brokers(settings, log)) as brokers:
+        guards = brokers.index_guards()
         for guard in guards:
             deadline = Deadline.after(_REQUESTS_S)
             while not guard.look(Deadline.after(clients.ASK_S)) and not deadline.passed:

@@ -107,6 +107,7 @@ class DeltaPublisher:
 
     def __post_init__(self) -> None:
         self._made_by = clients.made_by(self.settings)
+        self._brokers = clients.Brokers(self.settings, self.log)
 
     @property
     def registers(self) -> Mapping[str, Register]:
@@ -128,9 +129,7 @@ class DeltaPublisher:
         """Follow the log to its end: from its beginning the first time, later from the last offset that was read."""
         deadline = Deadline.after(_OPEN_S)
         if self._reader is None:
-            reader = clients.log_reader(
-                self.settings, clients.client_log(self.settings, self.log, "follower")
-            )
+            reader = self._brokers.log_reader()
             self._reader = reader
             reader.bounds()
             self._leader_epoch = reader.leader_epoch
@@ -294,10 +293,10 @@ class DeltaPublisher:
         """A moment that has surely passed, in seconds since 1970: the log's latest timestamp, by the clock of the broker that
         leads it. None if the latest one may be a publisher's. If it is before `since`, has the broker write another one.
         `name`: a register for which `ready` is true. Raises as `publish`."""
-        times, place = clients.broker_times(self.settings), (self.settings.topics.log, 0)
+        place = self.settings.topics.log, 0
 
         def latest() -> float | None:
-            found = times.ask([place])
+            found = self._brokers.witnesses.now([place])
             return found[0].at if found and found[0].is_brokers else None
 
         at = latest()

@@ -78,7 +78,7 @@ def emitted_between(
         if (left := oldest(reader)) is not None:
             deleted.append(OldestLeft(topic, partition, left))
         if index and topic not in ids:
-            ids |= clients.topic_identity(settings).ask([topic], clients.deadline())
+            ids[topic] = clients.Brokers(settings, log).witnesses.id_of(topic, clients.deadline())
         if ids.get(topic):  # brokers before 2.8 give none
             kept = KeptPlaces(Path(index), topic, ids[topic], partition)
             judged = _with_stamps(kept.records(reader, number, progress))

@@ -20,7 +20,9 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Migrated, Refused, ScrubError, StaleIndex, Unavailable, Uncertain, Unwritable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
+from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.client.options import Role, client_options
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.kafka.offsets import CommitNote, key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.resume import AtTheEnd, Resume
@@ -61,8 +63,9 @@ def _work(process: Process[RecallState]) -> None:
     topics = process.wait_for_brokers(partial(preflight.recalled_topics, process.settings, process.log))
     if topics is None:
         return
-    follower = following.counted(process.settings, process.state, process.log, judged=False)
-    loop = RecallLoop(process, follower, topics)
+    brokers = Brokers(process.settings, process.log)
+    follower = following.counted(brokers, process.state, judged=False)
+    loop = RecallLoop(process, brokers, follower, topics)
     with follower:
         loop.run()
 
@@ -70,7 +73,9 @@ def _work(process: Process[RecallState]) -> None:
 class RecallLoop:
     """One member, for these topics of allowed prospects."""
 
-    def __init__(self, process: Process[RecallState], follower: Follower, topics: Sequence[str]) -> None:
+    def __init__(
+        self, process: Process[RecallState], brokers: Brokers, follower: Follower, topics: Sequence[str]
+    ) -> None:
         self._process = process
         self._settings, self._state, self._log = process.settings, process.state, process.log
         settings, self._follower = process.settings, follower
@@ -82,11 +87,11 @@ class RecallLoop:
         self._outstanding = self._member.outstanding
         self._suspended: set[str] = set()
         self._recalls_read: RecallsRead | None = None
-        self._recalls_identity = clients.topic_identity(settings)
-        self._recalls_ends = clients.written_ends(settings)
+        self._witnesses = brokers.witnesses
+        self._recalls_ends = ConfirmedEnds(brokers.witnesses, written=True)
         self._session = clients.recall_session(settings, self._log, settings.worker.id)
         logs = clients.client_log(settings, self._log, "consumer")
-        resume = Resume(settings.topics.log, clients.topic_identity(settings), self._recreated, AtTheEnd())
+        resume = Resume(settings.topics.log, brokers.witnesses, self._recreated, AtTheEnd())
         self._source = ProspectSource(
             client_options(
                 settings.kafka,
@@ -109,7 +114,7 @@ class RecallLoop:
         self._looking = Throttle(_LOOK_EVERY_S)
         self._proving = Throttle(_ALIVE_EVERY_S)
         self._watch = ClockWatch(
-            clients.broker_times(settings).ask,
+            brokers.witnesses.now,
             [*topics, settings.topics.recalled],
             settings.rules.clock_skew_max_s,
         )
@@ -258,7 +263,7 @@ class RecallLoop:
         if read is None:
             return float("-inf")
         try:
-            topic_id = self._recalls_identity.ask([topic], Deadline.after(_IDENTITY_S))[topic]
+            topic_id = self._witnesses.id_of(topic, Deadline.after(_IDENTITY_S))
         except Refused as error:
             raise Unavailable(f"{topic} is not there now: {error}") from error
         known = self._recalls_ends.known

@@ -184,7 +184,7 @@ class _Rescrub(_AllowedLeads):
         name = id_of_rescrub(settings.worker.group_id)
         self._session = clients.side_session(settings, log, self.topics, name, stripped=(STAMP,))
         self._watch = ClockWatch(
-            clients.broker_times(settings).ask, self.topics, settings.rules.clock_skew_max_s
+            clients.Brokers(settings, log).witnesses.now, self.topics, settings.rules.clock_skew_max_s
         )
 
     def run(self, tally: Counter[tuple[str, str]]) -> None:

@@ -68,7 +68,7 @@ def past_recalls(
     """What was recalled in these partitions of leads that may still be called; the rest is as for `restore`."""
     topics = sorted({topic for topic, _ in keys})
     topic, group = settings.topics.recalled, clients.recall_group(settings)
-    ids = clients.topic_identity(settings).ask([*topics, topic], Deadline.after(_ASK_S))
+    ids = clients.Brokers(settings, log).witnesses.ids([*topics, topic], Deadline.after(_ASK_S))
     with closing(clients.output_reader(settings, log, [topic], group)) as reader:
         deadline = Deadline.after(_ASK_S)
         # A recall is committed with the offsets that were just looked up, but its marker may reach this topic later: read

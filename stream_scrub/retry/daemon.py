@@ -13,6 +13,7 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.model import Reason
 from stream_scrub.ops import following, preflight
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
@@ -61,7 +62,7 @@ class RetryDaemon:
         self._process.wait_for_brokers(self._check_rights)
         if self._process.stopping.is_set():
             return
-        follower = following.counted(self._settings, self._state, self._log)
+        follower = following.counted(Brokers(self._settings, self._log), self._state)
         self._state.attach(follower, self._scrubber.rulebook)
         self._log.info(
             "retrying", topic=str(self._settings.topics.inputs), group=clients.retry_group(self._settings)

@@ -153,8 +153,7 @@ def serve(queries: Queries, trial: bool, process: Process[ServerState]) -> None:
     with ExitStack() as stack:
         listening = stack.enter_context(_bound(settings.http))
         listening.listen(_BACKLOG)  # from here on the kernel queues connections
-        identity_of = clients.no_identity if trial else clients.topic_identity
-        follower = following.counted(settings, state, log, identity_of=identity_of)
+        follower = following.counted(clients.Brokers(settings, log, embedded=trial), state)
         rulebook = scrubbing.rulebook(settings)
         state.attach(follower, rulebook)
         topics = (settings.topics.requests, settings.topics.attempts)

@@ -47,7 +47,7 @@ def run(settings: Settings, *, every: bool) -> int:
 
 
 def _work(every: bool, process: Process[ShadowState]) -> None:
-    follower = following.counted(process.settings, process.state, process.log)
+    follower = following.counted(clients.Brokers(process.settings, process.log), process.state)
     shadow = ShadowLoop(process, follower, every=every)
     process.state.attach(follower, shadow.rulebook)
     with follower:

@@ -12,6 +12,7 @@ from stream_scrub.kafka.admin.topics import smallest_limit
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from stream_scrub.kafka.client.options import Role, client_options
 from stream_scrub.kafka.client.producer_calls import id_of_worker
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.kafka.cloud_events import events_of
 from stream_scrub.kafka.headers import FROM_HEADER, RENEWS_HEADER
 from stream_scrub.kafka.resume import Resume, StartOffsets
@@ -62,12 +63,15 @@ def start(process: Process[WorkerState], begin_at: BeginAt | None = None) -> Non
 def work(
     process: Process[WorkerState],
     record_limit: int | None,
-    identity_of: clients.IdentityOf = clients.topic_identity,
     begin_at: BeginAt | None = None,
+    *,
+    embedded: bool = False,
 ) -> None:
-    """Work until `process.stopping`. The topics exist, and the outputs take records of at most `record_limit` bytes."""
+    """Work until `process.stopping`. The topics exist, and the outputs take records of at most `record_limit` bytes.
+    `embedded` is as for `Brokers`."""
     settings = process.settings
-    loop, follower = worker(process, record_limit, identity_of, begin_at)
+    brokers = Brokers(settings, process.log, embedded=embedded)
+    loop, follower = worker(process, brokers, record_limit, begin_at)
     process.state.attach(follower, loop.rulebook)
     process.state.uses(loop.transport)
     process.log.info(
@@ -85,20 +89,20 @@ def work(
 
 def worker(
     process: Process[WorkerState],
+    brokers: Brokers,
     record_limit: int | None,
-    identity_of: clients.IdentityOf = clients.topic_identity,
     begin_at: BeginAt | None = None,
 ) -> tuple[WorkerLoop, Follower]:
     """Build a worker: its loop, and the follower that must be started before the loop runs."""
     settings, state, log = process.settings, process.state, process.log
     kafka, inputs = settings.kafka, settings.topics.inputs
-    brokers = BrokersAway()  # the clients log a broker's absence once together
+    away = BrokersAway()  # the clients log a broker's absence once together
 
     def logs(client: str) -> ClientLog:
-        return clients.client_log(settings, log, client, brokers=brokers)
+        return clients.client_log(settings, log, client, brokers=away)
 
     # The index.
-    follower = following.counted(settings, state, log, lambda: logs("follower"), identity_of, judged=False)
+    follower = following.counted(brokers, state, lambda: logs("follower"), judged=False)
 
     scrubber = scrubbing.scrubber(settings)
     reading = records(settings, scrubber.terms.members, log)
@@ -109,9 +113,8 @@ def worker(
     events = PartitionEvents(state, log, begin_at, multi_topic=inputs.several)
     consumer_logs = logs("consumer")
     consumer_logs.on_reset = events.reset
-    identity = identity_of(settings)
     start_offsets = None
-    if identity is not None:  # the embedded broker forgets every offset that a transaction commits
+    if not brokers.embedded:  # it would forget them
         siblings = inputs.names if inputs.shared else ()
         start_offsets = StartOffsets(
             lambda topic: inputs.route(topic).outputs, begin_at, events.chosen, siblings
@@ -119,7 +122,7 @@ def worker(
     source = ProspectSource(
         client_options(kafka, Role.MEMBER, consumer_logs, {"group.id": settings.worker.group_id}),
         [each.input for each in inputs.among(())],
-        Resume(settings.topics.log, identity, events.recreated, start_offsets),
+        Resume(settings.topics.log, brokers.witnesses, events.recreated, start_offsets),
         events.moved,
         events.settled,
         multi_topic=inputs.several,
@@ -145,9 +148,7 @@ def worker(
         state,
         log,
         limits=batch_limits(settings),
-        watch=ClockWatch(
-            clients.broker_times(settings).ask, output_topics(settings), settings.rules.clock_skew_max_s
-        ),
+        watch=ClockWatch(brokers.witnesses.now, output_topics(settings), settings.rules.clock_skew_max_s),
         topics=InputTopics(source, session, inputs, events, state, log, clients.refresh_s(settings)),
     )
     return loop, follower

@@ -4,17 +4,19 @@ import json
 from contextlib import closing, suppress
 
 import pytest
+import structlog
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from stream_scrub.config import load
 from stream_scrub.errors import StaleIndex, Unavailable
-from stream_scrub.kafka import clients
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.model import Deadline
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.worker import wait_until
 
 pytestmark = pytest.mark.chaos
+LOG = structlog.get_logger()
 
 
 @pytest.fixture
@@ -44,7 +46,8 @@ def has_looked(waiting):
 
 def waits(stage):
     """Whether a request waits, by a look of a process that has just started."""
-    with closing(clients.waiting_requests(load(environ=stage.env))) as waiting:
+    with closing(Brokers(load(environ=stage.env), LOG)) as brokers:
+        waiting = brokers.waiting_requests()
         wait_until(lambda: has_looked(waiting))
         try:
             waiting.need_none()
@@ -86,7 +89,8 @@ def test_a_topic_that_vanishes_is_no_end_of_waiting(stage, kafka):
     """Verdicts would be given again because the opt-outs that nobody had applied are gone."""
     admin, topic = AdminClient({"bootstrap.servers": kafka.bootstrap}), stage.topics["requests"]
     ask(stage, 33612345678)
-    with closing(clients.waiting_requests(load(environ=stage.env))) as waiting:
+    with closing(Brokers(load(environ=stage.env), LOG)) as brokers:
+        waiting = brokers.waiting_requests()
         wait_until(lambda: has_looked(waiting))
         admin.delete_topics([topic])[topic].result()
         wait_until(lambda: topic not in admin.list_topics(timeout=30).topics)

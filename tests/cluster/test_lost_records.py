@@ -12,11 +12,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scrub.dialler import Allowed
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall, id_of_worker
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.offsets import committed_soon
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log.wire import seal_headers
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of, publisher_of
@@ -355,7 +355,7 @@ def test_topic_ids_are_answered_while_one_broker_stays_away(cluster):
     """Every third worker would stand still for minutes after a broker's death."""
     name = f"log-{time.time_ns()}"
     cluster.create(name, [1])
-    asking = [TopicIdentity({"bootstrap.servers": cluster.bootstrap}) for _ in range(12)]
+    asking = [Witnesses({"bootstrap.servers": cluster.bootstrap}) for _ in range(12)]
 
     def answers(each) -> bool:
         try:

@@ -7,9 +7,9 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import BrokerTimes
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log.wire import seal_headers
 from stream_scrub.model import Deadline
 from stream_scrub.ops.clock_watch import ClockWatch
@@ -38,7 +38,7 @@ def settled(times, place, wanted):
     """The answer when the marker is written, which the commit does not wait for."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        found = times.ask([place])
+        found = times.now([place])
         if found and wanted(found[0]):
             return found[0]
         time.sleep(0.05)
@@ -47,10 +47,10 @@ def settled(times, place, wanted):
 
 def test_the_marker_tells_the_brokers_time_and_no_record_passes_for_it(kafka, topic, producer):
     """A producer could set the time that workers go by, or they would know none."""
-    name, times = topic("out", partitions=1), BrokerTimes({"bootstrap.servers": kafka.bootstrap})
+    name, times = topic("out", partitions=1), Witnesses({"bootstrap.servers": kafka.bootstrap})
     place = (name, 0)
-    assert times.ask([place]) == [], "nothing was written yet"
-    assert times.ask([(name, 7), ("no-such-topic-anywhere", 0)]) == []
+    assert times.now([place]) == [], "nothing was written yet"
+    assert times.now([(name, 7), ("no-such-topic-anywhere", 0)]) == []
 
     transact(producer, name, time.time() - 86_400)
     seen = settled(times, place, lambda seen: seen.is_brokers)
@@ -61,7 +61,7 @@ def test_the_marker_tells_the_brokers_time_and_no_record_passes_for_it(kafka, to
     assert seen.at > time.time() + 1000, "what the producer said, and it is not taken for a broker's"
 
     transact(producer, name, time.time(), commit=False)
-    assert not times.ask([place])[0].is_brokers
+    assert not times.now([place])[0].is_brokers
     producer.abort_transaction(30)
 
 
@@ -69,7 +69,7 @@ def test_a_register_s_writer_gets_the_brokers_time_and_no_reader_sees_how(kafka,
     """Oppositions would end by one machine's clock, or each one that ends put a record on the log that followers refuse."""
     name, times = (
         topic("log", config={"retention.ms": "-1"}),
-        BrokerTimes({"bootstrap.servers": kafka.bootstrap}),
+        Witnesses({"bootstrap.servers": kafka.bootstrap}),
     )
     reading = properties_of(Role.LOG_READER, kafka.bootstrap)
     writer = KafkaLogWriter(publisher_of(kafka.bootstrap, name, "list"), reading, name, Deadline.after(60))
@@ -90,8 +90,8 @@ def test_a_worker_whose_clock_is_an_hour_wrong_holds_until_it_is_set(kafka, topi
     """It would judge by the law of another day, or by a list that is older than it may be."""
     blocked, allowed = topic("blocked"), topic("allowed")
     wrong = [error]
-    times = BrokerTimes({"bootstrap.servers": kafka.bootstrap})
-    watch = ClockWatch(times.ask, (blocked, allowed), 60, lambda: time.time() + wrong[0])
+    times = Witnesses({"bootstrap.servers": kafka.bootstrap})
+    watch = ClockWatch(times.now, (blocked, allowed), 60, lambda: time.time() + wrong[0])
 
     def held() -> bool:
         try:

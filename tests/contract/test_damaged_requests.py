@@ -7,6 +7,7 @@ from confluent_kafka import Producer, TopicPartition
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.requests_reader import RequestsReader
+from stream_scrub.kafka.witnesses import Witnesses
 
 
 def test_a_request_that_cannot_be_unpacked_keeps_no_other_partitions_away():
@@ -18,7 +19,9 @@ def test_a_request_that_cannot_be_unpacked_keeps_no_other_partitions_away():
         producer.produce("requests", bytes(120 << 20), partition=0)
         producer.produce("requests", b"{}", partition=1)
         assert producer.flush(60) == 0
-        requests = RequestsReader({**own, "group.id": "g", "auto.offset.reset": "earliest"}, own, "requests")
+        requests = RequestsReader(
+            {**own, "group.id": "g", "auto.offset.reset": "earliest"}, Witnesses(own), "requests"
+        )
         requests._next = {0: 0, 1: 0}
         requests._consumer.assign([TopicPartition("requests", partition, 0) for partition in (0, 1)])
 

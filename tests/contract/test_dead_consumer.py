@@ -9,6 +9,7 @@ from stream_scrub.errors import Refused, TakenOver, Unavailable
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of
 from tests.support.network.faulty_kafka import Api, FaultyKafka
@@ -36,7 +37,9 @@ def source(broker) -> Iterator[ProspectSource]:
     made = ProspectSource(
         properties_of(Role.MEMBER, broker.bootstrap, {"group.id": "g"}, group_protocol="consumer"),
         ["in"],
-        Resume("log", None, lambda _: None, None),
+        Resume(
+            "log", Witnesses({"bootstrap.servers": broker.bootstrap}, has_ids=False), lambda _: None, None
+        ),
     )
     made.subscribe()
     until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 1 << 20, 0.1))

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka import quorum
+from stream_scrub.kafka import witnesses
 from stream_scrub.kafka.client.asking import AdminClient
 from stream_scrub.kafka.client.client_log import ClientLog
 from stream_scrub.kafka.client.options import Role, asking_options
@@ -55,8 +55,8 @@ def test_a_follower_that_only_asks_does_not_grow(broker, monkeypatch):
     """Every worker would take 100 MB more a day."""
     asked = []
     made = properties_of(Role.LOG_READER, broker.bootstrap, logs=LOGS)
-    admin = quorum.AdminClient
-    monkeypatch.setattr(quorum, "AdminClient", lambda said: asked.append(said) or admin(said))
+    admin = witnesses.AdminClient
+    monkeypatch.setattr(witnesses, "AdminClient", lambda said: asked.append(said) or admin(said))
     reader = KafkaLogReader(made, "log")
     deadline = Deadline.after(60)
     while not reader.read(0.1)[1]:

@@ -8,10 +8,10 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.index import deltas
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log import wire
 from stream_scrub.log.encode import records_of
 from stream_scrub.log.ledger import Weights
@@ -98,9 +98,7 @@ def test_a_log_made_anew_to_the_same_length_confirms_nothing(kafka, log):
     """Whoever opposed on the new log would be called, and nobody would hear of it."""
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     options_ = properties_of(Role.LOG_READER, kafka.bootstrap)
-    followed = KafkaLogReader(
-        options_, log[1], identity=TopicIdentity(properties_of(Role.ADMIN, kafka.bootstrap))
-    )
+    followed = KafkaLogReader(options_, log[1], witnesses=Witnesses(options_))
     OnKafka(*log).import_list("list", {33_612_000_001: 0})
     replay = begin(followed, Deadline.after(120))
     replay_to_end(followed, Deadline.after(120), replay=replay)

@@ -11,6 +11,7 @@ from stream_scrub.errors import TakenOver, Unavailable
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log.wire import seal_headers
 from stream_scrub.model import Deadline, Request
 from tests.support.fakes.properties import properties_of, publisher_of
@@ -106,7 +107,7 @@ def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     bootstrap = log[0]
     asked, refused, group = topic("asked", partitions=2), topic("refused"), f"g-{log[1]}"
     made = properties_of(Role.REQUESTS_READER, bootstrap, {"group.id": group})
-    requests = RequestsReader(made, properties_of(Role.ADMIN, bootstrap), asked)
+    requests = RequestsReader(made, Witnesses(made), asked)
     ask = Producer({"bootstrap.servers": bootstrap})
     ask.produce(asked, b"nonsense", b"k", partition=1, headers=[("trace", b"1")])
     ask.flush(60)
@@ -153,7 +154,7 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
     reader.close()
     admin = properties_of(Role.ADMIN, bootstrap)
     made = properties_of(Role.REQUESTS_READER, bootstrap, {"group.id": group})
-    requests = RequestsReader(made, admin, asked)
+    requests = RequestsReader(made, Witnesses(made), asked)
     assert requests.topic_id() and requests.partitions() == 1
     keeper = AdminClient(admin)
     (deleted,) = keeper.delete_records([TopicPartition(asked, 0, 3)]).values()
@@ -170,9 +171,8 @@ def test_requests_that_were_deleted_unread_are_counted_once(log, topic):
 def test_a_topic_that_was_made_anew_is_known_by_who_read_the_old_one(log, topic):
     """Kafka forgets the offsets of a topic that it deletes: nobody would be told that opt-outs are lost."""
     bootstrap = log[0]
-    admin = properties_of(Role.ADMIN, bootstrap)
     made = properties_of(Role.REQUESTS_READER, bootstrap, {"group.id": f"g-{log[1]}"})
-    requests = RequestsReader(made, admin, topic("asked"))
+    requests = RequestsReader(made, Witnesses(made), topic("asked"))
     for known, anew in (("", False), (requests.topic_id(), False), ("of-the-old-one", True)):
         requests.begin(Deadline.after(120), known)
         assert requests.recreated == anew and requests.skipped == ({0: 0} if anew else {})

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, Producer
 from stream_scrub.config import Http, load
 from stream_scrub.imports import import_list, plan_import
 from stream_scrub.kafka import clients
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.model import RegisterKind
 from stream_scrub.ops import http_server as pages
 from stream_scrub.ops import logs
@@ -100,7 +101,7 @@ def test_no_number_of_a_prospect_is_in_the_log_or_on_a_page(settings, tmp_path):
     out = io.BytesIO()
     log = logs.configure("debug", "json", out)
     state = WorkerState("w1", settings, 60)
-    worker, follower = start.worker(Process(settings, state, log), 600, lambda _: None)
+    worker, follower = start.worker(Process(settings, state, log), Brokers(settings, log, embedded=True), 600)
     state.attach(follower, worker.rulebook)
     stopping = threading.Event()
     follower.start()

@@ -3,10 +3,10 @@
 from confluent_kafka import Producer
 
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.output_reader import OutputReader
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of
 
@@ -29,7 +29,7 @@ def test_records_around_a_damaged_batch_are_read_once_and_none_is_passed_over():
             producer.produce(whole[0], b"%d" % number, partition=1)
         assert producer.flush(60) == 0
         options = properties_of(Role.OUTPUT_READER, broker.bootstrap, {"group.id": "g"})
-        reader = OutputReader(options, ["attempts"], TopicIdentity(options), "log")
+        reader = OutputReader(options, ["attempts"], Witnesses(options), "log")
         reader.assign({damaged: 0, whole: 0})
 
         came, failures = [], 0

@@ -12,6 +12,7 @@ from stream_scrub.kafka.bulk import polled
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of
 from tests.support.running.prospects import produce
@@ -30,7 +31,12 @@ def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], ProspectS
     def make() -> ProspectSource:
         member = properties_of(Role.MEMBER, kafka.bootstrap, {"group.id": group}, group_protocol=protocol)
         made.append(
-            ProspectSource(member, [name], Resume("log", None, lambda _: None, None), bulk=bool(bulk))
+            ProspectSource(
+                member,
+                [name],
+                Resume("log", Witnesses(member, has_ids=False), lambda _: None, None),
+                bulk=bool(bulk),
+            )
         )
         assert made[-1].transport == (bulk or "python")
         made[-1].subscribe()

@@ -1,4 +1,4 @@
-"""The admin client, in the methods that `kafka/admin/topic_identity.py`, `kafka/admin/broker_time.py` and `kafka/log_writer.py` call.
+"""The admin client, in the methods that `kafka/witnesses.py` and `kafka/log_writer.py` call.
 
 Rules: a topic's id tells it from another topic of the same name (KIP-516, DescribeTopicPartitions). By isolation
 level, list_offsets gives the last stable offset or the end (KIP-98; ReplicaManager.fetchOffset); it also gives the

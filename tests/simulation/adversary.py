@@ -137,7 +137,7 @@ def _long_off(history: "History", process: Process, seconds: float) -> None:
 
 
 def _make_anew(history: "History", _: Process, seconds: float) -> None:
-    """In less time than this no topic is deleted, made and filled (kafka/admin/topic_identity.py)."""
+    """In less time than this no topic is deleted, made and filled (kafka/witnesses.py)."""
     history.make_anew(max(0.3, seconds))
 
 

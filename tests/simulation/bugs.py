@@ -8,7 +8,6 @@ change of the plans gives every seed another history.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,16 +16,16 @@ from confluent_kafka import TopicPartition
 from stream_scrub import clock
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka import resume
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka.admin.votes import Votes
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.output_reader import OutputReader
-from stream_scrub.kafka.quorum import QuorumEnds
 from stream_scrub.kafka.requests_reader import RequestsReader
 from stream_scrub.kafka.resume import Resume, StartOffsets
 from stream_scrub.kafka.session import CommitTimes, Session
 from stream_scrub.kafka.source import ProspectSource
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log import snapshot
 from stream_scrub.log.follower import Follower
 from stream_scrub.log.replay import Replay
@@ -227,30 +226,32 @@ def _one_place_for_all() -> list[Exchange]:
 
 
 def _an_old_end() -> list[Exchange]:
-    ask = QuorumEnds.ask
+    end = Witnesses.end
 
-    def remembers(self: Any, what: Any, deadline: Any, *isolation: Any) -> Any:
+    def remembers(self: Any, key: Any, deadline: Any, *asked: Any) -> Any:
         kept = self.__dict__.setdefault("kept", {})
-        if (what, isolation) not in kept:
-            kept[what, isolation] = ask(self, what, deadline, *isolation)[1]
-        return clock.elapsed(), kept[what, isolation]
+        if (key, asked) not in kept:
+            kept[key, asked] = end(self, key, deadline, *asked)
+        return kept[key, asked]._replace(at=clock.elapsed())
 
-    return [(QuorumEnds, "ask", remembers)]
+    return [(Witnesses, "end", remembers)]
 
 
 def _one_word() -> list[Exchange]:
-    one = SimpleNamespace(leader=1)
-    return [(QuorumEnds, "_elected", lambda *_: 1), (QuorumEnds, "_named_by", lambda *_: (1, one))]
+    def first(self: Any) -> Any:
+        return {key: next(iter(leaders.values())) for key, leaders in self.leaders.items()}
+
+    return [(Votes, "by_quorum", first)]
 
 
 def _an_old_answer() -> list[Exchange]:
-    begin = TopicIdentity.begin
+    begin = Witnesses.begin_ids
 
     def unless_asked(self: Any, topics: Any) -> None:
-        if not self._asked:
+        if not self._asked_ids:
             begin(self, topics)
 
-    return [(TopicIdentity, "begin", unless_asked), (Resume, "is_another", lambda *_: False)]
+    return [(Witnesses, "begin_ids", unless_asked), (Resume, "is_another", lambda *_: False)]
 
 
 def _ends_at_once() -> list[Exchange]:
@@ -408,7 +409,7 @@ BUGS: dict[str, Bug] = {
     "whichever leader": Bug(
         "A delta is published by what whichever broker says that the log holds.",
         lambda: [*_one_word(), (KafkaLogWriter, "_need_none_unread", _never)],
-        600,
+        716,
     ),
     "whichever coordinator": Bug(
         "It rewinds to whatever offset some broker says is committed.",
@@ -463,7 +464,7 @@ BUGS: dict[str, Bug] = {
     "of no partition": Bug(
         "A recall does not say which leads it takes back.",
         lambda: [(PastRecalls, "take", _never)],
-        804,
+        3276,
     ),
     "ends by any clock": Bug(
         "What has ended by this machine's clock has ended.", _ends_at_once, 95

@@ -20,6 +20,7 @@ from stream_scrub.dialler.leads import Lead
 from stream_scrub.errors import Corrupt, Refused, ScrubError, StaleIndex, Unavailable
 from stream_scrub.index import Register, deltas
 from stream_scrub.kafka.client.options import Role
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.log import encode
@@ -177,7 +178,7 @@ def work(history: "History", process: Process) -> None:
     with by_the_law_of_the_tests():
         name = process.name.replace(" ", "-")
         running = Running(its, WorkerState(name, its, 60.0), history.log, history.stops[process])
-        worker, follower = start.worker(running, None)
+        worker, follower = start.worker(running, Brokers(running.settings, running.log), None)
     history.members[process] = worker.source
     follower.start()
     try:
@@ -256,8 +257,9 @@ def recall(history: "History", process: Process) -> None:
     while not history.stops[process].is_set():
         with by_the_law_of_the_tests():
             running = Running(its, RecallState(process.name, its, 60.0), history.log, history.stops[process])
-            follower = following.counted(its, running.state, history.log, judged=False)
-            loop = RecallLoop(running, follower, [ALLOWED])
+            brokers = Brokers(its, history.log)
+            follower = following.counted(brokers, running.state, judged=False)
+            loop = RecallLoop(running, brokers, follower, [ALLOWED])
         with follower:
             try:
                 loop.run()

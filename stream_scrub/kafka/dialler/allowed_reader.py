@@ -23,8 +23,9 @@ from stream_scrub import clock
 from stream_scrub.clock import Throttle
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import PartitionEnds, key_of
+from stream_scrub.kafka.offsets import key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
 
 _COMMIT_EVERY_S = 0.1
@@ -131,7 +132,7 @@ class AllowedReader:
         # The client reports each partition that it cannot place.
         self._options, self._topics = {**options, "auto.offset.reset": "error"}, list(topics)
         self._begin_at, self._log = begin_at, log
-        self._ends = PartitionEnds(options)
+        self._witnesses = Witnesses(options)
         self._unplaced: set[PartitionKey] = set()
         # Partitions that this process has read: if brokers lose their end, the choice for its start does not apply.
         self._begun: set[PartitionKey] = set()
@@ -222,9 +223,9 @@ class AllowedReader:
         with translating("asking where the leads begin"):
             places = [TopicPartition(*key) for key in sorted(self._unplaced)]
             for place in self._consumer.committed(places, timeout=_ASK_S):
-                low, high = self._ends.ask(place, deadline)
                 key = key_of(place)
                 begin_at = None if key in self._begun else self._begin_at
+                low, high = self._witnesses.bounds(key, deadline)
                 with self._lock:
                     progress = self._progress.get(key)
                 if progress is None:
@@ -384,4 +385,4 @@ class AllowedReader:
         """Commit what is done, and leave the group. Blocks as `leave_group`: without a broker, a commit waits for the
         session's time."""
         leave_group(self._consumer, self._commit_now)
-        self._ends.close()
+        self._witnesses.close()

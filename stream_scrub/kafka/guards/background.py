@@ -4,11 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import Self
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-from stream_scrub.errors import ScrubError, Unavailable
-from stream_scrub.kafka.client.translate import translate
-from stream_scrub.kafka.offsets import committed_soon
+from stream_scrub.errors import ScrubError
 from stream_scrub.model import Deadline
 
 _ASK_S = 5.0
@@ -32,16 +28,12 @@ class BackgroundLook(ABC):
         """Look once; whether that settled something. For the thread, or for a command that has none. Raises Unavailable,
         Refused."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Close the clients, where no thread does."""
-
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, which closes the clients."""
+        """End the thread."""
         self._stopping.set()
         self._thread.join(_CLOSE_S)
 
@@ -60,19 +52,3 @@ class BackgroundLook(ABC):
             except ScrubError as error:
                 self._trouble = str(error)
             self._stopping.wait(self._every_s if is_settled else min(self._every_s, _SOON_S))
-        self.close()
-
-
-def group_offsets(
-    asking: Consumer, places: list[TopicPartition], doing: str, deadline: Deadline
-) -> list[TopicPartition]:
-    """The committed offsets of the consumer's group. `asking` has no partitions. Raises Unavailable, Refused."""
-    try:
-        return committed_soon(asking, places, doing, deadline)
-    except Unavailable:
-        # A refused question for the coordinator ends in the timeout of ours, and the consumer reports why.
-        message = asking.poll(0)
-        error = None if message is None else message.error()
-        if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            raise translate(error, doing) from None
-        raise

@@ -5,22 +5,20 @@ wrong topic in a setting, shows by it at the first start, also in processes that
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import TopicPartition
 
 from stream_scrub import clock
 from stream_scrub.config.settings import Inputs
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.client.options import asking_options
-from stream_scrub.kafka.client.translate import translate, translating
-from stream_scrub.kafka.guards.background import BackgroundLook, group_offsets
+from stream_scrub.kafka.guards.background import BackgroundLook
 from stream_scrub.kafka.offsets import CommitNote
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 
 _LOOK_EVERY_S = 5.0
 _KEPT = 16  # looks: an index that is older than all of them is not used anyway
-_ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
 class _Judged(NamedTuple):
@@ -32,10 +30,10 @@ class _Judged(NamedTuple):
 class JudgedPositions(BackgroundLook):
     """Any thread may call `need`, which never blocks."""
 
-    def __init__(self, options: dict[str, Any], inputs: Inputs, log_topic: str) -> None:
-        """`options`: those of a consumer of the workers' group."""
+    def __init__(self, witnesses: Witnesses, group: str, inputs: Inputs, log_topic: str) -> None:
+        """`group`: the workers'."""
         super().__init__(_LOOK_EVERY_S)
-        self._asking = Consumer(asking_options(options))
+        self._witnesses, self._group = witnesses, group
         self._inputs, self._log_topic = inputs, log_topic
         self._judged: tuple[_Judged, ...] = ()  # the newest last
 
@@ -83,21 +81,10 @@ class JudgedPositions(BackgroundLook):
 
     def _committed(self, deadline: Deadline) -> Sequence[TopicPartition]:
         """What the workers' group has committed. Raises Unavailable, Refused."""
-        doing = "asking for the workers' offsets"
         names: Sequence[str] = self._inputs.names
         if self._inputs.pattern is not None:
-            with translating(doing):
-                found = self._asking.list_topics(timeout=max(0.1, deadline.left())).topics
-            names = [each.input for each in self._inputs.among(found)]
-        places = []
+            names = [route.input for route in self._inputs.among(self._witnesses.topics(deadline))]
+        partitions = []
         for name in names:
-            with translating(doing):
-                topic = self._asking.list_topics(name, timeout=max(0.1, deadline.left())).topics[name]
-            if topic.error is not None and topic.error.code() not in _ABSENT:
-                raise translate(topic.error, f"asking for {name}")
-            places += [TopicPartition(name, partition) for partition in topic.partitions]
-        return group_offsets(self._asking, places, doing, deadline) if places else ()
-
-    def close(self) -> None:
-        """As `BackgroundLook.close`."""
-        self._asking.close()
+            partitions += [(name, number) for number in self._witnesses.partitions(name, deadline)]
+        return self._witnesses.committed(self._group, partitions, "asking for the workers' offsets", deadline)

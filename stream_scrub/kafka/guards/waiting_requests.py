@@ -2,7 +2,7 @@
 
 An opt-out that a sender's broker has acknowledged is accepted, but counts only once the publisher has written it to the
 log. So no verdict is safe while requests have waited for too long. A look is: 1. the ends of the topics, as a quorum of their
-replicas confirms them (`kafka/quorum.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
+replicas confirms them (`kafka/witnesses.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
 earlier look, everything that was accepted before that look is on the log. This takes nobody's clock but this process's own, and
 no right to read a request.
 
@@ -11,18 +11,14 @@ after the transaction markers too, so its offset is the end if nothing waits.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-from confluent_kafka import Consumer, TopicPartition
+from typing import NamedTuple
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex, Unavailable
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
-from stream_scrub.kafka.client.options import asking_options
-from stream_scrub.kafka.guards.background import BackgroundLook, group_offsets
+from stream_scrub.kafka.guards.background import BackgroundLook
 from stream_scrub.kafka.offsets import key_of
-from stream_scrub.kafka.quorum import TopicEnds
 from stream_scrub.kafka.requests_reader import OwnerNote
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline, PartitionKey
 
 _LOOK_EVERY_S = 3.0
@@ -46,19 +42,20 @@ class WaitingRequests(BackgroundLook):
 
     def __init__(
         self,
-        options: dict[str, Any],
+        witnesses: Witnesses,
+        group: str,
         topics: tuple[str, str],
         log_topic: str,
         lag_max_s: float,
-        identity: TopicIdentity | None = None,
+        *,
+        reads_log: bool = True,
     ) -> None:
-        """`options`: those of a consumer of the publisher's group. `topics`: of requests and of lifts. Without `identity` the
-        publisher's offsets count for whatever log they are."""
+        """`group`: the publisher's. `topics`: of requests and of lifts. Without `reads_log` the publisher's offsets count for
+        whatever log they are."""
         super().__init__(min(_LOOK_EVERY_S, lag_max_s / _LOOKS))
-        self._asking = Consumer(asking_options(options))
-        self._topic_ends = TopicEnds(options, topics)
+        self._witnesses, self._group = witnesses, group
         self._topics, self._lag_max_s = topics, lag_max_s
-        self._log_topic, self._identity, self._log = log_topic, identity, ""
+        self._log_topic, self._reads_log, self._log = log_topic, reads_log, ""
         self._looks: list[_EndsLook] = []  # whose requests may wait, the oldest first
         self._applied: tuple[_Applied, ...] = ()  # the newest last
         self._reached: dict[PartitionKey, int] = {}  # what the publisher had committed at the last look
@@ -102,7 +99,7 @@ class WaitingRequests(BackgroundLook):
     def look(self, deadline: Deadline) -> bool:
         """As `BackgroundLook.look`; whether everything that was accepted before a look is on the log."""
         asked_at = clock.elapsed()
-        ends = self._topic_ends.ask(deadline)
+        ends = self._witnesses.ends(self._topics, deadline)
         there = {topic for topic, _ in ends}
         if gone := sorted(self._topics_seen - there):
             raise Unavailable(f"{gone[0]} was deleted, with requests that may not be on the log")
@@ -122,28 +119,22 @@ class WaitingRequests(BackgroundLook):
 
     def _committed(self, ends: Mapping[PartitionKey, int], deadline: Deadline) -> dict[PartitionKey, int]:
         """By partition, the offset up to which its requests are on this log. Raises Unavailable, Refused."""
-        places = [TopicPartition(*key) for key in sorted(ends)]
-        if not places:
+        if not ends:
             return {}
-        found = group_offsets(self._asking, places, "asking for the publisher's offsets", deadline)
+        doing = "asking for the publisher's offsets"
+        found = self._witnesses.committed(self._group, sorted(ends), doing, deadline)
         notes = {
             each.partition: OwnerNote.of(each.metadata) for each in found if each.topic == self._topics[0]
         }
         log = notes[0].log if 0 in notes else ""
-        if log and self._identity is not None and log != self._log:
-            ours = self._identity.ask([self._log_topic], deadline)[self._log_topic]
-            self._log = f"{self._log_topic}/{ours}"
+        if log and self._reads_log and log != self._log:
+            self._log = f"{self._log_topic}/{self._witnesses.id_of(self._log_topic, deadline)}"
             if log != self._log:
                 return {}
         before, self._reached = self._reached, {key_of(each): each.offset for each in found}
         # Brokers lost requests that the publisher had taken. Others may be at their offsets now.
         lost = [key for key, end in ends.items() if min(before.get(key, 0), self._reached[key]) > end]
         return self._reached | dict.fromkeys(lost, 0)
-
-    def close(self) -> None:
-        """As `BackgroundLook.close`."""
-        self._topic_ends.close()
-        self._asking.close()
 
 
 def _behind(reached: Mapping[PartitionKey, int], ends: Mapping[PartitionKey, int]) -> list[PartitionKey]:

@@ -130,9 +130,11 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     # Else all servers of one machine share a folder: its places, whose file is not finished, and who deletes what is old.
     if tempfile.gettempdir() == SHARED:  # not a test's own
         monkeypatch.setattr(uploads, "tempfile", SimpleNamespace(gettempdir=lambda: folder.name))
-    monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
+    monkeypatch.setattr(clients.Brokers, "log_reader", lambda *_: reader)
     monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
-    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])  # they ask brokers, and there is none
+    monkeypatch.setattr(
+        clients.Brokers, "index_guards", lambda *_, **__: []
+    )  # they ask brokers, and there is none
     state = ServerState("s1", made, 60)
     running = Served(log, reader, out, state, made)
     stopping, ended = threading.Event(), []

@@ -563,8 +563,8 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
     """A program would go on calling people who have opposed meanwhile, by an index of yesterday."""
     log = log_with("internal", [33611111111])
     reader = Reader(log)
-    monkeypatch.setattr(clients, "log_reader", lambda *_: reader)
-    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])
+    monkeypatch.setattr(clients.Brokers, "log_reader", lambda *_: reader)
+    monkeypatch.setattr(clients.Brokers, "index_guards", lambda *_, **__: [])
 
     with Checker.following(settings=settings | {"rules.index_lag_max_s": "1"}) as checker:
 
@@ -593,7 +593,7 @@ def test_following_holds_instead_of_guessing(monkeypatch, settings):
 
 def test_following_an_empty_log_ends_in_time(monkeypatch, settings):
     """A program would wait for ever for a log that nobody has published to."""
-    monkeypatch.setattr(clients, "log_reader", lambda *_: Reader(Log()))
+    monkeypatch.setattr(clients.Brokers, "log_reader", lambda *_: Reader(Log()))
     with pytest.raises(StaleIndex, match="no list"), Checker.following(settings=settings, wait_s=0.2):
         pass
 
@@ -607,7 +607,7 @@ def test_a_log_that_was_read_once_is_not_believed_for_long(monkeypatch, settings
         yield Reader(log)
 
     monkeypatch.setattr(clients, "reading", reading)
-    monkeypatch.setattr(clients, "index_guards", lambda *_, **__: [])
+    monkeypatch.setattr(clients.Brokers, "index_guards", lambda *_, **__: [])
     checker = Checker.from_config(settings=settings)
     assert checker.check(OPPOSED).reason is Reason.OPPOSED
     later = clock.elapsed() + 3600

@@ -93,9 +93,9 @@ def world(tmp_path, monkeypatch):
         yield Reader(made.desk.publisher.log)
 
     made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(lists=LISTS), log_id="the-first")
-    identity = SimpleNamespace(ask=lambda topics, _deadline: dict.fromkeys(topics, made.log_id))
+    witnesses = SimpleNamespace(id_of=lambda _topic, _deadline: made.log_id)
     monkeypatch.setattr(module.clients, "reading", reading)
-    monkeypatch.setattr(module.clients, "topic_identity", lambda _settings: identity)
+    monkeypatch.setattr(module.clients, "Brokers", lambda *_: SimpleNamespace(witnesses=witnesses))
     return made
 
 
@@ -656,11 +656,11 @@ def test_no_file_is_published_while_nobody_tells_which_log_it_is(world, monkeypa
     put(world, "internal/adds/a.txt", f"+{REMOVED}\n")
     inbox = opened(world)
 
-    def away(_settings):
+    def away(*_):
         raise Unavailable("no broker answers")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module.clients, "topic_identity", away)
+        patched.setattr(module.clients, "Brokers", away)
         with pytest.raises(Unavailable):
             worked(inbox)
     inbox.recover()

@@ -9,6 +9,7 @@ from stream_scrub.kafka import bulk
 from stream_scrub.kafka.client import producer_calls
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
+from stream_scrub.kafka.witnesses import Witnesses
 
 MINE = TopicPartition("in", 0)
 MEMBER = b"CGMDv2:" + struct.pack("=i", 1) + b"group\0member\0"
@@ -49,7 +50,9 @@ def test_a_member_that_ends_late_takes_nothing_from_its_successor(monkeypatch):
     monkeypatch.setattr(bulk, "Consumer", lambda options: clients.append(Client(options)) or clients[-1])
     monkeypatch.setattr(producer_calls, "_LEAVE_S", 0.1)
     monkeypatch.setattr(producer_calls, "GRACE_S", 0.1)
-    source = ProspectSource({"bootstrap.servers": "127.0.0.1:1"}, ["in"], Resume("log", None, print, None))
+    source = ProspectSource(
+        {"bootstrap.servers": "127.0.0.1:1"}, ["in"], Resume("log", Witnesses({}, has_ids=False), print, None)
+    )
     source.subscribe()
     clients[0].on_assign(clients[0], [MINE])
     source.poll(1, 1, 0)

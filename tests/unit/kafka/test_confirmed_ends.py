@@ -3,8 +3,10 @@
 import pytest
 
 from stream_scrub.errors import Unavailable
+from stream_scrub.kafka import witnesses
 from stream_scrub.kafka.admin import confirmed_ends
 from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.leaders import Brokers
 from tests.support.running.worker import wait_until
@@ -18,8 +20,9 @@ def ends(monkeypatch):
 
     def made(brokers):
         monkeypatch.setattr(confirmed_ends, "_EVERY_S", 0.0)
-        monkeypatch.setattr(confirmed_ends, "AdminClient", brokers.client)
-        return ConfirmedEnds({})
+        monkeypatch.setattr(witnesses, "_PAUSE_S", 0.0)
+        monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
+        return ConfirmedEnds(Witnesses({}))
 
     return made
 
@@ -117,7 +120,7 @@ def test_clients_are_kept_and_slow_ones_waited_for(ends):
     brokers = Brokers({1: (2, 1), 2: (2, 1)}, {1: 3, 2: 7}, by_chance=True)
     brokers.connects_in = 2
     ends = ends(brokers)
-    assert look(ends) == {ZERO: 7, ONE: 3}
+    assert look(ends, 16) == {ZERO: 7, ONE: 3}
     made = brokers.clients
     look(ends)
     assert brokers.clients == made

@@ -10,6 +10,7 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.kafka import log_reader
 from stream_scrub.kafka.offsets import EARLIEST
+from stream_scrub.kafka.witnesses import QuorumEnd
 
 
 def fetched(offset: int, code: int | None = None, text: str = "") -> Message:
@@ -39,19 +40,33 @@ class Client:
 
     def close(self): ...
 
-    epoch = 0
-
     def assign(self, places):
         self.assigned += [(each.partition, each.offset) for each in places]
 
-    def ask(self, what, deadline, isolation):
-        """As QuorumEnds: it is asked in this one's place."""
+
+class Asked:
+    """Answers in the place of `Witnesses`, by what a client says."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def leader_of(self, _key):
+        """As of Witnesses."""
+        return self.client.leader
+
+    def id_of(self, _topic, _deadline):
+        """No topic has an id."""
+        return ""
+
+    def end(self, key, deadline, what, isolation):
+        """As of Witnesses."""
+        client = self.client
         committed = isolation == IsolationLevel.READ_COMMITTED
-        self.asked += not committed
-        offset = self.first if what is EARLIEST else self.end if committed else self.written
+        client.asked += not committed
+        offset = client.first if what is EARLIEST else client.end if committed else client.written
         if offset is None:
             raise Unavailable("no broker answers")
-        return clock.elapsed(), offset
+        return QuorumEnd(clock.elapsed(), offset, 0)
 
 
 @pytest.fixture
@@ -62,8 +77,7 @@ def reader(monkeypatch):
 
     def made(client):
         monkeypatch.setattr(log_reader, "Consumer", lambda _: client)
-        monkeypatch.setattr(log_reader, "QuorumEnds", lambda *_: client)
-        return log_reader.KafkaLogReader({}, "log")
+        return log_reader.KafkaLogReader({}, "log", witnesses=Asked(client))
 
     return made
 

@@ -9,6 +9,8 @@ from stream_scrub.errors import Migrated
 from stream_scrub.kafka import requests_reader as module
 from stream_scrub.model import Deadline
 
+WITNESSES = SimpleNamespace(id_of=lambda _topic, _deadline: "id")
+
 
 def message(offset):
     """A request at an offset of partition 0."""
@@ -81,9 +83,7 @@ def requests(monkeypatch):
         for name, value in {"given": given, "ends_at": high, "high": high}.items():
             monkeypatch.setattr(Client, name, value)
         monkeypatch.setattr(module, "Consumer", Client)
-        identity = SimpleNamespace(ask=lambda topics, _: dict.fromkeys(topics, "id"))
-        monkeypatch.setattr(module, "TopicIdentity", lambda *_: identity)
-        return module.RequestsReader({"group.id": "g"}, {}, "opposition.requests")
+        return module.RequestsReader({"group.id": "g"}, WITNESSES, "opposition.requests")
 
     return made
 
@@ -115,10 +115,7 @@ def test_a_request_that_the_client_gives_twice_is_taken_once(monkeypatch, given)
     """It would be on the log twice, and one request show as two."""
     monkeypatch.setattr(Client, "given", given)
     monkeypatch.setattr(module, "Consumer", Client)
-    monkeypatch.setattr(
-        module, "TopicIdentity", lambda *_: SimpleNamespace(ask=lambda topics, _: dict.fromkeys(topics, "id"))
-    )
-    requests = module.RequestsReader({"group.id": "g"}, {}, "opposition.requests")
+    requests = module.RequestsReader({"group.id": "g"}, WITNESSES, "opposition.requests")
     requests.begin(Deadline.after(60))
     with pytest.raises(Migrated, match="went back"):
         requests.poll(0.1, 0.1, 100)

@@ -4,7 +4,7 @@ import pytest
 
 from stream_scrub import clock
 from stream_scrub.errors import StaleIndex
-from stream_scrub.kafka.admin.broker_time import LatestTimestamp
+from stream_scrub.kafka.witnesses import LatestTimestamp
 from stream_scrub.ops import clock_watch
 from stream_scrub.ops.clock_watch import ClockWatch
 

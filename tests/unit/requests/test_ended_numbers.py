@@ -1,13 +1,14 @@
 """When oppositions end: after two looks, and by the brokers' clocks, whatever this machine's says."""
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import structlog
 
 from stream_scrub import clock
 from stream_scrub.config import Settings
-from stream_scrub.kafka.admin.broker_time import LatestTimestamp
+from stream_scrub.kafka.witnesses import LatestTimestamp
 from stream_scrub.model import RegisterKind
 from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.publisher import delta_publisher as module
@@ -39,13 +40,14 @@ class Stage:
                 stage.markers.append(stage.true.timestamp())
 
         class Times:
-            def ask(self, _):
+            def now(self, _):
                 return [LatestTimestamp(1, at, is_brokers=True) for at in stage.markers[-1:]]
+
+        brokers = SimpleNamespace(witnesses=Times(), log_reader=lambda: Reader(self.log))
 
         monkeypatch.setattr(module.clients, "log_writer", lambda *_, **__: Timed(self.log))
         monkeypatch.setattr(module.clients, "taken_over", lambda *_, **__: Timed(self.log))
-        monkeypatch.setattr(module.clients, "log_reader", lambda *_: Reader(self.log))
-        monkeypatch.setattr(module.clients, "broker_times", lambda _: Times())
+        monkeypatch.setattr(module.clients, "Brokers", lambda *_: brokers)
         monkeypatch.setattr(module, "_MARKER_S", 0.0)
         monkeypatch.setattr(clock, "elapsed", lambda: self.elapsed)
         self.state = PublisherState("", settings, 300)

@@ -7,8 +7,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_scrub.errors import Unavailable
-from stream_scrub.kafka.admin import topic_identity
-from stream_scrub.kafka.admin.topic_identity import TopicIdentity
+from stream_scrub.kafka import witnesses
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 
 
@@ -32,31 +32,31 @@ def brokers(monkeypatch):
 
         return SimpleNamespace(describe_topics=describe)
 
-    monkeypatch.setattr(topic_identity, "AdminClient", client)
-    monkeypatch.setattr(topic_identity, "time", SimpleNamespace(monotonic=lambda: there.now))
-    monkeypatch.setattr(topic_identity, "TopicCollection", lambda names: SimpleNamespace(topic_names=names))
+    monkeypatch.setattr(witnesses, "AdminClient", client)
+    monkeypatch.setattr(witnesses, "time", SimpleNamespace(monotonic=lambda: there.now))
+    monkeypatch.setattr(witnesses, "TopicCollection", lambda names: SimpleNamespace(topic_names=names))
     return there
 
 
 def known(identity):
-    return identity.answer(["t"], Deadline.after(1.0)).get("t", "")
+    return identity.answered_ids(["t"], Deadline.after(1.0)).get("t", "")
 
 
 def test_an_answer_for_a_batch_that_was_given_up_does_not_count_for_a_later_one(brokers):
     """The later batch is of a topic that was made anew; it would be committed as if it were of the old one, and come out
     a second time."""
-    identity = TopicIdentity({})
-    identity.begin(["t"])  # and the batch is given up
+    identity = Witnesses({})
+    identity.begin_ids(["t"])  # and the batch is given up
     brokers.id, brokers.now = "second", brokers.now + 1.0
-    identity.begin(["t"])
+    identity.begin_ids(["t"])
     assert known(identity) == "second"
 
 
 def test_what_is_known_from_just_now_is_not_asked_for_again(brokers):
     """Each batch would wait for a broker's answer."""
-    identity = TopicIdentity({})
+    identity = Witnesses({})
     for _ in range(3):
-        identity.begin(["t"])
+        identity.begin_ids(["t"])
         known(identity)
         brokers.now += 0.05
     assert brokers.asked == 3, "once, and two others at first"
@@ -67,33 +67,33 @@ def test_one_broker_alone_does_not_say_which_topic_it_is(brokers, stale):
     """A topic would count as created again by the word of a broker that hears no other one, and all of it be emitted a
     second time."""
     brokers.id, brokers.stale = "second", stale
-    identity = TopicIdentity({})
+    identity = Witnesses({})
     with pytest.raises(Unavailable, match="do not agree"):
-        identity.ask(["t"], Deadline.after(1.0))
-    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "second"}
+        identity.ids(["t"], Deadline.after(1.0))
+    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "second"}
 
 
 def test_another_client_asks_once_one_had_no_answer(brokers):
     """Workers would stand still for minutes: a client waits for the controller that it knows, though the others have another."""
-    identity = TopicIdentity({})
-    identity.ask(["t"], Deadline.after(1.0))
+    identity = Witnesses({})
+    identity.ids(["t"], Deadline.after(1.0))
     brokers.silent = {0}
     with pytest.raises(Unavailable):
-        identity.ask(["t"], Deadline.after(1.0))
-    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "first"}
+        identity.ids(["t"], Deadline.after(1.0))
+    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "first"}
     brokers.silent = set(range(brokers.clients))
     brokers.now += 1.0
-    identity.begin(["t"])
+    identity.begin_ids(["t"])
     with pytest.raises(Unavailable):
         known(identity)
     brokers.now += 1.0
-    identity.begin(["t"])
+    identity.begin_ids(["t"])
     assert known(identity) == "first"
 
 
 def test_a_topic_that_all_brokers_call_new_is_new(brokers):
     """A topic that was created again would never be read."""
-    identity = TopicIdentity({})
-    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "first"}
+    identity = Witnesses({})
+    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "first"}
     brokers.id = "second"
-    assert identity.ask(["t"], Deadline.after(1.0)) == {"t": "second"}
+    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "second"}

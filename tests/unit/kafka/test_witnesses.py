@@ -5,14 +5,15 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError
 
 from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka import quorum
-from stream_scrub.kafka.offsets import LATEST
-from stream_scrub.kafka.quorum import QuorumEnds, TopicEnds
+from stream_scrub.kafka import witnesses
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.leaders import Brokers, Client
+
+LOG = ("log", 0)
 
 
 @pytest.fixture
@@ -20,8 +21,8 @@ def ask(monkeypatch):
     """Asks these brokers for the end."""
 
     def asked(brokers):
-        monkeypatch.setattr(quorum, "AdminClient", brokers.client)
-        return QuorumEnds({}, TopicPartition("log", 0)).ask(LATEST, Deadline.after(1))[1]
+        monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
+        return Witnesses({}).end(LOG, Deadline.after(1)).offset
 
     return asked
 
@@ -85,46 +86,46 @@ def test_no_broker_at_all_gives_the_clients_reason(ask):
 def test_clients_are_kept_from_one_question_to_the_next(monkeypatch):
     """Each question would cost three connections, twice a second for every worker."""
     brokers = Brokers({1: 1, 2: 1, 3: 1}, {1: 7})
-    monkeypatch.setattr(quorum, "AdminClient", brokers.client)
-    ends = QuorumEnds({}, TopicPartition("log", 0))
-    ends.ask(LATEST, Deadline.after(1))
+    monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
+    ends = Witnesses({})
+    ends.end(LOG, Deadline.after(1))
     made = brokers.clients
     for _ in range(5):
-        assert ends.ask(LATEST, Deadline.after(1))[1] == 7
+        assert ends.end(LOG, Deadline.after(1)).offset == 7
     assert brokers.clients == made
 
 
 def test_clients_that_connect_slowly_answer_the_next_question(monkeypatch):
     """Workers would hold for ever where a connection takes more than two seconds: over TLS and SASL from another continent."""
     brokers = Brokers(dict.fromkeys(range(1, 7), 1), {1: 7})
-    monkeypatch.setattr(quorum, "AdminClient", brokers.client)
-    ends = QuorumEnds({}, TopicPartition("log", 0))
-    ends.ask(LATEST, Deadline.after(1))
+    monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
+    ends = Witnesses({})
+    ends.end(LOG, Deadline.after(1))
     brokers.names, brokers.ends, brokers.replicas = dict.fromkeys(range(1, 7), 4), {4: 9}, (4, 5, 6)
     brokers.connects_in = 2
     for _ in range(2):
         with pytest.raises(Unavailable):
-            ends.ask(LATEST, Deadline.after(1))
+            ends.end(LOG, Deadline.after(1))
     brokers.connects_in = 99
-    assert ends.ask(LATEST, Deadline.after(1))[1] == 9
+    assert ends.end(LOG, Deadline.after(1)).offset == 9
 
 
 def test_without_a_quorum_few_new_clients_are_made(monkeypatch):
     """A fleet would open hundreds of connections a second to brokers that are already in trouble, and not go on at once
     when they agree again."""
     now = 0.0
-    monkeypatch.setattr(quorum.clock, "elapsed", lambda: now)
+    monkeypatch.setattr(witnesses.clock, "elapsed", lambda: now)
     brokers = Brokers({1: -1, 2: -1, 3: None}, {1: 7, 2: 7})
-    monkeypatch.setattr(quorum, "AdminClient", brokers.client)
-    ends = QuorumEnds({}, TopicPartition("log", 0))
+    monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
+    ends = Witnesses({})
     for _ in range(120):  # a minute
         now += 0.5
         with pytest.raises(Unavailable, match="too few of its replicas"):
-            ends.ask(LATEST, Deadline.after(1))
+            ends.end(LOG, Deadline.after(1))
     assert brokers.clients < 150
     brokers.names = {1: 1, 2: 1, 3: None}
     made = brokers.clients
-    assert ends.ask(LATEST, Deadline.after(1))[1] == 7
+    assert ends.end(LOG, Deadline.after(1)).offset == 7
     assert brokers.clients <= made + 1
 
 
@@ -150,14 +151,14 @@ def test_clients_are_given_up_in_an_outage(monkeypatch):
         made.append(weakref.ref(new := Client(brokers, 1, 1)))
         return new
 
-    monkeypatch.setattr(quorum, "AdminClient", client)
-    monkeypatch.setattr(quorum, "_PAUSE_S", 0.0)
-    ends = QuorumEnds({}, TopicPartition("log", 0))
+    monkeypatch.setattr(witnesses, "AdminClient", client)
+    monkeypatch.setattr(witnesses, "_PAUSE_S", 0.0)
+    ends = Witnesses({})
     gc.disable()  # a collection may be far away in a process that waits
     try:
         for _ in range(10):
             with pytest.raises(Unavailable):
-                ends.ask(LATEST, Deadline.after(1))
+                ends.end(LOG, Deadline.after(1))
         alive = sum(each() is not None for each in made)
     finally:
         gc.enable()
@@ -179,8 +180,11 @@ def test_a_client_that_asks_a_broker_that_has_voted_is_replaced(monkeypatch):
             return SimpleNamespace(orig_broker_id=self._broker, brokers=brokers, topics=topics)
 
         def list_offsets(self, places, **_):
-            return {place: SimpleNamespace(result=lambda: SimpleNamespace(offset=7)) for place in places}
+            return {
+                place: SimpleNamespace(result=lambda: SimpleNamespace(offset=7, leader_epoch=1))
+                for place in places
+            }
 
-    monkeypatch.setattr(quorum, "AdminClient", Chooser)
-    ends = TopicEnds({"bootstrap.servers": "kafka:1,kafka:2,kafka:3"}, ["requests", "lifts"])
-    assert ends.ask(Deadline.after(60)) == {("requests", 0): 7, ("lifts", 0): 7}
+    monkeypatch.setattr(witnesses, "AdminClient", Chooser)
+    ends = Witnesses({"bootstrap.servers": "kafka:1,kafka:2,kafka:3"})
+    assert ends.ends(["requests", "lifts"], Deadline.after(60)) == {("requests", 0): 7, ("lifts", 0): 7}
