@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 
 import pytest
+import structlog
 from confluent_kafka import KafkaError, TopicPartition
 
 from stream_scrub.config import load
@@ -36,7 +37,9 @@ def test_a_dialler_that_ends_during_an_outage_ends_in_time(monkeypatch):
     """A dialler would hang for the session's time when it is stopped, and be killed before it has put its own things away."""
     monkeypatch.setattr(producer_calls, "_LEAVE_S", 0.5)
     monkeypatch.setattr(producer_calls, "GRACE_S", 0.5)
-    reader = allowed_reader.AllowedReader(properties_of(Role.MEMBER, "127.0.0.1:1", {"group.id": "g"}), ["t"])
+    reader = allowed_reader.AllowedReader(
+        properties_of(Role.MEMBER, "127.0.0.1:1", {"group.id": "g"}), ["t"], None, structlog.get_logger()
+    )
     reader._progress["t", 0] = allowed_reader._PartitionProgress()
     reader._progress["t", 0].begin(5, 1)
     began = time.monotonic()
@@ -90,7 +93,7 @@ def test_a_failed_member_is_replaced_while_it_hangs_and_takes_nothing_from_its_s
     monkeypatch.setattr(producer_calls, "_LEAVE_S", 0.1)
     monkeypatch.setattr(producer_calls, "GRACE_S", 5.0)
     monkeypatch.setattr(allowed_reader, "Consumer", FailedConsumer)
-    reader = allowed_reader.AllowedReader({}, ["t"])
+    reader = allowed_reader.AllowedReader({}, ["t"], None, structlog.get_logger())
     failed = reader._consumer
     reader._progress["t", 0] = allowed_reader._PartitionProgress()
 
