@@ -86,6 +86,17 @@ def _import_on_the_page(server: ServerProcess, token: str) -> None:
         done = browser.post("/lists/publish", data={"pending": pending})
         assert "The list is published in internal" in done.text, done.text
         wait_until(lambda: "opt-outs.csv" in browser.get("/").text)
+        export = "Nom;Mobile;Opt-in\nRose;+4915112345001;Oui\nMax;+4915112345002;Non\n"
+        order = {"register": "consent", "campaign": "acme", "change": "adds"}
+        page = browser.post("/lists", data=order, files={"list": ("crm.csv", export)})
+        for where, fields in (
+            ("/lists/columns", {"column-2": "phone", "column-3": "consent", "no_into": "internal@acme"}),
+            ("/lists/publish", {}),
+        ):
+            (pending,) = re.findall(r'name="pending" value="(\w+)"', page.text)
+            page = browser.post(where, data={"pending": pending, **fields})
+        assert "The list is published in consent@acme" in page.text, page.text
+        assert "Opt-outs added to internal@acme" in page.text
 
 
 def _kill_one(
