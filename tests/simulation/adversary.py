@@ -432,11 +432,11 @@ THEMES: dict[str, tuple[Theme, ...]] = {
         Theme("dialler", (Api.FETCH, Api.OFFSET_COMMIT, Api.JOIN), 12, ("the process is killed", "the process is paused", Fate.LOST.value), (3.0, 20.0)),
     ),
     "recalls made anew": (
-        Theme("recall", (Api.END, Api.PRODUCE, Api.FETCH), 12, (RECALLS_ANEW,), (1.0, 6.0)),
+        Theme("recall", (Api.END, Api.PRODUCE), 14, (RECALLS_ANEW,), (0.7, 3.0), 4),
         Theme("dialler", (Api.FETCH, Api.OFFSET_COMMIT), 20, ("the process is killed", "the process is paused"), (3.0, 20.0)),
     ),
     "a lost log": (
-        Theme("requests", (Api.END, Api.FETCH), 8, (LOG_LOST,), (2.0, 8.0)),
+        Theme("requests", (Api.END,), 8, (LOG_LOST,), (2.0, 8.0), 3),
     ),
     "made anew": (
         Theme("worker", (Api.COMPUTE, Api.PRODUCE, Api.END, Api.FETCH), 12, ("an input is deleted and made anew",), (0.3, 3.0)),

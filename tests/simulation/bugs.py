@@ -14,10 +14,14 @@ import numpy as np
 from confluent_kafka import TopicPartition
 
 from stream_scrub import clock
+from stream_scrub.dialler.recalls import ProofOfLife
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka import resume
 from stream_scrub.kafka.admin.votes import Votes
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests
+from stream_scrub.kafka.dialler.allowed_reader import AllowedReader
+from stream_scrub.kafka.guards.judged_positions import JudgedPositions
+from stream_scrub.kafka.guards.waiting_requests import WaitingRequests
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.output_reader import OutputReader
@@ -316,6 +320,39 @@ def _never_there(ends: Any, place: Any, deadline: Any) -> bool:
     return bool(low < high)
 
 
+def _lock_across_a_commit() -> list[Exchange]:
+    join = AllowedReader._join
+
+    def locking(self: Any) -> Any:
+        consumer = join(self)
+        told = consumer.options["on_commit"]
+
+        def took(*outcome: Any) -> None:
+            with self._lock:
+                told(*outcome)
+
+        consumer.options["on_commit"] = took
+        return consumer
+
+    def commits(self: Any) -> str:
+        places = self._changed(all_=False)
+        with self._lock:
+            if places:
+                self._consumer.commit(offsets=places)
+        return ""
+
+    # The thread that follows the recalls asks for it again and again.
+    return [(AllowedReader, "_join", locking), (AllowedReader, "commit_failure", property(commits))]
+
+
+def _whichever_log() -> list[Exchange]:
+    note = RequestsReader.note
+    return [
+        (RequestsReader, "note", lambda self: note(self)._replace(log="")),
+        (DeltaPublisher, "holds", lambda *_: True),
+    ]
+
+
 BUGS: dict[str, Bug] = {
     "offsets before records": Bug("The offsets are committed, and then the records.", _offsets_first, 1),
     "no rewind": Bug("After an abort it reads on where it was.", lambda: [(ProspectSource, "drop", _never)], 0),
@@ -468,6 +505,28 @@ BUGS: dict[str, Bug] = {
     ),
     "ends by any clock": Bug(
         "What has ended by this machine's clock has ended.", _ends_at_once, 95
+    ),
+    "requests may wait": Bug(
+        "Whether accepted requests wait for a publisher that is dead is not asked.",
+        lambda: [(WaitingRequests, "need", _never), (WaitingRequests, "need_none", _never)],
+        161,
+    ),
+    "whichever position": Bug(
+        "An index is served that is behind the positions by which workers have judged.",
+        lambda: [(JudgedPositions, "need", _never)],
+        373,
+    ),
+    "whichever log": Bug("A publisher goes on from the offsets that are for a lost log.", _whichever_log, 545),
+    "a silent recall": Bug(
+        "A dialler hands out leads while recall is dead.",
+        lambda: [(ProofOfLife, "since", lambda *_: clock.elapsed())],
+        281,
+    ),
+    "a lock across a commit": Bug("A dialler stands still in a commit for ever.", _lock_across_a_commit, 13),
+    "recalls that are gone": Bug(
+        "Recall never looks at its own topic, which is deleted and made anew.",
+        lambda: [(RecallLoop, "_need_recalls", lambda _: clock.elapsed())],
+        1141,
     ),
     "a trusted snapshot": Bug("A snapshot that is not whole ends the follower.", _trusted_snapshot, 98),
 }  # fmt: skip

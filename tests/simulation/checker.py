@@ -17,6 +17,7 @@ from tests.simulation.evidence import (
     deleted_requests,
     forbidden,
     held_up,
+    imported_opposition,
     in_the_end,
     inputs,
     new_requests,
@@ -173,17 +174,22 @@ def _late_s(history: History) -> float:
 def heeded(history: History) -> Iterator[str]:
     """Once a request that forbids it was accepted, and so much time has passed, (a) no worker allows a number, (b) no
     server says that it may be called, (c) no dialler is handed its lead or told that it may call."""
-    times, accepted = history.plan.times, forbidden(history)
+    times = history.plan.times
+    requested = forbidden(history)
+    accepted = dict.fromkeys(imported_opposition(history), history.begun) | requested
     if not accepted:
         return
     for out in outputs(history):
         late_s = out.record.txn.ended_at - accepted.get(int(out.stamp["number"][1:]), FOREVER)
         if out.topic == ALLOWED and late_s > times.request_lag_s + _late_s(history):
             yield f"prospect {out.id} was allowed {late_s:.1f} s after a request that forbids it"
+    judged = max((out.stamp["index"] for out in outputs(history)), default=-1)
     for at, index in history.answered:
         for number, accepted_at in accepted.items():
             late_s = at - accepted_at
             opposed = index.registers.get("internal")
+            if index.position > judged and number not in requested:
+                continue  # the workers' notes have a log's name and not its id: a new log shows only while it is the shorter one
             if late_s > times.request_lag_s and (opposed is None or number not in opposed.numbers):
                 yield f"a server allowed +{number} {late_s:.1f} s after a request that forbids it"
     for each in history.dialled:
@@ -191,6 +197,16 @@ def heeded(history: History) -> Iterator[str]:
             late_s = each.at - accepted.get(int(number[1:]), FOREVER)
             if late_s > times.request_lag_s + times.recall_lag_s + SEEN_S:
                 yield f"{each.who} was handed {number} {late_s:.1f} s after a request that forbids it"
+
+
+def restated(history: History) -> Iterator[str]:
+    """The log that is made after one was lost has every request again."""
+    if not history.is_log_lost:
+        return
+    log, wrong = sealed(history)
+    yield from wrong
+    opposed = log[-1].opposed if log else frozenset()
+    yield from (f"+{number} is not opposed on the new log" for number in forbidden(history).keys() - opposed)
 
 
 def never_opposed(history: History) -> Iterator[str]:
@@ -264,6 +280,7 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
     never_back,
     never_opposed,
     heeded,
+    restated,
     sound_log,
     none_too_early,
     live,
@@ -272,5 +289,5 @@ RULES: tuple[Callable[[History], Iterator[str]], ...] = (
 
 def broken(history: History) -> list[str]:
     """What this history broke, each with its rule. Where the log was lost, nothing else is as planned."""
-    rules = (exactly_once, in_order, one_position, heeded) if history.is_log_lost else RULES
+    rules = (exactly_once, in_order, one_position, heeded, restated) if history.is_log_lost else RULES
     return [f"{rule.__name__}: {what}" for rule in rules for what in rule(history)]

@@ -15,9 +15,11 @@ from tests.simulation.membership import Membership
 from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net, answered
+from tests.simulation.world import FOREVER
 
 _FETCH_RECORDS = 50
 _COMMIT_S = 10.0
+_CALL_S = 0.003  # a call returns when its thread has its turn: an answer may have come by then
 
 
 class Consumer(Membership):
@@ -99,7 +101,6 @@ class Consumer(Membership):
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool = True) -> list[TopicPartition] | None:
         """Commit offsets of the group. The outcome of one that is not waited for is told by `on_commit`, within `consume`."""
-        self._await_callbacks()
         broker, who = self.net.broker, (self._member, self._instance, self._generation)
         notes = {(each.topic, each.partition): (each.offset, each.metadata or "") for each in offsets}
 
@@ -113,6 +114,12 @@ class Consumer(Membership):
 
         if asynchronous:
             self.net.ask(Api.OFFSET_COMMIT, handle, then, timeout_s=_COMMIT_S)
+            self.world.wait(self.world.now + _CALL_S)
+            while self._calling not in (
+                None,
+                self.world.running,
+            ):  # the client's calls wait for its callbacks
+                self.world.wait(FOREVER, self._moved)
             return None
         code, _ = self._ask(Api.OFFSET_COMMIT, handle, _COMMIT_S)
         if code:

@@ -98,6 +98,12 @@ def forbidden(history: "History") -> dict[int, float]:
     return accepted
 
 
+def imported_opposition(history: "History") -> frozenset[int]:
+    """The numbers that an import opposed before anything else happened, and nobody has taken out."""
+    changes = [each for each in history.plan.changes if each.register == "internal"]
+    return changes[0].numbers if len(changes) == 1 and changes[0].at == 0.0 else frozenset()
+
+
 class Sealed(NamedTuple):
     """A delta on the log: when it became readable, which numbers are opposed from then on, and which of those before had
     reached their end."""

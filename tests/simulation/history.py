@@ -324,16 +324,18 @@ class History:
             self.world.at(self.world.now + seconds, self.broker.create, RECALLED, len(gone.partitions))
 
     def lose_log(self, process: Process, seconds: float) -> None:
-        """Delete the log, make it again after so long, and import the lists. From then on who knew the old one holds."""
+        """Delete the log, make it again after so long, and import the list alone. From then on who knew the old one holds. A
+        server begins anew, and so does the publisher."""
         if self.is_log_lost:
             return
         self.is_cut = self.is_log_lost = True
         self.broker.delete(LOG)
         self.world.at(self.world.now + seconds, self.broker.create, LOG, 1)
-        self.kill(process, seconds)
-        for register in self.plan.registers:
-            self.published[register] -= 1
-            self.world.at(self.world.now + seconds, self.start, f"publisher {register}")
+        for each in self.world.processes:
+            if each is process or each.kind == "server":
+                self.kill(each, seconds)
+        self.published["list"] -= 1
+        self.world.at(self.world.now + seconds, self.start, "publisher list")
 
     def throw_out(self, process: Process) -> None:
         """Throw the process's member out of the group. It does not know that yet."""

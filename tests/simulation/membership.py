@@ -21,7 +21,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from tests.simulation.messages import Feed, Message
 from tests.simulation.records import Place
 from tests.simulation.wire import Api, Call, Net
-from tests.simulation.world import FOREVER, Signal, Thread
+from tests.simulation.world import Signal, Thread
 
 
 class Membership:
@@ -125,11 +125,6 @@ class Membership:
         self._lose()
         self._must_join, self._failed = False, True
         self._errors.append(Message((self._topics[0], -1), -1, None, _fatal(code)))
-
-    def _await_callbacks(self) -> None:
-        """A call of another thread waits while a callback runs."""
-        while self._calling not in (None, self.world.running):
-            self.world.wait(FOREVER, self._moved)
 
     def _serve(self) -> None:
         self._calling = self.world.running

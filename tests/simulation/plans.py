@@ -279,6 +279,8 @@ def _with_diallers(seed: int, rng: random.Random) -> Plan:
     plan.imported, plan.server = True, rng.random() < 0.5
     plan.recalls, plan.diallers = rng.choice((1, 1, 2)), rng.choice((1, 1, 2))
     plan.theme = rng.choice(OF_DIALLERS) if rng.random() < 0.7 else ""
+    if plan.theme == "a lost log":
+        plan.registers, plan.server = REGISTERS, True
     many, lasts = rng.randint(3, 8), rng.choice((0.5, 4.0, 12.0))
     _fill(plan, rng, many, lasts, 0, 4)
     plan.prospects = [each._replace(number=33_612_345_700 + each.id) for each in plan.prospects]

@@ -167,8 +167,8 @@ class Producer:
         if len(value or b"") + len(key or b"") + 60 > self._limit:
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
         if partition < 0:
-            partition = (sum(key or b"") if key else self._count) % len(
-                self.net.broker.topics[topic].partitions
+            partition = (sum(key or b"") if key else self._count) % (
+                len(self.net.broker.topics[topic].partitions) if topic in self.net.broker.topics else 1
             )
         place = (topic, partition)
         lane = self._lanes.get(place)
