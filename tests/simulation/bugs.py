@@ -380,7 +380,7 @@ BUGS: dict[str, Bug] = {
     "no wait for others": Bug(
         "A register is read while another's open transaction hides its end.",
         lambda: [(KafkaLogWriter, "wait_for_others", _never), (KafkaLogWriter, "_need_none_unread", _never)],
-        271,
+        740,
     ),
     "no new producer": Bug(
         "After a failure the same producer goes on.",

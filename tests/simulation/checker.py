@@ -179,9 +179,9 @@ def heeded(history: History) -> Iterator[str]:
     accepted = dict.fromkeys(imported_opposition(history), history.begun) | requested
     if not accepted:
         return
-    for out in outputs(history):
+    for out in [each for each in outputs(history) if each.topic == ALLOWED]:
         late_s = out.record.txn.ended_at - accepted.get(int(out.stamp["number"][1:]), FOREVER)
-        if out.topic == ALLOWED and late_s > times.request_lag_s + _late_s(history):
+        if late_s > times.request_lag_s + _late_s(history):
             yield f"prospect {out.id} was allowed {late_s:.1f} s after a request that forbids it"
     judged = max((out.stamp["index"] for out in outputs(history)), default=-1)
     for at, index in history.answered:
