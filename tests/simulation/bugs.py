@@ -423,7 +423,7 @@ BUGS: dict[str, Bug] = {
     "any topic of that name": Bug(
         "An offset of a topic that was deleted is used in the one that was made anew.",
         lambda: [(Resume, "need_same", _never), (Resume, "_is_of_another", lambda *_: False)],
-        836,
+        626,
     ),
     "an old answer": Bug(
         "Which topic it is was asked for a batch that was given up, and counts for the next one.",
@@ -479,7 +479,7 @@ BUGS: dict[str, Bug] = {
     "recalled again": Bug(
         "Whoever takes a partition over does not ask what was recalled.",
         lambda: [(PastRecalls, "is_left", lambda _, __, numbers, ___: np.ones(len(numbers), np.bool_))],
-        3276,
+        113,
     ),
     "whichever leader, for recalls": Bug(
         "What was recalled is asked of whichever broker says that it leads.", _own_word_of_recalls, 1620
@@ -501,7 +501,7 @@ BUGS: dict[str, Bug] = {
     "of no partition": Bug(
         "A recall does not say which leads it takes back.",
         lambda: [(PastRecalls, "take", _never)],
-        3276,
+        113,
     ),
     "ends by any clock": Bug(
         "What has ended by this machine's clock has ended.", _ends_at_once, 95
