@@ -39,6 +39,7 @@ from stream_scrub.imports.parsing.cells import (
     earliest,
     first_end,
     in_orders,
+    number_of,
 )
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
@@ -157,6 +158,7 @@ class _Consents:
         self._width = width
         self._is_ours = is_ours
         self._channels = options.channels
+        self._region = options.region
         self._one_day = one_day
         self._reading = reading
         self._now = int(options.now.timestamp())
@@ -215,6 +217,9 @@ class _Consents:
             return
         end, given = self._end(row), self._given(row)
         outcome = self._lack(row, end, given)
+        if outcome == _RAGGED and number_of(phone, region or self._region) is None:
+            self._batch.refuse(row.line)
+            return
         if outcome:
             self._passed[outcome] += 1
             self._reading.passed += 1
