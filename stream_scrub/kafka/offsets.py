@@ -16,14 +16,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.errors import Refused, StaleIndex, Unavailable
 from stream_scrub.kafka.client.translate import translate, translating
 from stream_scrub.model import Deadline, PartitionKey
 
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _ASK_S = 5.0
 _AGAIN_S = 0.05
-_NOTE = re.compile(r"index=(\d+) log=(\S+) topic=(\S*)")
+_NOTE = re.compile(r"index=(\d+) log=([^\s/]+)/(\S*) topic=(\S*)")
 
 
 class CommitNote(NamedTuple):
@@ -31,16 +31,31 @@ class CommitNote(NamedTuple):
 
     position: int  # of the index that judged the records before
     log_topic: str
-    topic_id: str = ""  # of the offset's topic, which may be deleted and created again; empty if unknown
+    log_id: str = ""  # of the log's topic, which may be deleted and created again; empty if unknown
+    topic_id: str = ""  # of the offset's topic, likewise
 
     @classmethod
     def read(cls, text: str | None) -> "CommitNote | None":
         """The note in an offset's metadata; None if it is not ours."""
         found = _NOTE.fullmatch(text or "")
-        return None if found is None else cls(int(found[1]), found[2], found[3])
+        return None if found is None else cls(int(found[1]), found[2], found[3], found[4])
 
     def __str__(self) -> str:
-        return f"index={self.position} log={self.log_topic} topic={self.topic_id}"
+        return f"index={self.position} log={self.log_topic}/{self.log_id} topic={self.topic_id}"
+
+    def is_of_earlier(self, log_topic: str, log_id: str) -> bool:
+        """Whether the records were judged by an earlier log of this name, which was deleted: its positions mean nothing on
+        this one, and its oppositions are not on it."""
+        return self.log_topic == log_topic and bool(self.log_id and log_id) and self.log_id != log_id
+
+
+def earlier_log(log_topic: str) -> StaleIndex:
+    """The hold of a process whose workers judged by an earlier log of this name."""
+    return StaleIndex(
+        "log-behind",
+        f"{log_topic} was deleted and created again since workers judged by it, and lacks what people had asked before:"
+        " set topics.log to a new name (docs/runbook.md, Restoring a log)",
+    )
 
 
 def key_of(place: TopicPartition) -> PartitionKey:

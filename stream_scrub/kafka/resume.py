@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, StaleIndex
-from stream_scrub.kafka.offsets import CommitNote, key_of
+from stream_scrub.kafka.offsets import CommitNote, earlier_log, key_of
 from stream_scrub.kafka.witnesses import NO_PARTITION, Witnesses
 from stream_scrub.model import BeginAt, Deadline, PartitionKey
 
@@ -179,15 +179,18 @@ class Resume:
     _lost: set[tuple[PartitionKey, int]] = field(default_factory=set, init=False)
     must_ask_ends: bool = field(default=False, init=False)
     begun: list[TopicPartition] = field(default_factory=list, init=False)
+    _log_id: str = field(default="", init=False)
     floor: int = field(default=-1, init=False)
 
     def choose(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
         """Set the offset where each partition is read on, and learn the index positions used so far. Returns the partitions
         that the client must seek in any case, since it may be reading elsewhere already.
 
-        Raises StaleIndex if a partition has no offset and any start would be a guess; Unavailable, Refused, KafkaException.
+        Raises StaleIndex if a partition has no offset and any start would be a guess, and if it was judged by an earlier log of
+        this name; Unavailable, Refused, KafkaException.
         """
         self._has_siblings = False
+        self._need_same_log(committed, deadline)
         self.floor = max([-1, *(self._noted(place) for place in committed)])
         recreated = self._recreated(committed, deadline) if committed else set()
         if self.must_ask_ends and self.start_offsets is not None:
@@ -233,7 +236,7 @@ class Resume:
 
     def note(self, topic: str, position: int) -> str:
         """The note to commit with an offset of that topic."""
-        return str(CommitNote(position, self.log_topic, self._ids.get(topic, "")))
+        return str(CommitNote(position, self.log_topic, self._log_id, self._ids.get(topic, "")))
 
     def look(self, topics: Sequence[str]) -> None:
         """Begin to ask for the topics' ids. Never blocks."""
@@ -262,6 +265,12 @@ class Resume:
         """The topics whose last answer has another id than the known one."""
         answers = self.witnesses.answered_ids(topics, deadline)
         return [topic for topic, each in answers.items() if each not in ("", self._ids.get(topic, ""))]
+
+    def _need_same_log(self, committed: list[TopicPartition], deadline: Deadline) -> None:
+        self._log_id = self.witnesses.id_of(self.log_topic, deadline)
+        notes = [CommitNote.read(place.metadata) for place in committed]
+        if any(note.is_of_earlier(self.log_topic, self._log_id) for note in notes if note is not None):
+            raise earlier_log(self.log_topic)
 
     def _recreated(self, committed: list[TopicPartition], deadline: Deadline) -> set[PartitionKey]:
         """The partitions whose committed offset belongs to an earlier topic of this name."""

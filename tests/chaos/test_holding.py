@@ -325,7 +325,7 @@ def test_positions_never_go_back_to_a_worker_that_knows_less(kafka, stages):
     ahead = Consumer(
         {"bootstrap.servers": kafka.bootstrap, "group.id": stage.env["STREAM_SCRUB_WORKER__GROUP_ID"]}
     )
-    note = f"index=999 log={stage.topics['log']} topic="
+    note = f"index=999 log={stage.topics['log']}/ topic="
     ahead.commit(offsets=[TopicPartition(stage.topics["prospects"], 0, 0, note)], asynchronous=False)
     ahead.close()
     produce(

@@ -117,12 +117,19 @@ def test_a_log_that_was_deleted_is_replaced_without_one_wrong_verdict(stage, kaf
         "STREAM_SCRUB_LISTS__REQUESTS_GROUP": "nobody",
     }
     assert run(["topics"], elsewhere).returncode == 0
+    (judged,) = [
+        json.loads(each.value())["scrub"]["index"] for each in read_all(kafka.bootstrap, stage.outputs[0])
+    ]
     stage.load("internal", [33_612_000_009])
-    stage.load("consent", [OPPOSED, FREE], "--kind", "allow")
-    assert "it is not the log that it was" in checked(stage, OPPOSED)
-    with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server:
-        wait_until(lambda: "it is not the log that it was" in why(server))
+    position = stage.load("consent", [OPPOSED, FREE], "--kind", "allow")["position"]
+    while position <= judged:  # so long that its length says nothing any more
+        position = stage.load("internal", [33_612_000_010 + position], "--adds")["position"]
+    earlier = "was deleted and created again since workers judged by it"
+    assert earlier in checked(stage, OPPOSED)
+    with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server, stage.worker("w3") as worker:
+        wait_until(lambda: earlier in why(server))
         assert answer(server, OPPOSED) == "log-behind"
+        wait_until(lambda: worker.logged("holding: nothing is emitted", cause="log-behind"))
 
     # The procedure: a log of another name, the lists, the publisher, the worker.
     stage.topics["log"] = stage.env["STREAM_SCRUB_TOPICS__LOG"] = f"{log}.2"

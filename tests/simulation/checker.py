@@ -183,13 +183,10 @@ def heeded(history: History) -> Iterator[str]:
         late_s = out.record.txn.ended_at - accepted.get(int(out.stamp["number"][1:]), FOREVER)
         if late_s > times.request_lag_s + _late_s(history):
             yield f"prospect {out.id} was allowed {late_s:.1f} s after a request that forbids it"
-    judged = max((out.stamp["index"] for out in outputs(history)), default=-1)
     for at, index in history.answered:
         for number, accepted_at in accepted.items():
             late_s = at - accepted_at
             opposed = index.registers.get("internal")
-            if index.position > judged and number not in requested:
-                continue  # the workers' notes have a log's name and not its id: a new log shows only while it is the shorter one
             if late_s > times.request_lag_s and (opposed is None or number not in opposed.numbers):
                 yield f"a server allowed +{number} {late_s:.1f} s after a request that forbids it"
     for each in history.dialled:

@@ -13,7 +13,7 @@ from stream_scrub import clock
 from stream_scrub.config.settings import Inputs
 from stream_scrub.errors import StaleIndex
 from stream_scrub.kafka.guards.background import BackgroundLook
-from stream_scrub.kafka.offsets import CommitNote
+from stream_scrub.kafka.offsets import CommitNote, earlier_log
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 
@@ -25,6 +25,7 @@ class _Judged(NamedTuple):
     known_at: float  # by `clock.elapsed`
     position: int  # the highest on this log; -1 if there is none
     other_log: str  # the workers' log if none of them has judged by this one
+    is_earlier: bool  # whether some have judged by an earlier log of this name
 
 
 class JudgedPositions(BackgroundLook):
@@ -54,6 +55,8 @@ class JudgedPositions(BackgroundLook):
             raise StaleIndex(
                 "log-behind", "the opposition log's end was reached before the workers' positions were known"
             )
+        if judged.is_earlier:
+            raise earlier_log(self._log_topic)
         if judged.other_log:
             raise StaleIndex(
                 "log-behind",
@@ -69,13 +72,16 @@ class JudgedPositions(BackgroundLook):
 
     def look(self, deadline: Deadline) -> bool:
         """As `BackgroundLook.look`."""
-        notes = [CommitNote.read(each.metadata) for each in self._committed(deadline)]
-        logs = {note.log_topic for note in notes if note is not None}
-        position = max(
-            (note.position for note in notes if note and note.log_topic == self._log_topic), default=-1
-        )
+        log_exists = bool(self._witnesses.partitions(self._log_topic, deadline))
+        log_id = self._witnesses.id_of(self._log_topic, deadline) if log_exists else ""
+        read = [CommitNote.read(each.metadata) for each in self._committed(deadline)]
+        notes = [note for note in read if note is not None]
+        logs = {note.log_topic for note in notes}
+        position = max((note.position for note in notes if note.log_topic == self._log_topic), default=-1)
         other_log = "" if not logs or self._log_topic in logs else min(logs)
-        self._judged = (*self._judged[-_KEPT:], _Judged(clock.elapsed(), position, other_log))
+        is_earlier = any(note.is_of_earlier(self._log_topic, log_id) for note in notes)
+        judged = _Judged(clock.elapsed(), position, other_log, is_earlier)
+        self._judged = (*self._judged[-_KEPT:], judged)
         self._trouble = ""
         return True
 
