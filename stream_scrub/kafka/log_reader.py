@@ -20,7 +20,7 @@ from stream_scrub.errors import Corrupt, ScrubError, Unavailable
 from stream_scrub.kafka.admin.votes import UNNAMED
 from stream_scrub.kafka.client.translate import translate, translating
 from stream_scrub.kafka.headers import read_headers
-from stream_scrub.kafka.offsets import EARLIEST, LATEST, bounds_of, key_of, partitions_of
+from stream_scrub.kafka.offsets import EARLIEST, LATEST, TRUNCATED, bounds_of, key_of, partitions_of
 from stream_scrub.kafka.witnesses import QuorumEnd, Witnesses
 from stream_scrub.model import Deadline, Header, LogRecord
 
@@ -32,7 +32,6 @@ _FETCH_RECORDS = 200
 _READ_RECORDS = 1000
 _DAMAGED = frozenset({KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_MSG})
 _DAMAGED_MAX = 3  # damaged fetches in a row: damage on the disk is there each time, damage on the way is not
-_TRUNCATED = "truncation"  # in the client's text, by the epoch of the last record (KIP-320)
 _ASTRAY_MAX = 20  # fetches in a row from an offset that was not asked for
 
 
@@ -110,7 +109,7 @@ class KafkaLogReader:
         code = error.code()
         # librdkafka 2.16.0 invents an offset now and then after a damaged batch.
         if code == KafkaError._AUTO_OFFSET_RESET:
-            if _TRUNCATED in error.str():
+            if TRUNCATED in error.str():
                 raise Unavailable(f"{self._partition.topic}: a broker lost records that were read")
             first, end = self.bounds()
             self._astray += 1

@@ -23,6 +23,7 @@ from stream_scrub.model import Deadline, PartitionKey
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _ASK_S = 5.0
 _AGAIN_S = 0.05
+TRUNCATED = "truncation"  # in the client's text, by the epoch of the last record (KIP-320)
 _NOTE = re.compile(r"index=(\d+) log=([^\s/]+)/(\S*) topic=(\S*)")
 
 

@@ -23,7 +23,7 @@ from stream_scrub import clock
 from stream_scrub.clock import Throttle
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import key_of
+from stream_scrub.kafka.offsets import TRUNCATED, key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
@@ -37,6 +37,10 @@ _NOTE = re.compile(r"upto=(\d+) first=(-?\d+) begun=(\d+) open=(\S*)")
 _WINDOW = 1 << 18  # offsets that a note is about
 _PLACE_EVERY_S = 1.0
 _NO_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
+
+
+def _is_truncation(error: KafkaError) -> bool:
+    return error.code() == KafkaError._LOG_TRUNCATION or TRUNCATED in error.str()
 
 
 class _PartitionProgress:
@@ -136,6 +140,9 @@ class AllowedReader:
         self._unplaced: set[PartitionKey] = set()
         # Partitions that this process has read: if brokers lose their end, the choice for its start does not apply.
         self._begun: set[PartitionKey] = set()
+        # Partitions that lost leads, with their committed offset then: new leads at the old offsets have not been read.
+        self._lost: set[tuple[PartitionKey, int]] = set()
+        self._truncated: set[PartitionKey] = set()
         self._place_due = Throttle(_PLACE_EVERY_S)
         self.no_offsets = ""
         """Why some partitions are not read; empty if all are."""
@@ -196,10 +203,11 @@ class AllowedReader:
         for message in self._consumer.consume(records_max, wait_s):
             key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
             if (error := message.error()) is not None:
-                if error.code() in _NO_OFFSET:
-                    self._unplaced.add(key)
-                else:
+                if error.code() not in _NO_OFFSET:
                     failure = error
+                else:
+                    self._unplaced.add(key)
+                    self._truncated |= {key} if _is_truncation(error) else set()
                 continue
             with self._lock:
                 # Fetched before its partition was given away, it is another member's.
@@ -228,9 +236,13 @@ class AllowedReader:
                 low, high = self._witnesses.bounds(key, deadline)
                 with self._lock:
                     progress = self._progress.get(key)
+                upto = -1 if progress is None else progress.upto
+                if place.offset >= 0 and (key in self._truncated or max(place.offset, upto) > high):
+                    self._lost.add((key, place.offset))
+                self._truncated.discard(key)
                 if progress is None:
                     self._unplaced.discard(key)
-                elif place.offset >= 0 and max(place.offset, progress.upto) <= high:
+                elif place.offset >= 0 and (key, place.offset) not in self._lost:
                     # Kafka deleted leads that were not read.
                     self._begin(key, max(low, place.offset))
                 elif low == high or begin_at == "beginning":
