@@ -220,6 +220,7 @@ def test_recalls_that_were_lost_come_again(cluster, stages):
 
 def test_new_leads_at_the_offsets_of_lost_ones_are_taken_back(cluster, stages, caplog):
     """Who objected would stay with the diallers, or everybody be called again who was called before."""
+    caplog.set_level("INFO", "stream_scrub")
     scene = Handed(cluster, stages, "allowed")
     given: list[int] = []
 

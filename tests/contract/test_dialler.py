@@ -390,6 +390,7 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
     kafka, topic, caplog, protocol
 ):
     """After a campaign's pause of a week everybody would be called a second time, without a word."""
+    caplog.set_level("INFO", "stream_scrub")
     at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     write(at[0], at[1], *map(lead, range(20)))
@@ -436,6 +437,7 @@ def test_an_empty_topic_needs_no_choice_where_to_start(place):
 
 def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_ones(kafka, topic, caplog):
     """After an unclean election everybody would be called a second time."""
+    caplog.set_level("INFO", "stream_scrub")
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
     write(at[0], at[1], *map(lead, range(20)))
     with dialler(at, group) as leads:
@@ -456,6 +458,7 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_
 
 def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
     """A dialler that runs for weeks would call everybody again when brokers lose the last leads."""
+    caplog.set_level("INFO", "stream_scrub")
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
     write(at[0], at[1], *map(lead, range(10)))
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})

@@ -46,7 +46,7 @@ class Log:
     def append(self, key: bytes | None, value: bytes | None, headers: Sequence[Header] = ()) -> int:
         """One record, without a transaction around it."""
         offset = self.end
-        self.records.append(LogRecord(offset, key, value, tuple(headers)))
+        self.records.append(LogRecord(offset, key, value, tuple(headers), int(time.time() * 1000)))
         self.end += 1
         return offset
 

@@ -52,7 +52,7 @@ def log(monkeypatch):
 
     monkeypatch.setattr(module.clients, "log_writer", opened)
     monkeypatch.setattr(module.clients, "taken_over", taken_over)
-    monkeypatch.setattr(module.clients, "log_reader", lambda *_: Reader(made))
+    monkeypatch.setattr(module.clients.Brokers, "log_reader", lambda *_: Reader(made))
     return made
 
 
