@@ -197,7 +197,9 @@ def test_a_note_names_nothing_that_only_a_terminal_has():
         "list": "x",
         "listed": date.max,
     }
-    values |= {"places": "3, 6 ..."}
+    values |= {"places": "3, 6 ..."} | dict.fromkeys(
+        ("word", "purposes", "countries", "taken", "others"), "energy"
+    )
     for text in notes.TEXTS:
         said = pages.on_page(notes.Note(text, values).said())
         assert "--" not in said and "`" not in said
