@@ -3,7 +3,6 @@ unclean election)."""
 
 import json
 import signal
-import threading
 import time
 from datetime import timedelta
 
@@ -216,43 +215,6 @@ def test_recalls_that_were_lost_come_again(cluster, stages):
         with scene.dialler(start="beginning") as leads:
             given = {int(next(leads).numbers[0][1:]) for _ in CLEAR[6:]}
         assert given == {*CLEAR[6:]} and recall.alive
-
-
-def test_new_leads_at_the_offsets_of_lost_ones_are_taken_back(cluster, stages, caplog):
-    """Who objected would stay with the diallers, or everybody be called again who was called before."""
-    caplog.set_level("INFO", "stream_scrub")
-    scene = Handed(cluster, stages, "allowed")
-    given: list[int] = []
-
-    def dial(leads: Allowed) -> None:
-        for lead in leads:
-            given.append(int(lead.numbers[0][1:]))
-            leads.ack(lead)
-
-    with scene.stage.worker("w0"), scene.stage.recall("r1") as recall:
-        with scene.dialler(start="beginning") as leads:
-            calling = threading.Thread(target=dial, args=(leads,), daemon=True)
-            calling.start()
-            scene.send(CLEAR)
-            wait_until(lambda: sorted(given) == sorted(CLEAR))
-            scene.copy_no_more()
-            scene.send(LOST)
-            wait_until(lambda: sorted(given) == sorted(CLEAR + LOST))
-            scene.lose()
-            # New leads that come before would be taken for the lost ones, at whose offsets they are.
-            wait_until(lambda: "partitions are not read" in caplog.text)
-            wait_until(
-                lambda: len([line for line in recall.lines() if line["event"] == "partitions restored"]) > 1
-            )
-            scene.send(LATER)
-            wait_until(lambda: {*LATER} <= {*scene.allowed()})
-            scene.stage.load("partner", LATER[:3], "--adds")
-            wait_until(lambda: {*LATER[:3]} <= scene.recalled())
-            leads.close()
-            calling.join(60)
-        assert recall.alive
-        repeated = [number for number in given if given.count(number) > 1]
-        assert not repeated
 
 
 @pytest.fixture
