@@ -38,7 +38,9 @@ def texts() -> Iterator[str]:
     found = list(_in_template(report_environment(languages.ENGLISH), "report.html.j2"))
     found += [*REASONS.values(), *notes.TEXTS, *languages.WEEKDAYS, *languages.MONTHS]
     found += [languages.DAY, languages.DATE]
-    found += _in_template(dossier_page.page_environment(languages.ENGLISH), dossier_page.TEMPLATE)
+    found += _in_template(
+        languages.pages_in(languages.ENGLISH, dossier_page.TEMPLATES), dossier_page.TEMPLATE
+    )
     found += _in_modules()
     yield from dict.fromkeys(text for text in found if text)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from stream_scrub import __version__
 from stream_scrub.clock import parse_zoned, zone
-from stream_scrub.languages import catalogue, day_in_words, local, offset, read_in, say, translatable
+from stream_scrub.languages import day_in_words, local, offset, pages_in, read_in, say, translatable
 from stream_scrub.model import RegisterKind
 from stream_scrub.queries import lawful_days
 from stream_scrub.queries.dossier import Dossier
@@ -20,9 +20,9 @@ from stream_scrub.queries.dossier_verdicts import DossierVerdict
 from stream_scrub.queries.explain import Explanation
 from stream_scrub.queries.history import LoggedChange
 from stream_scrub.rules.country import parent_of
-from stream_scrub.terminal import document, one_line, pages
+from stream_scrub.terminal import document, one_line
 
-TEMPLATE = "dossier_page.html.j2"
+TEMPLATES, TEMPLATE = Path(__file__).parent, "dossier_page.html.j2"
 _ROWS_SHOWN = 8  # of a table before the appendix, which has all: so the answer has three pages at most
 _CHARACTERS_SHOWN = 240  # of a cell before the appendix
 # By what the parts of the page hold.
@@ -203,13 +203,11 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[str]:
         yield say("An artificial voice calls.")
     if "residence" in facts:
         yield say("The person lives in %(region)s.", region=facts["residence"])
-    if contract := facts["contract"]:
-        until = "" if contract is True else str(contract)
-        yield (
-            say("The prospect has a contract until %(day)s.", day=until)
-            if until
-            else say("The prospect has a contract.")
-        )
+    contract = facts["contract"]
+    if contract is True:
+        yield say("The prospect has a contract.")
+    elif contract:
+        yield say("The prospect has a contract until %(day)s.", day=str(contract))
 
 
 def proof_of_consent(change: LoggedChange) -> str:
@@ -230,7 +228,7 @@ def proof_of_consent(change: LoggedChange) -> str:
 
 def rendered(dossier: Dossier) -> str:
     """Return the page, in the dossier's language. It depends on nothing but the dossier."""
-    environment = page_environment(dossier.language)
+    environment = pages_in(dossier.language, TEMPLATES)
     environment.filters |= {
         "day": day_in_words,
         "moment": _moment,
@@ -256,14 +254,6 @@ def rendered(dossier: Dossier) -> str:
             data=msgspec.json.encode(dossier).decode().replace("<", "\\u003c"),
         )
     return page
-
-
-def page_environment(language: str) -> Any:
-    """What renders the page in a language."""
-    environment: Any = pages(Path(__file__).parent, extensions=["jinja2.ext.i18n"])
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(catalogue(language), newstyle=True)
-    return environment
 
 
 def _moment(text: str | None) -> str:

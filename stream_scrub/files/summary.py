@@ -16,11 +16,11 @@ from stream_scrub import languages
 from stream_scrub.clock import parse_zoned, utc_minutes
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.imports.parsing.unpack import digest
-from stream_scrub.languages import ENGLISH, catalogue
+from stream_scrub.languages import ENGLISH
 from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.rules import Rulebook, in_words
-from stream_scrub.terminal import one_line, pages
+from stream_scrub.terminal import one_line
 from stream_scrub.texts import masked, names_a_number
 
 FORMAT = 1
@@ -262,9 +262,7 @@ def _template(language: str) -> jinja2.Template:
 
 def report_environment(language: str) -> jinja2.Environment:
     """What renders the page in a language."""
-    environment = pages(Path(__file__).parent / "report", extensions=["jinja2.ext.i18n"])
-    environment.policies["ext.i18n.trimmed"] = True
-    environment.install_gettext_translations(catalogue(language), newstyle=True)  # type: ignore[attr-defined]
+    environment: jinja2.Environment = languages.pages_in(language, Path(__file__).parent / "report")
     filters: dict[str, Callable[..., str]] = {
         "count": partial(languages.count, language=language),
         "percent": partial(languages.percent, language=language),

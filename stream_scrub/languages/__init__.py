@@ -8,10 +8,12 @@ from contextvars import ContextVar
 from datetime import UTC, date, datetime, tzinfo
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from stream_scrub.clock import local_minutes
 from stream_scrub.errors import ConfigError
+from stream_scrub.terminal import pages
 
 ENGLISH = "en"
 
@@ -60,6 +62,14 @@ def catalogue(language: str) -> gettext.NullTranslations:
         return gettext.NullTranslations()
     with files(__package__).joinpath(f"{language}.mo").open("rb") as file:
         return gettext.GNUTranslations(file)
+
+
+def pages_in(language: str, *folders: Path) -> Any:
+    """The page templates in these folders (a jinja2.Environment), whose texts are said in a language."""
+    environment: Any = pages(*folders, extensions=["jinja2.ext.i18n"])
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_translations(catalogue(language), newstyle=True)
+    return environment
 
 
 def count(number: int, language: str) -> str:
