@@ -233,80 +233,61 @@ def of(
 ) -> Dossier:
     """Make the dossier of what was found, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
     Unavailable, Refused, StaleIndex, ConfigError (a stamp that is none)."""
-    book = scrubbing.rulebook(settings)
-    zone = find_emitted.zone_of(book, asked.number)
-    with read_in(asked.language, zone):
-        return _made(
-            reader, asked, emitted, sides, settings, progress, deadline, now or datetime.now(UTC), reads
+    book, now = scrubbing.rulebook(settings), now or datetime.now(UTC)
+    with read_in(asked.language, find_emitted.zone_of(book, asked.number)):
+        terms = scrubbing.terms(settings, header=True, hold=False)
+        found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]
+        prospects, numbers = [each.prospect for each in found], [asked.number]
+        replays = explaining.Replays(reader, prospects, settings, progress, deadline, None, numbers, reads)
+        resting = rests.rests([each.attempt for each in sides.attempts], book)
+        watch = LogWatch(asked, settings, terms, now, found, replays, sides)
+        explained = replays.each(watch.take)
+        history.need_finished(replays.past.mark)
+        watch.finish(replays.past.index)
+        verdicts = [
+            verdict_of(each, explanation, asked.number, asked.first)
+            for each, explanation in zip(found, explained, strict=True)
+        ]
+        calls = _calls(found, verdicts, replays.read, terms, watch.endings, resting)
+        gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
+        open_left = gaps.gaps_of(gone, _unread_days(sides, watch.zone), settings, book, asked.number)
+        plain = _rested(watch.plain, resting, watch.zone)
+        days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
+        archive = rules_on_log.kept(replays.past.rules)
+        law, rules = _law(watch.days, verdicts, book, watch.region, archive)
+        return Dossier(
+            company=settings.evidence.company,
+            case=asked.case,
+            language=asked.language,
+            number=e164(asked.number),
+            region=watch.region,
+            line=watch.line,
+            first=None if asked.whole else asked.first,
+            last=None if asked.whole else asked.last,
+            campaign=asked.campaign,
+            times_of=str(watch.zone),
+            made_at=utc_seconds(now),
+            made_by=asked.made_by,
+            answer=_answer(asked, days, found, watch, sides),
+            gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
+            days=days,
+            verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
+            changes=watch.changes,
+            registers=[history.membership(each) for each in replays.past.standing(asked.number)],
+            attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
+            recalls=_recalls(sides.notices, calls),
+            deliveries=sides.deliveries,
+            scrubbed=None if sides.scrubbed is None else list(sides.scrubbed),
+            read_proofs=sorted(sides.read_proofs),
+            law=law,
+            rules=rules,
+            log=_log_state(settings.topics.log, reader, replays.past),
+            kept=list(sides.kept.values()),
+            not_proven=gaps.not_proven(
+                emitted, sides, gone, by_installed=any(each.by == "installed" for each in law)
+            ),
+            read_with=_READ_WITH,
         )
-
-
-def _made(
-    reader: LogReader,
-    asked: DossierRequest,
-    emitted: EmittedBetween,
-    sides: SideRecords,
-    settings: Settings,
-    progress: Progress,
-    deadline: Deadline,
-    now: datetime,
-    reads: RecordReader,
-) -> Dossier:
-    book = scrubbing.rulebook(settings)
-    terms = scrubbing.terms(settings, header=True, hold=False)
-    found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]
-    replays = explaining.Replays(
-        reader, [each.prospect for each in found], settings, progress, deadline, None, [asked.number], reads
-    )
-    resting = rests.rests([each.attempt for each in sides.attempts], book)
-    watch = LogWatch(asked, settings, terms, now, found, replays, sides)
-    explained = replays.each(watch.take)
-    history.need_finished(replays.past.mark)
-    watch.finish(replays.past.index)
-    verdicts = [
-        verdict_of(each, explanation, asked.number, asked.first)
-        for each, explanation in zip(found, explained, strict=True)
-    ]
-    calls = _calls(found, verdicts, replays.read, terms, watch.endings, resting)
-    gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
-    open_left = gaps.gaps_of(gone, _unread_days(sides, watch.zone), settings, book, asked.number)
-    plain = _rested(watch.plain, resting, watch.zone)
-    days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
-    archive = rules_on_log.kept(replays.past.rules)
-    law, rules = _law(watch.days, verdicts, book, watch.region, archive)
-    return Dossier(
-        company=settings.evidence.company,
-        case=asked.case,
-        language=asked.language,
-        number=e164(asked.number),
-        region=watch.region,
-        line=watch.line,
-        first=None if asked.whole else asked.first,
-        last=None if asked.whole else asked.last,
-        campaign=asked.campaign,
-        times_of=str(watch.zone),
-        made_at=utc_seconds(now),
-        made_by=asked.made_by,
-        answer=_answer(asked, days, found, watch, sides),
-        gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
-        days=days,
-        verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
-        changes=watch.changes,
-        registers=[history.membership(each) for each in replays.past.standing(asked.number)],
-        attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
-        recalls=_recalls(sides.notices, calls),
-        deliveries=sides.deliveries,
-        scrubbed=None if sides.scrubbed is None else list(sides.scrubbed),
-        read_proofs=sorted(sides.read_proofs),
-        law=law,
-        rules=rules,
-        log=_log_state(settings.topics.log, reader, replays.past),
-        kept=list(sides.kept.values()),
-        not_proven=gaps.not_proven(
-            emitted, sides, gone, by_installed=any(each.by == "installed" for each in law)
-        ),
-        read_with=_READ_WITH,
-    )
 
 
 def _is_of_campaign(found: FoundProspect, campaign: str, terms: Terms, reads: RecordReader) -> bool:
