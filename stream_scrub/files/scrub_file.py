@@ -205,12 +205,8 @@ def _need_rows(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
 def _need_region(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
     """Raises BadFile if nobody named the region of national numbers, and the file's other numbers speak against it."""
     doubts = [counts.doubt for counts in leads.tally.assumed if counts.doubt]
-    national = sum(counts.national for counts in leads.tally.assumed)
-    if leads.countries and national:
-        column = leads.countries[0]
-        doubts.append(
-            f"{column} may name each row's country, and {national:,} national numbers would be read as {leads.tally.assumed[0].region}"
-        )
+    for column in leads.countries[:1]:
+        doubts += [doubt for counts in leads.tally.assumed if (doubt := counts.doubt_by(column))]
     if options.region is None and doubts:
         raise BadFile(
             f"{read.name}: {doubts[0]}; nothing was written. Pass --region if all of them are of one country, or name a column"

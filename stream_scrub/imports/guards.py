@@ -114,17 +114,17 @@ def check_consents(reading: ParsedList, register: str) -> None:
 def check_region(reading: ParsedList, name: str) -> None:
     """Raises BadList for a list whose national numbers nobody named the country of, and whose other numbers, or one of whose
     columns, speak against the default one. `name` is the file's."""
-    doubt = "" if reading.assumed is None else reading.assumed.doubt
+    if reading.assumed is None:
+        return
+    doubt = reading.assumed.doubt
     unread = [column.name for column in reading.columns if column.suggested == "country" and not column.role]
-    if unread and not doubt and reading.assumed is not None and reading.assumed.national:
-        doubt = (
-            f"column {unread[0]} may name each row's country, and {reading.assumed.national:,} national numbers were read as"
-            f" {reading.assumed.region}"
-        )
+    if unread and not doubt:
+        doubt = reading.assumed.doubt_by(f"column {unread[0]}")
     if doubt:
         raise BadList(
-            f"{masked(name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in"
-            " Python ListFile.region) if all of them are of one country, or name the column with each row's country, as in --columns phone=1,country=2",
+            f"{masked(name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in Python"
+            " ListFile.region) if all of them are of one country, or name the column with each row's country, as in --columns"
+            " phone=1,country=2",
             [doubt],
         )
 

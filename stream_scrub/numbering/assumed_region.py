@@ -55,6 +55,12 @@ class AssumedRegion:
             f" {self.region} ({codes}), and its {self.national:,} national numbers do not say whose they are"
         )
 
+    def doubt_by(self, column: str) -> str:
+        """What a column that may name each row's country, and was not read, speaks against the region; empty for nothing."""
+        if not self.national:
+            return ""
+        return f"{column} may name each row's country, and {self.national:,} national numbers are read as {self.region}"
+
 
 def _is_of(code: str, own: str) -> bool:
     """Whether numbers with this calling code share the national plan of `own`: France's overseas territories do."""
