@@ -17,7 +17,7 @@ from stream_scrub.errors import ConfigError, Migrated, ScrubError, StaleIndex, T
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.headers import renews
 from stream_scrub.kafka.polled_batch import NOTHING
-from stream_scrub.model import BeginAt
+from stream_scrub.model import BeginAt, Logger
 from stream_scrub.ops import logs
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.recall_notice import WRITTEN_BEFORE
@@ -92,6 +92,15 @@ class Allowed:
         self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
         self._reader = clients.allowed_reader(loaded, log, group, start)
         self._recalls = clients.recalls_reader(loaded, log, group, since)
+        # A dialler may not read the log.
+        self._brokers = clients.Brokers(loaded, log)
+        self._requests = self._brokers.waiting_requests(reads_log=False)
+        if self._requests is not None:
+            self._requests.__enter__()
+        self._follower = threading.Thread(target=self._follow, args=(log,), daemon=True)
+        self._follower.start()
+
+    def _follow(self, log: Logger) -> None:
         problem = RecurringProblem(
             log, "recalls cannot be read, handing out nothing", "recalls are read again"
         )
@@ -100,24 +109,6 @@ class Allowed:
         )
         unsafe = RecurringProblem(log, "holding: nothing is handed out", "hold ended")
         unplaced = RecurringProblem(log, "holding: partitions are not read", "all partitions are read")
-        # A dialler may not read the log.
-        self._brokers = clients.Brokers(loaded, log)
-        self._requests = self._brokers.waiting_requests(reads_log=False)
-        if self._requests is not None:
-            self._requests.__enter__()
-        follow = threading.Thread(
-            target=self._follow, args=(problem, uncommitted, unsafe, unplaced), daemon=True
-        )
-        self._follower = follow
-        follow.start()
-
-    def _follow(
-        self,
-        problem: RecurringProblem,
-        uncommitted: RecurringProblem,
-        unsafe: RecurringProblem,
-        unplaced: RecurringProblem,
-    ) -> None:
         started = clock.elapsed()
         try:
             while not self._closing.is_set():

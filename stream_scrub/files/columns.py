@@ -179,18 +179,17 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     facts = _facts(lines, names, asked, numbers, where, width)
     found = Columns(numbers, where, facts, titles, bool(titles), names, left_out)
     body = rows[titles:]
-    countries = (
-        []
-        if where is not None
-        else [
-            found.name(place)
-            for place in range(width)
-            if place not in numbers
-            and may_be_countries(_title_at(names, place), _filled(body, place)[:_WORDS], region)
-        ]
-    )
     overlooked = _overlooked(body, [0.0] * width if asked.numbers else shares, found)
+    countries = _countries(body, width, found, region) if where is None else ()
     return replace(found, overlooked=tuple(overlooked), countries=tuple(countries))
+
+
+def _countries(rows: Rows, width: int, found: Columns, region: str) -> Iterator[str]:
+    """The columns that nobody named and that may say each row's country."""
+    for place in range(width):
+        cells = _filled(rows, place)[:_WORDS]
+        if place not in found.numbers and may_be_countries(_title_at(found.names, place), cells, region):
+            yield found.name(place)
 
 
 def _title_at(names: Sequence[str], place: int) -> str:

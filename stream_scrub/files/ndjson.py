@@ -171,13 +171,17 @@ class NdjsonFile:
 
     def _count_assumed(self, values: Sequence[bytes]) -> None:
         """Count the numbers, by member, of lines that name no country."""
+        if not self.tally.assumed:
+            return
         alone = []
-        for value in values if self.tally.assumed else ():
+        for value in values:
             with suppress(*NO_JSON):
                 row = msgspec.json.decode(value)
                 if is_blank(_member(row, self._region_member)):
                     alone.append(row)
-        for name, assumed in zip(self._numbers if alone else (), self.tally.assumed, strict=False):
+        if not alone:
+            return
+        for name, assumed in zip(self._numbers, self.tally.assumed, strict=True):
             texts = [_text(_member(row, name)) for row in alone]
             lines = "".join(f"{' '.join(text.split())}\n" for text in texts).encode(errors="replace")
             column = read_lines(lines, self._region, texts.__getitem__)

@@ -492,8 +492,9 @@ class Run:
         ]
         columns = [each for column in read for each in (column, *column.others)]
         kinds, kind_of = self._facts.read(facts)
-        for kind in kinds if len(self.tally.purposes) < _REMEMBERED else ():
-            self.tally.purposes.update(kind.purposes)
+        if len(self.tally.purposes) < _REMEMBERED:
+            for kind in kinds:
+                self.tally.purposes.update(kind.purposes)
         judged = self._judge.judge(columns, self._reader.lines, kinds, kind_of)
         for reason, rows in refused.items():
             if rows.any():

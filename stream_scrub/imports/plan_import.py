@@ -525,8 +525,8 @@ def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterK
     if kind is RegisterKind.DENY or options.change == "removes":
         check_every_row(reading, options.register)
     else:
-        # Clean of a registry's oppositions is no consent.
-        reading.unstated |= reading.good_s > 0 and not (options.answers or options.all_consented)
+        if reading.good_s > 0 and not options.answers and not options.all_consented:
+            reading.unstated = True  # clean of a registry's oppositions is no consent
         check_consents(reading, options.register)
 
 

@@ -156,7 +156,8 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     """Create the missing topics, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
-    countries = Rulebook.load(Path(folder) if (folder := settings.rules.folder) else None).countries
+    own_rules = settings.rules.folder
+    countries = Rulebook.load(Path(own_rules) if own_rules else None).countries
     asked = {code: each.evidence_days for code, each in countries.items() if each.evidence_days}
     with clients.topics(settings, log) as topics:
         routes = clients.routes(settings, topics, deadline)

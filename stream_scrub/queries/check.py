@@ -1,6 +1,6 @@
 """`check`: verdicts on a few numbers, by the code that a worker runs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +14,6 @@ from stream_scrub.files.report.notes import on_purposes
 from stream_scrub.index import Index
 from stream_scrub.numbering import region_of_user
 from stream_scrub.ops import read_log
-from stream_scrub.rules import Rulebook
-from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import Stamp, decode
 
@@ -62,9 +60,10 @@ def answer(
     stamps = [decode(stamp or b"") for stamp in batch.stamps]
     facts, members = scrubber.facts_of, call.members()
     purposes = facts(*map(members.get, FACTS)).purposes
+    every_rule = [rule for country in scrubber.rulebook.countries.values() for rule in country.rules]
     answers = []
     for typed, stamp in zip(numbers, stamps, strict=True):
-        rules = [rule for rule in _rules(scrubber.rulebook) if rule.digest in (stamp.rules, stamp.residence)]
+        rules = [rule for rule in every_rule if rule.digest in (stamp.rules, stamp.residence)]
         source = next((rule.source for rule in rules if rule.digest == stamp.rules), "")
         notes = [note.said() for note in on_purposes(purposes, rules)]
         answers.append(CheckedNumber(typed, stamp, source, notes))
@@ -87,7 +86,3 @@ def _put(into: dict[str, Any], path: Sequence[str], member: Any) -> None:
     for name in path[:-1]:
         into = into.setdefault(name, {})
     into[path[-1]] = member
-
-
-def _rules(rulebook: Rulebook) -> Iterator[Rule]:
-    return (rule for country in rulebook.countries.values() for rule in country.rules)

@@ -13,7 +13,7 @@ from stream_scrub.imports.parsing.cells import clean, days, number_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, speakable, title
 from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.imports.parsing.phone_columns import may_be_countries
-from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, suggested_role
+from stream_scrub.imports.parsing.roles import NOES, ROLES, Answer, answer, suggested_role
 
 _BATCH = 200  # rows, of a mebibyte at most
 _VALUES_MAX = 12  # different values of a column whose values are shown in words
@@ -134,8 +134,7 @@ class _Cells:
         )
         if not role and may_be_countries(name, [*(self.values or sample)], region):
             suggested = "country"
-        said = {answer(cell) for cell in (self.values or sample)}
-        unclear = sum(answer(cell) == "unclear" for cell in (self.values or sample))
+        answers = [answer(cell) for cell in (self.values or sample)]
         return ListColumn(
             place=index + 1,
             title="" if not name else speakable(name) if speakable(name) == name else "",
@@ -144,7 +143,7 @@ class _Cells:
             filled=self.filled,
             empty=rows - self.filled,
             values=self._shown(),
-            answers="yes" in said and not said.isdisjoint(NOES) and unclear * 2 < len(self.values or sample),
+            answers=_are_answers(answers),
         )
 
     def _shown(self) -> str:
@@ -157,6 +156,12 @@ class _Cells:
                 counts[_digitless(clean(value)) if in_words else _shape(value)] += count
         shown = [f"{value} {count:,}" for value, count in counts.most_common(_SHOWN)]
         return ", ".join(shown) + (" ..." if len(counts) > _SHOWN or self.values is None else "")
+
+
+def _are_answers(answers: Sequence[Answer]) -> bool:
+    """Whether a column says both yes and no, and little else."""
+    says_no = any(each in NOES for each in answers)
+    return "yes" in answers and says_no and answers.count("unclear") * 2 < len(answers)
 
 
 def _is_day(cell: str) -> bool:
@@ -179,7 +184,8 @@ def suggested_places(columns: Sequence[ListColumn]) -> dict[str, int]:
         places = [column.place for column in columns if (column.role or column.suggested) == role]
         if places:
             named[role] = places[0]
-        is_clear &= len(places) < 2 or role == "phone"
+        if len(places) > 1 and role != "phone":
+            is_clear = False
     if not is_clear:
         named.pop("consent", None)
     return named
