@@ -16,7 +16,7 @@ from stream_scrub.dialler.recalls import ProofOfLife, Recalls
 from stream_scrub.errors import ConfigError, Migrated, ScrubError, StaleIndex, TakenOver, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.headers import renews
-from stream_scrub.kafka.polled_batch import NOTHING
+from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.model import BeginAt, Logger
 from stream_scrub.ops import logs
 from stream_scrub.ops.log_lines import RecurringProblem
@@ -88,6 +88,9 @@ class Allowed:
         self._silent_max_s = loaded.recall.lag_max_s if recall == "live" else float("inf")
         self._failure: ScrubError | None = None
         self._closing = threading.Event()
+        self._is_closed = False
+        # Held while leads are asked for, so that `close` waits. A signal's handler may call `close` in the same thread.
+        self._polling = threading.RLock()
         self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
         self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
         self._reader = clients.allowed_reader(loaded, log, group, start)
@@ -144,7 +147,10 @@ class Allowed:
     def __next__(self) -> Lead:
         """The next lead to call. Waits for it as long as it takes."""
         while not self._closing.is_set():
-            self._poll()
+            with self._polling:
+                if self._is_closed:
+                    break
+                self._poll()
             with self._changed:
                 lead = self._leads.take(datetime.now(UTC)) if self._may_hand_out() else None
                 done = self._leads.take_done()
@@ -190,17 +196,9 @@ class Allowed:
         if is_full and self._sweep.is_due():
             with self._changed:
                 self._leads.sweep(datetime.now(UTC))
-        batch = NOTHING
-        try:
-            # Those that wait may be handed out at once, unless they are held.
-            wait_s = 0.0 if waiting and may_hand_out else _WAIT_S
-            batch = self._reader.poll(1 if waiting else _RECORDS, wait_s, take=not is_full)
-            self._problem.end()
-        except (Unavailable, Migrated) as error:
-            if isinstance(error, TakenOver):
-                raise
-            self._problem.occurred(str(error))
-            self._closing.wait(_AGAIN_S)
+        # Those that wait may be handed out at once, unless they are held.
+        wait_s = 0.0 if waiting and may_hand_out else _WAIT_S
+        batch = self._read(1 if waiting else _RECORDS, wait_s, take=not is_full)
         partitions = self._reader.partitions
         with self._changed:
             self._proven_at = self._proof.since(partitions)
@@ -219,6 +217,23 @@ class Allowed:
                     self._back += self._leads.renew(lead, (place[0], renewed), is_done=is_done)
             if self._back:
                 self._changed.notify_all()
+
+    def _read(self, records_max: int, wait_s: float, *, take: bool) -> PolledBatch:
+        """The next records; none while the brokers cannot be asked."""
+        try:
+            batch = self._reader.poll(records_max, wait_s, take=take)
+        except (Unavailable, Migrated) as error:
+            if isinstance(error, TakenOver):
+                raise
+            self._problem.occurred(str(error))
+            self._closing.wait(_AGAIN_S)
+            return NOTHING
+        except RuntimeError:
+            if not self._is_closed:
+                raise
+            return NOTHING  # a signal's handler closed it in the middle of this call
+        self._problem.end()
+        return batch
 
     def ack(self, lead: Lead) -> None:
         """The lead is done, called or not: it is not handed out again. Until then it comes again after a crash, or from
@@ -265,9 +280,15 @@ class Allowed:
         return self._reader.uncommitted_s
 
     def close(self) -> None:
-        """Commit what is acknowledged, and leave the group. Iterating ends."""
+        """Commit what is acknowledged, and leave the group. Iterating ends. Any thread may call it, also again."""
         self._closing.set()
         self._follower.join()
+        with self._polling:
+            if not self._is_closed:
+                self._is_closed = True
+                self._close()
+
+    def _close(self) -> None:
         self._recalls.close()
         if self._requests is not None:
             self._requests.__exit__()

@@ -113,6 +113,21 @@ def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):
         assert leads.taken_back() == []
 
 
+def test_a_dialler_that_is_closed_in_its_block_ends_in_peace(place):
+    """A campaign that is stopped by a signal would end in an error, and somebody look for what was lost."""
+    bootstrap, allowed, _ = place
+    write(bootstrap, allowed, *map(lead, range(3)))
+
+    with dialler(place) as leads:
+        closing = threading.Thread(target=leads.close)
+        for each in given(leads, 3):
+            leads.ack(each)
+        closing.start()
+        assert list(leads) == []
+    closing.join(60)
+    leads.close()
+
+
 def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place):
     """A person would be called again whenever a list is renewed."""
     bootstrap, allowed, _ = place
