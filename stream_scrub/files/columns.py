@@ -187,9 +187,21 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
 def _countries(rows: Rows, width: int, found: Columns, region: str) -> Iterator[str]:
     """The columns that nobody named and that may say each row's country."""
     for place in range(width):
-        cells = _filled(rows, place)[:_WORDS]
-        if place not in found.numbers and may_be_countries(_title_at(found.names, place), cells, region):
+        if place in found.numbers:
+            continue
+        cells, beside = _filled(rows, place)[:_WORDS], beside_numbers(rows, place, found.numbers)[:_WORDS]
+        if may_be_countries(_title_at(found.names, place), cells, region, beside):
             yield found.name(place)
+
+
+def beside_numbers(rows: Rows, place: int, numbers: Sequence[int]) -> list[tuple[str, str]]:
+    """The filled cells of a column, each with a phone number of its row."""
+    return [
+        (row[place], row[number])
+        for row in rows
+        for number in numbers
+        if max(place, number) < len(row) and row[place].strip() and row[number].strip()
+    ]
 
 
 def _title_at(names: Sequence[str], place: int) -> str:

@@ -241,12 +241,14 @@ def _countries(
     names, *rows = table
     if (found.get(REGION) or settings.prospect.region) in names:
         return ()
-    return tuple(
-        columns_of.shown(name)
-        for place, name in enumerate(names)
-        if name not in found["numbers"]
-        and may_be_countries(name, [row[place] for row in rows if row[place].strip()], region)
-    )
+    numbers = [index for index, name in enumerate(names) if name in found["numbers"]]
+    countries = []
+    for index, name in enumerate(names):
+        cells = [row[index] for row in rows if row[index].strip()]
+        beside = columns_of.beside_numbers(rows, index, numbers)
+        if index not in numbers and may_be_countries(name, cells, region, beside):
+            countries.append(columns_of.shown(name))
+    return tuple(countries)
 
 
 def _table(head: bytes) -> list[list[str]]:

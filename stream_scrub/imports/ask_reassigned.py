@@ -82,7 +82,7 @@ def _roles(path: Path, table: csv_table.CsvTable, columns: dict[str, str]) -> na
         roles = named_columns.Roles({}, None, table.headed())
     if "phone" in roles.columns and ("given" in roles.columns or roles.one_day is not None):
         return roles
-    counter = ColumnCounter(table.head[0].cells if roles.titles else (), _REGION)
+    counter = ColumnCounter(table.head[0].cells if roles.titles else (), _REGION, ())
     for _ in counter.counted(iter(table.head[bool(roles.titles) :])):
         pass
     suggested = {"phone": "1", "given": "2"} | suggested_columns(counter.columns({}))

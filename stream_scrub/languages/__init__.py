@@ -140,13 +140,16 @@ def _in_words(value: int | date, audience: Audience) -> str:
         return count(value, audience.language)
     if not isinstance(value, datetime):
         return _written(DATE, value, audience.language)
-    there = value.astimezone(audience.zone)
+    there = local(value)
     return f"{_written(DATE, there, audience.language)}, {there:%H:%M} {offset(there)}"
 
 
 def local(moment: datetime) -> datetime:
-    """A moment by the reader's clock."""
-    return moment.astimezone(_AUDIENCE.get().zone)
+    """A moment by the reader's clock; as it is if that would be after the year 9999, or before the first."""
+    try:
+        return moment.astimezone(_AUDIENCE.get().zone)
+    except OverflowError:
+        return moment
 
 
 def offset(moment: datetime) -> str:

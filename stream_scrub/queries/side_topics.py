@@ -146,9 +146,11 @@ def keep_days(described: TopicDescription) -> float | None:
 
 def _attempt_reader(settings: Settings, number: int) -> Callable[[int, LogRecord], ReportedAttempt | None]:
     reader = AttemptReader(settings.prospect.default_region, settings.prospect.professionals)
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
 
     def read(partition: int, record: LogRecord) -> ReportedAttempt | None:
-        attempt = reader.read(record.value, record.timestamp_ms or 0)
+        # As the publisher reads it (`requests.rested_numbers`): a producer may set any timestamp.
+        attempt = reader.read(record.value, min(record.timestamp_ms or 0, now_ms))
         if not isinstance(attempt, CallAttempt) or attempt.number != number:
             return None
         at, said = from_seconds(attempt.at), reported.decode(record.value or b"")

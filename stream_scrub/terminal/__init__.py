@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # rich takes a tenth of a second of processor time, and `--he
 
     from stream_scrub.terminal.console import People
 
+# They turn around what stands behind them: a sentence would read as another one.
+_TURNING = {
+    ord(sign): sign.encode("unicode_escape").decode()
+    for sign in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+}
 _FULL_S = 5.0  # seconds that a non-blocking pipe may stay full
 
 
@@ -53,11 +58,22 @@ def people(*, stderr: bool = False) -> "People":
 
 
 def pages(*folders: Path, **more: Any) -> "jinja2.Environment":
-    """The page templates in these folders. All text in a page is escaped."""
+    """The page templates in these folders. All text in a page is escaped, and so are signs that turn a line around."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(folders)
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, **more)
+    return jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_turning_nothing,
+        **more,
+    )
+
+
+def _turning_nothing(shown: Any) -> Any:
+    return shown.translate(_TURNING) if isinstance(shown, str) else shown
 
 
 def complain(text: str) -> None:

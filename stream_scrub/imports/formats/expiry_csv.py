@@ -83,7 +83,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     odd: list[int] = []  # the first lines whose end could not be read
     ended = unreadable = 0
     headed, named = bool(titles), bool(options.column) or "number" in options.columns
-    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region, places.phones)
     rows = all_read(table, places.phones, options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
     for row in counter.counted(rows):

@@ -77,7 +77,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
         raise BadList("--all-consented counts every row: leave consent= out of --columns")
     width = len(titles) or table.width
     consents = _Consents(columns, options, reading, one_day, width, is_ours=is_ours)
-    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region, [columns["phone"]])
     rows = all_read(table, [columns["phone"]], options.region, reading, headed=bool(titles), named=True)
     place = columns.get("country", -1)
     country = CountryColumn(place) if place >= 0 else countries(table, headed=bool(titles))

@@ -110,7 +110,7 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
     reading.described = f"column {place + 1} of CSV by {table.spoken}" + (", with header" if titles else "")
     batch = EntryBuffer(reading, options.region)
     headed, named = bool(titles), bool(options.column)
-    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region, [place])
     rows = all_read(table, [place], options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
     for row in counter.counted(rows):

@@ -42,7 +42,7 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     email = csv_table.find(titles, _EMAILS)
     batch, before = EntryBuffer(reading, options.region), reading.passed
     headed, named = bool(titles), bool(options.column)
-    counter = ColumnCounter(table.head[0].cells if titles else (), options.region)
+    counter = ColumnCounter(table.head[0].cells if titles else (), options.region, [phone])
     rows = all_read(table, [phone], options.region, reading, headed=headed, named=named)
     country = countries(table, headed=headed)
     for row in counter.counted(rows):

@@ -17,6 +17,7 @@ from stream_scrub.imports.parsing.roles import NOES, ROLES, Answer, answer, sugg
 
 _BATCH = 200  # rows, of a mebibyte at most
 _VALUES_MAX = 12  # different values of a column whose values are shown in words
+_BESIDE = 20  # filled cells of each value whose rows' phone numbers are kept
 _SAMPLE = 200  # filled cells by which a column's shapes and its suggested role are told
 _SHOWN = 3
 _SHOWN_SIGNS = 24
@@ -73,9 +74,10 @@ def _brief(column: ListColumn) -> str:
 class ColumnCounter:
     """Counts the cells of each column while the rows go by."""
 
-    def __init__(self, titles: Sequence[str], region: str) -> None:
-        """`titles` are as in the file; none without a header."""
+    def __init__(self, titles: Sequence[str], region: str, phones: Sequence[int]) -> None:
+        """`titles` are as in the file; none without a header. `phones`: the columns of the numbers."""
         self._titles = titles
+        self._phones = phones
         self._region = region
         self._rows = 0
         self._columns: list[_Cells] = []
@@ -88,7 +90,7 @@ class ColumnCounter:
             while len(self._columns) < width:
                 self._columns.append(_Cells())
             for index, column in enumerate(self._columns[:width]):
-                column.take([row.cells[index] for row in batch if len(row.cells) > index])
+                column.take([row for row in batch if len(row.cells) > index], index, self._phones)
             yield from batch
 
     def others_filled(self, read: int) -> bool:
@@ -111,16 +113,27 @@ class _Cells:
         self.filled = 0
         self.values: Counter[str] | None = Counter()
         self.sample: list[str] = []
+        # A few cells of each value, each with the phone number of its row.
+        self.beside: list[tuple[str, str]] = []
 
-    def take(self, cells: Sequence[str]) -> None:
-        filled = [cell for cell in cells if cell and not cell.isspace()]
+    def take(self, rows: Sequence[CsvRow], index: int, phones: Sequence[int]) -> None:
+        filled = [row.cells[index] for row in rows if row.cells[index] and not row.cells[index].isspace()]
         self.filled += len(filled)
         if len(self.sample) < _SAMPLE:
             self.sample += filled[: _SAMPLE - len(self.sample)]
         if self.values is not None:
+            self._take_beside(rows, index, phones)
             self.values.update(filled)
             if len(self.values) > _VALUES_MAX:
                 self.values = None
+
+    def _take_beside(self, rows: Sequence[CsvRow], index: int, phones: Sequence[int]) -> None:
+        taken = Counter(self.values)
+        for row in rows:
+            cell = row.cells[index]
+            if cell and not cell.isspace() and taken[cell] < _BESIDE:
+                taken[cell] += 1
+                self.beside += [(cell, row.cell(phone)) for phone in phones if row.cell(phone).strip()]
 
     def told(self, index: int, name: str, rows: int, role: str, region: str) -> ListColumn:
         sample = self.sample
@@ -132,7 +145,7 @@ class _Cells:
             holds_days=holds_days,
             holds_numbers=bool(sample) and numbers * 2 > len(sample),
         )
-        if not role and may_be_countries(name, [*(self.values or sample)], region):
+        if not role and may_be_countries(name, [*(self.values or sample)], region, self.beside):
             suggested = "country"
         answers = [answer(cell) for cell in (self.values or sample)]
         return ListColumn(

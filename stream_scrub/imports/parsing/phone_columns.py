@@ -9,7 +9,8 @@ from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.roles import answer
-from stream_scrub.numbering import NOWHERE, is_blank, normalise, region_named
+from stream_scrub.numbering import NOWHERE, calling_code, is_blank, normalise, region_named
+from stream_scrub.numbering.regions import US_STATES
 
 _PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
 # Of a telephone too, but not its number. A day may pass for a number: 20261101 is one of Wuppertal.
@@ -17,13 +18,13 @@ _ELSE = re.compile(
     r"fax|t[ée]l[ée]cop|(?:\b|_)(?:date|datum|fecha|since|seit|depuis)(?:\b|_)|(?:\b|_)(?:at|on|am|le|id)$"
 )
 _DAY = re.compile(r"(?:\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4})(?:$|[T ])")
-_COUNTRY_ALONE = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione")
-# A German land may be Bavaria, and an Italian paese a village.
-COUNTRY = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione|\bland|paese|\biso\b")
+# `land`, `paese` and `iso` also title other columns: a German land may be Bavaria, and an Italian paese a village.
+COUNTRY = re.compile(r"countr|\bpays|\bpais|\bpaís|nazione|(?P<perhaps>\bland|paese|\biso\b)")
 _ROWS = 200  # of a mebibyte at most
 _CHOOSE = "choose one with --column"
 
 Rows = Sequence[Sequence[str]]
+Beside = Sequence[tuple[str, str]]
 
 
 def holding_numbers(body: Rows, width: int, region: str) -> list[int]:
@@ -112,15 +113,43 @@ def countries(table: CsvTable, *, headed: bool) -> CountryColumn:
     return CountryColumn(named[0] if named else -1)
 
 
-def may_be_countries(name: str, cells: Sequence[str], region: str) -> bool:
-    """Whether a column that nobody has named may say each row's country, and another one than `region`."""
+def may_be_countries(name: str, cells: Sequence[str], region: str, beside: Beside) -> bool:
+    """Whether a column that nobody has named may say each row's country, and another one than `region`. `beside`: some filled
+    cells of the column, each with a phone number of its row."""
     regions = [region_named(cell) for cell in cells if answer(cell) == "unclear"]
     if {*regions} <= {region} or len(regions) * 2 < len(cells):
         return False
     title = clean(name).casefold()
-    if _COUNTRY_ALONE.search(title) or are_regions(cells):
+    titled = COUNTRY.search(title)
+    if titled and not titled["perhaps"]:
         return True
-    return COUNTRY.search(title) is not None and any(regions)
+    if (
+        region == "US"
+        and "state" in title
+        and all(f"US-{clean(cell).upper()}" in US_STATES for cell in cells)
+    ):
+        return False
+    if are_regions(cells):
+        return _may_be_theirs(beside, region)
+    return titled is not None and any(regions)
+
+
+def _may_be_theirs(beside: Beside, region: str) -> bool:
+    """Whether numbers may belong to the countries in the cells beside them. `MR` is Mauritania in a column of countries, and a
+    man's title beside a number that no Mauritanian has."""
+    names_others = not beside
+    national = theirs = 0
+    for cell, phone in beside:
+        country = region_named(cell)
+        if not country or calling_code(country) == calling_code(region):
+            continue
+        names_others = True
+        if number_of(phone, region) is None or number_of(phone, NOWHERE) is not None:
+            continue
+        national += 1
+        if number_of(phone, country) is not None:
+            theirs += 1
+    return 2 * theirs >= national if national else names_others
 
 
 def are_regions(cells: Sequence[str]) -> bool:

@@ -95,6 +95,7 @@ def test_a_column_that_may_name_countries_stops_the_run(bureau, title, country):
     [
         *(("nation", ["FR", "FR", "FR"]), ("client", ["NO", "YES", "NO"]), ("cliente", ["SI", "NO", "SI"])),
         *(("Land", ["Bayern", "Hessen", ""]), ("pays", ["", "", ""]), ("nom", ["Dupont", "Durand", "Petit"])),
+        *(("Civilité", ["MR", "MS", "MR"]), ("vendeur", ["AL", "BG", "MA"])),
     ],
 )
 def test_a_column_of_something_else_stops_no_run(bureau, title, cells):

@@ -806,6 +806,32 @@ def test_a_column_that_may_name_countries_is_asked_about(log, tmp_path, head, co
     assert any(column.role == "country" for column in named.columns)
 
 
+@pytest.mark.parametrize(
+    ("region", "phone", "head", "cells"),
+    [
+        ("FR", "061234567{}", "Civilité", ["MR", "MS"]),
+        ("FR", "0142685{}00", "vendeur", ["AL", "BG"]),
+        ("DE", "0151 2345670{}", "Anrede", ["MR", "MS"]),
+        ("US", "202-555-010{}", "State", ["CA", "DE", "IN"]),
+        ("US", "202-555-010{}", "home", ["Georgia"]),
+        ("IT", "347 123400{}", "Prov.", ["BG", "MT", "RO", "SI"]),
+    ],
+)
+def test_a_column_of_no_countries_stops_no_list(log, tmp_path, region, phone, head, cells):
+    """Half of all CRM exports would stop: their titles, sellers and states are spelt like codes of countries."""
+    rows = [f"{phone.format(place)};{cells[place % len(cells)]}" for place in range(8)]
+    file = written(tmp_path, "\n".join([f"phone;{head}", *rows]).encode())
+    run(file, "internal", region=region)
+    assert len(log.replayed().index.registers["internal"].numbers) == 8
+
+
+def test_a_language_of_abroad_is_asked_about(log, tmp_path):
+    """A Belgian list, French and Dutch, would be read as French: `0470 12 34 50` is a number there too."""
+    file = written(tmp_path, b"phone;langue\n0470123450;fr\n0470123451;nl\n0612345678;nl\n")
+    with pytest.raises(BadList, match="column langue may name each row's country"):
+        run(file, "internal")
+
+
 def test_countries_below_the_first_rows_are_asked_about(log, tmp_path):
     """A list that is sorted by its empty countries would be read as French to its end."""
     french = "".join(f"061234{place:04d};\n" for place in range(60))

@@ -294,6 +294,37 @@ def test_nobody_else_is_in_it(told):
     assert made.changes[0].requests[0].others_left_out == 1
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"])
+def test_a_moment_that_no_clock_there_has_is_shown_as_it_is(told, moment):
+    """Whoever stamps a request or a notice with the year 9999, as CRMs write "for ever", would leave the person without a
+    dossier."""
+    notice, delivery = told.sides.notices[0], told.sides.deliveries[0]
+    sides = told.sides._replace(
+        notices=[msgspec.structs.replace(notice, at=moment)],
+        deliveries=[msgspec.structs.replace(delivery, at=moment)],
+    )
+    page = golden.page(golden.made(told._replace(sides=sides)))
+    assert f"{moment[4:10]} {moment[11:19]}" in page
+
+
+def test_a_consent_for_ever_has_a_dossier(tmp_path):
+    """A consent until the last moment of 9999 would make the dossier of its person fail."""
+    log = golden.TimedLog()
+    keep_rules(log.publisher, law.OPT_OUT)
+    log.publisher.import_list("consent@acme", {NUMBER: 253_402_300_799}, kind=RegisterKind.ALLOW)
+    log.then(golden.at("2026-11-25T08:00"))
+    settings = Settings.model_validate({"rules": {"folder": golden.with_rules(str(tmp_path))}})
+    story = golden.Story(log.records, EmittedBetween([], []), SideRecords([], [], [], {}), settings)
+    assert "9999-12-31 23:59:59 UTC" in golden.page(golden.made(story))
+
+
+def test_no_text_turns_a_sentence_around(told):
+    """A campaign's name would make the authority read the reason behind it from its end."""
+    page = golden.page(golden.made(told, case="\u202e711/6202", made_by="a\u2066n"))
+    assert "\\u202e711/6202" in page and "\u202e" not in page and "\u2066" not in page
+    assert json.loads(page.split('id="data">')[1].split("</script>")[0])["case"] == "\u202e711/6202"
+
+
 def test_its_data_are_inside_and_no_request_breaks_out_of_them(told):
     """A request with a tag in it would run in the regulator's browser, or cut the data off."""
     made = golden.made(told)

@@ -1,6 +1,7 @@
 """Records of other topics, as a dossier and a report read them: whatever somebody wrote there."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -22,6 +23,15 @@ def test_an_attempt_that_counts_is_shown_whatever_else_its_dialler_adds(more):
     found = _attempt_reader(Settings(), NUMBER)(0, record(value))
     assert found is not None and found.campaigns == ["acme"]
     assert json.loads(bytes(found.record))["number"] == "06 12 34 56 78"
+
+
+@pytest.mark.parametrize("timestamp_ms", [253_402_300_799_000, 253_402_300_800_000, 2**63 - 1])
+def test_an_attempt_of_a_day_that_has_not_come_began_by_now(timestamp_ms):
+    """One record with a timestamp of the year 9999 would keep every dossier of that number from being made."""
+    value = b'{"request":"attempt","id":7,"number":"0612345678"}'
+    late = record(value)._replace(timestamp_ms=timestamp_ms)
+    found = _attempt_reader(Settings(), NUMBER)(0, late)
+    assert found is not None and found.at <= datetime.now(UTC)
 
 
 def test_what_a_dialler_adds_to_an_attempt_is_left_out():
