@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, TopicPartition
 
 from stream_scrub.errors import Migrated, StaleIndex
 from stream_scrub.kafka.offsets import CommitNote, earlier_log, key_of
-from stream_scrub.kafka.witnesses import NO_PARTITION, Witnesses
+from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import BeginAt, Deadline, PartitionKey
 
 _LOOK_EVERY_S = 1.0
@@ -133,13 +133,9 @@ class StartOffsets:
 
 def _has_held_records(witnesses: Witnesses, key: PartitionKey, deadline: Deadline) -> bool:
     """Whether anything was ever written there. Deleted and aborted records count: neither exist without a committed
-    offset."""
-    try:
-        return witnesses.bounds(key, deadline)[1] > 0
-    except KafkaException as error:
-        if error.args[0].code() in NO_PARTITION:
-            return False  # the outputs have fewer partitions: this partition waits
-        raise
+    offset. A partition that the outputs do not have held none: that of the input waits."""
+    topic, number = key
+    return number in witnesses.partitions(topic, deadline) and witnesses.bounds(key, deadline)[1] > 0
 
 
 class AtTheEnd(StartOffsets):

@@ -37,7 +37,6 @@ _ASK_S = 5.0
 _TRIES = 6  # new clients for one question: each chooses its broker at random, and those that help are kept
 _LATE = 2  # clients that are waited for longer than for one question
 _READY_S = 0.2  # until a leader that was just elected may know it itself: that of a new topic, say
-NO_PARTITION = ABSENT | {KafkaError._UNKNOWN_PARTITION}
 # Without a quorum, the pause until there are new clients again: doubled each time.
 _PAUSE_S = 0.5
 _PAUSE_MAX_S = 4.0
@@ -325,9 +324,8 @@ class Witnesses:
             ends = _asked(asker, [key], LATEST, committed, deadline.left())
         try:
             first, end = firsts[key].result().offset, ends[key].result().offset
-        except KafkaException as error:
-            if error.args[0].code() not in NO_PARTITION:
-                self._replace(asker)
+        except KafkaException:
+            self._replace(asker)
             raise
         if min(first, end) < 0:
             self._replace(asker)
