@@ -1,7 +1,7 @@
 """Registers of hashes: what was hashed and how, and the keys, which are in files and nowhere else.
 
 Such a register holds the first 64 bits of each digest in the place of a number. So the log, snapshots and filters are the
-same for it, and only a look-up differs (docs/decisions/0024-hashed-registers.md).
+same for it, and only a look-up differs (docs/decisions.md, The index).
 """
 
 import hmac

@@ -3,7 +3,7 @@
 Kafka has no request for what `admin/votes.py` needs. A client asks one broker who leads, the same one as long as they are
 connected, and the answer says which one it is. So there is a voter, a client that asks nothing else, for each broker that
 we need: two on most clusters. A third client, the asker, asks everything else. It takes the right to describe the topic,
-which every reader has. docs/decisions/0018-a-quorum-confirms-an-end.md has what was measured, and the alternatives.
+which every reader has. docs/decisions.md has what was measured, and the alternatives.
 """
 
 import threading

@@ -6,7 +6,7 @@ filter could be derived, but building it is most of the work of a start.
 
 No digest binds the numbers to the log: hashing each number takes longer than reading the log. So a user who can write
 these files decides who is opposed, and a snapshot is used only if no other user can
-(docs/decisions/0013-what-a-snapshot-is-trusted-for.md).
+(docs/decisions.md, The log).
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """The numbers that were allowed and may still be called, and which of them may no longer be. Pure.
 
 One bitmap for each partition, kind of call and last day. A kind (line and facts) is all that a verdict depends on apart from
-the number, so no record is read again to judge it (docs/decisions/0022-recall.md).
+the number, so no record is read again to judge it (docs/decisions.md, Recall without a store).
 """
 
 from collections import Counter, defaultdict

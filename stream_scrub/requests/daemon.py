@@ -2,7 +2,7 @@
 
 One thread publishes; a second one only reads a dropped file's numbers. A batch of requests becomes one transaction for
 each register that it touches, `publication_order`. The last one also commits the offsets and the refused requests. After a crash
-requests are read again: each register's seals say which ones they contain (docs/decisions/0008-*.md).
+requests are read again: each register's seals say which ones they contain (docs/decisions.md, Requests exactly once).
 """
 
 import math

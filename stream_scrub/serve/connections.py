@@ -1,6 +1,6 @@
 """uvicorn's connections with what it lacks: whole heads, a bound at accept, and limits for clients that are slow or silent.
 
-docs/decisions/0019-connections.md says why no other server does this.
+docs/decisions.md says why no other server does this.
 """
 
 import asyncio

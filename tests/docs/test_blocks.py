@@ -80,6 +80,7 @@ RUN_BY = {
         "| kcat -P -b localhost:9092 -t prospects -K '|'",
     ): "test_a_producer_publishes_with_kcat",
 }
+COPIED = "its lines are on other pages, whose tests run them"
 NOT_RUN = {
     ("docs/operator.md", "docker compose up --build --detach"): (
         "needs an engine and a registry of images; tests/packaging holds what the file says, and drops such lists"
@@ -97,6 +98,13 @@ NOT_RUN = {
         "make sbom",
     ): "needs databases of what is known; tests/packaging makes the bill of materials",
     ("README.md", "make demo"): "`make test` would run itself; that both targets exist is tested below",
+    (
+        "README.md",
+        "stream-scrub file leads.csv -o scrubbed --list internal=opt-outs.txt --list consent@acme=consents.csv"
+        " --campaign acme --purpose insurance",
+    ): COPIED,
+    ("README.md", "stream-scrub topics"): COPIED,
+    ("README.md", "stream-scrub serve --trial"): COPIED,
 }
 # Pages whose blocks another module runs.
 ELSEWHERE = {
@@ -245,6 +253,17 @@ def test_the_two_commands_are_make_targets():
     for target in ("demo", "test"):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_what_the_readme_copies_is_run_elsewhere():
+    """The README's commands would rot, because no test runs them there."""
+    elsewhere = "\n".join(
+        block.text for page in USER_PAGES for block in blocks(page) if block.page != "README.md"
+    ).splitlines()
+    copied = [first for first, why in NOT_RUN.items() if why == COPIED]
+    lines = [line for block in all_blocks() if block.first in copied for line in block.text.splitlines()]
+    assert len(lines) > 5
+    assert [line for line in lines if line not in elsewhere] == []
 
 
 def own_rule(story) -> None:

@@ -2,7 +2,7 @@
 
 A request whose connection broke goes out again over a new one, `retry.backoff.ms` later, give or take a fifth. The
 next wait is twice as long, up to `retry.backoff.max.ms` (librdkafka: rdkafka_broker.c, rd_kafka_buf_retry;
-RD_KAFKA_RETRY_JITTER_PERCENT). The first copy may still arrive, at any time (docs/decisions/0011-late-requests.md;
+RD_KAFKA_RETRY_JITTER_PERCENT). The first copy may still arrive, at any time (docs/decisions.md;
 tests/chaos/test_late_requests.py shows it on a real Kafka). After an answer "not now" the same request is sent again,
 and the first copy is in no doubt.
 """

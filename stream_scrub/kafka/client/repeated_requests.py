@@ -3,7 +3,7 @@
 librdkafka repeats a request whose connection broke, over a new one, and speaks the first transaction protocol (no KIP-890):
 what ends, aborts or moves offsets does so to *whatever transaction is open when it arrives*. So a copy that a network
 kept for a while ends the next transaction half-way. A new producer of the same transactional id has another epoch, and
-such a copy is worthless then. docs/decisions/0011-late-requests.md has what each of them can do.
+such a copy is worthless then. docs/decisions.md has what each of them can do.
 
 The extension, where it is installed, sees every request leave and every answer come, so the question has an exact
 answer. Elsewhere calls are timed: a call that came back before the client's first retry is due has repeated nothing.

@@ -1,6 +1,6 @@
 """The topic of recalls as a dialler follows it: every partition from a moment on, committed records only, in no group.
 
-Its ends are the leaders' words: a broker that was deposed and does not know it gives an old one (decision 18), and
+Its ends are the leaders' words: a broker that was deposed and does not know it gives an old one (docs/decisions.md), and
 nothing here notices.
 """
 

@@ -13,7 +13,6 @@ USER_PAGES = [
 ALL_PAGES = [
     *USER_PAGES,
     *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
-    *sorted((ROOT / "docs" / "decisions").glob("*.md")),
     *(
         ROOT / "kits" / name
         for name in ("README.md", "go/README.md", "java/README.md", "typescript/README.md")
