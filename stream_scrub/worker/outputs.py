@@ -3,12 +3,14 @@
 They are emitted in another form: on the blocked topic, with a key of ours if they have none, and with the time of their
 emission. If the topics' size limit is known, nothing larger is sent.
 
-A broker refuses a client's whole batch for one record, and usually does not say which. So the next batches are cut before
-the likeliest suspect, or in the middle of the suspects, until one record is alone in its batch. If it is refused, it is
-proven. The reason (no key, a timestamp too far ahead, too many bytes) applies to other records too: for `_FOR_S` seconds
-they are not even tried, so that a producer that always sends them costs the others nothing.
+A broker refuses a client's whole batch for one record. The client names the records at fault if there are several. So these
+are sent once more one by one; otherwise those without a key or with a timestamp ahead; otherwise all. What is refused alone
+is proven. The reason (no key, a timestamp too
+far ahead, too many bytes) applies to other records too: for `_FOR_S` seconds they are not even tried, so that a producer
+that always sends them costs the others nothing.
 """
 
+import math
 import time
 import zlib
 from collections import Counter
@@ -38,10 +40,10 @@ from stream_scrub.scrub.batch import Batch, RecordVerdicts, Scrubber
 Place = tuple[str, int, int]  # topic, partition and offset of a prospect
 
 _FOR_S = 60.0  # how long a proof holds for other records; then the topic's settings may have changed
-_PROVEN_MAX = 10_000
-_AHEAD_MS = 60_000  # clocks differ; what is farther ahead is the likeliest to be refused for its timestamp
+_AHEAD_MS = 60_000  # clocks differ; a timestamp that is farther ahead was refused for that
 OTHER = "_INVALID_DIFFERENT_RECORD"  # the client's code for the others of a batch, if the broker named some
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
+_KEYLESS = "INVALID_RECORD"
 _TIMESTAMP = "INVALID_TIMESTAMP"
 _SIZES = frozenset({TOO_LARGE, "RECORD_LIST_TOO_LARGE", "INVALID_MSG_SIZE"})
 PLAIN, BARE = 1, 2  # forms: its own bytes with our key and timestamp; if that is refused, without its bytes
@@ -66,127 +68,124 @@ class RecordRefusal(NamedTuple):
     form: int
 
 
-class _RefusedKind(NamedTuple):
-    """What an output refuses: records without a key, ahead of a moment, or of more bytes."""
+@dataclass(slots=True)
+class _Refuses:
+    """What the topics of one verdict refuse, as far as a record has proven it."""
 
-    code: str
-    until_s: float
     keyless: bool = False
-    after_ms: int = 0
-    over_bytes: int = 0
+    from_ms: float = math.inf  # timestamps from here on
+    from_bytes: float = math.inf
 
-    def holds(self, report: RecordReport) -> bool:
-        if self.keyless:
-            return report.keyless
-        if self.after_ms:
-            return report.timestamp_ms >= self.after_ms
-        return report.nbytes >= self.over_bytes
+    def cause(self, report: RecordReport) -> str:
+        """Why this record is refused; empty if it is not."""
+        if self.keyless and report.keyless:
+            return _KEYLESS
+        if report.timestamp_ms >= self.from_ms:
+            return _TIMESTAMP
+        if report.nbytes >= self.from_bytes:
+            return TOO_LARGE
+        return ""
+
+    def learn(self, report: RecordReport, now_ms: int) -> bool:
+        """Learn from a record that was refused alone; returns whether its reason applies to others."""
+        if report.code in _SIZES:
+            self.from_bytes = min(self.from_bytes, report.nbytes)
+        elif not _is_odd(report, now_ms):
+            return False
+        elif report.code == _TIMESTAMP:
+            self.from_ms = min(self.from_ms, report.timestamp_ms)
+        else:
+            self.keyless = True
+        return True
+
+
+def _is_odd(report: RecordReport, now_ms: int) -> bool:
+    """Whether a record has what topics refuse most often with its code."""
+    if report.code == _TIMESTAMP:
+        return report.timestamp_ms > now_ms + _AHEAD_MS
+    return report.keyless and report.code not in _SIZES
 
 
 class RefusedRecords:
     """The records that one worker's outputs refuse. The caller gives the time: `now_s` monotonic, `now_ms` since 1970."""
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._until_s: float | None = None
         self._suspects: set[Place] = set()
         self._proven: dict[Place, RecordRefusal] = {}
-        self._kinds: dict[bool, list[_RefusedKind]] = {False: [], True: []}
-        self._too_large: _RefusedKind | None = None  # also with nothing but their own bytes
+        self._refuses = {False: _Refuses(), True: _Refuses()}  # by the verdict of the record
+        self._bare_from = math.inf  # records with so many bytes of their own are refused as `PLAIN`, too
 
     @property
     def are_known(self) -> bool:
         """Whether any record is suspected or proven. Otherwise a batch need not be checked."""
-        kinds = self._kinds[False] or self._kinds[True] or self._too_large
-        return bool(self._suspects or self._proven or kinds)
+        return self._until_s is not None
 
     def failed(self, reports: Sequence[RecordReport], *, alone: bool, now_s: float, now_ms: int) -> None:
         """A batch was refused, with these reports; `alone` says that it had only one record."""
         named = [report for report in reports if report.code != OTHER]
         if not named:
             return
-        if alone:
-            self._suspects.clear()
-            self._prove(named[0], now_s, now_ms)
-            return
-        again = {report.place for report in named} & self._suspects
-        self._suspects = again or _likeliest(named, now_ms)
+        if self._until_s is None:
+            self._until_s = now_s + _FOR_S
+        if not alone:
+            odd = [report for report in named if _is_odd(report, now_ms)]
+            self._suspects = {report.place for report in odd or named}
+        elif self._prove(named[0], now_ms):
+            self._until_s = now_s + _FOR_S
+            self._suspects.clear()  # the same reason probably explains them
 
-    def _prove(self, report: RecordReport, now_s: float, now_ms: int) -> None:
-        before = self._proven.get(report.place)
-        if len(self._proven) >= _PROVEN_MAX:  # of partitions that went away in between
-            self._proven.clear()
-        self._proven[report.place] = RecordRefusal(report.code, BARE if before is not None else PLAIN)
-        kind = _RefusedKind(report.code, now_s + _FOR_S)
-        if before is not None:
-            if report.code in _SIZES:
-                self._too_large = kind._replace(over_bytes=report.own_bytes)
-            return
-        if report.code in _SIZES:
-            kind = kind._replace(over_bytes=report.nbytes)
-        elif report.code == _TIMESTAMP and report.timestamp_ms > now_ms + _AHEAD_MS:
-            kind = kind._replace(after_ms=report.timestamp_ms)
-        elif report.code != _TIMESTAMP and report.keyless:
-            kind = kind._replace(keyless=True)
-        else:  # this reason says nothing about other records
-            return
-        kept = [each for each in self._kinds[report.allowed] if not each.holds(report)]
-        self._kinds[report.allowed] = [*kept, kind]
+    def _prove(self, report: RecordReport, now_ms: int) -> bool:
+        """A record was refused alone. Returns whether the reason applies to others."""
+        is_plain = report.place in self._proven
+        self._proven[report.place] = RecordRefusal(report.code, BARE if is_plain else PLAIN)
+        if not is_plain:
+            return self._refuses[report.allowed].learn(report, now_ms)
+        if report.code not in _SIZES:
+            return False
+        self._bare_from = min(self._bare_from, report.own_bytes)
+        return True
 
     def together(self, places: Iterable[Place]) -> int | None:
         """How many of a batch's first records may be sent together; None for all of them."""
-        if not self._suspects:
-            return None
-        suspects = [at for at, place in enumerate(places) if place in self._suspects]
-        if not suspects:
-            return None
-        return suspects[len(suspects) // 2] or 1
+        if self._suspects:
+            for at, place in enumerate(places):
+                if place in self._suspects:
+                    return at or 1
+        return None
 
     def of(self, reports: Iterable[RecordReport], now_s: float) -> dict[int, RecordRefusal]:
         """The records that must be emitted in another form, by their index in `reports`, whose codes are ignored."""
-        for allowed, kinds in self._kinds.items():
-            self._kinds[allowed] = [each for each in kinds if each.until_s > now_s]
-        if self._too_large is not None and self._too_large.until_s <= now_s:
-            self._too_large = None
+        if self._until_s is not None and self._until_s <= now_s:
+            self._forget()
         refused = {}
         for at, report in enumerate(reports):
-            refusal = self._proven.get(report.place) or self._by_kind(report)
+            refusal = self._proven.get(report.place) or self._by_reason(report)
             if refusal is not None:
                 refused[at] = refusal
         return refused
 
-    def _by_kind(self, report: RecordReport) -> RecordRefusal | None:
-        if self._too_large is not None and report.own_bytes >= self._too_large.over_bytes:
-            return RecordRefusal(self._too_large.code, BARE)
-        for kind in self._kinds[report.allowed]:
-            if kind.holds(report):
-                return RecordRefusal(kind.code, PLAIN)
-        return None
+    def _by_reason(self, report: RecordReport) -> RecordRefusal | None:
+        if report.own_bytes >= self._bare_from:
+            return RecordRefusal(TOO_LARGE, BARE)
+        cause = self._refuses[report.allowed].cause(report)
+        return RecordRefusal(cause, PLAIN) if cause else None
 
     def committed(self, places: Iterable[Place]) -> None:
         """These records are committed: forget them."""
-        if self._suspects or self._proven:
-            for place in places:
-                self._suspects.discard(place)
-                self._proven.pop(place, None)
-
-
-def _likeliest(named: Sequence[RecordReport], now_ms: int) -> set[Place]:
-    """The first suspects: the record that stands out by size, key or timestamp; all of them if none does."""
-    largest = max(named, key=lambda report: report.nbytes)
-    ahead = max(named, key=lambda report: report.timestamp_ms)
-    keyless = next((report for report in named if report.keyless), None)
-    if largest.code in _SIZES:
-        return {largest.place}
-    if keyless is not None and named[0].code != _TIMESTAMP:
-        return {keyless.place}
-    if ahead.timestamp_ms > now_ms + _AHEAD_MS:
-        return {ahead.place}
-    return {report.place for report in named}
+        for place in places:
+            self._suspects.discard(place)
+            self._proven.pop(place, None)
 
 
 def stamp_facts(refusal: RecordRefusal, report: RecordReport, *, several: bool) -> Mapping[str, Any]:
     """What the stamp says apart from the verdict: the cause, the record's input place (with its topic if there are `several`),
     and its own timestamp, which would be lost."""
-    place = "/".join(map(str, report.place[not several :]))
+    topic, partition, offset = report.place
+    place = f"{topic}/{partition}/{offset}" if several else f"{partition}/{offset}"
     return {"cause": refusal.cause, "from": place, "timestamp": report.timestamp_ms}
 
 
