@@ -9,6 +9,9 @@ import collections.abc
 class ScrubError(Exception):
     """Base of every error that crosses a room."""
 
+    reopens = True
+    """Whether a transactional producer that met this error must be re-created: its state is not to be trusted."""
+
 
 class ConfigError(ScrubError):
     """The settings or the rules are wrong. Exit 2. Lists every problem at once."""
@@ -24,6 +27,8 @@ class Unavailable(ScrubError):
 
 class Migrated(ScrubError):
     """Fenced, revoked or lost: abort, drop the fetched buffer, rewind from the committed offsets, go on. Normal."""
+
+    reopens = False
 
 
 class TakenOver(Migrated):
@@ -41,6 +46,10 @@ class Unwritable(Migrated):
 
     `reports` has what the client said of each, by its place in the batch: the client's own word for the error.
     """
+
+    reopens = (
+        True  # a refused record leaves a gap in the sequence: the producer's next transaction would fail
+    )
 
     def __init__(self, text: str, reports: collections.abc.Mapping[int, str] | None = None) -> None:
         super().__init__(text)

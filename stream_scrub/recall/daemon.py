@@ -17,7 +17,7 @@ from typing import Any
 from stream_scrub import clock
 from stream_scrub.clock import Throttle, from_millis, utc_millis
 from stream_scrub.config import Settings
-from stream_scrub.errors import Migrated, Refused, ScrubError, StaleIndex, Unavailable, Uncertain, Unwritable
+from stream_scrub.errors import Migrated, Refused, ScrubError, StaleIndex, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
@@ -164,8 +164,7 @@ class RecallLoop:
             self._known_at = clock.elapsed() - (self._follower.lag_s or 0.0)
             index = self._follower.index
             if self._failure is not None:
-                reopen = not isinstance(self._failure, Migrated) or isinstance(self._failure, Unwritable)
-                self._session.recover(reopen=reopen, deadline=Deadline.after(_ASK_S))
+                self._session.recover(reopen=self._failure.reopens, deadline=Deadline.after(_ASK_S))
                 self._failure = None
             self._step(index)
         except StaleIndex:

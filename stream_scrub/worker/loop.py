@@ -42,9 +42,13 @@ from stream_scrub.worker.partitions import InputTopics, PartitionEvents
 from stream_scrub.worker.stale_registers import StaleRegisters
 
 _IDLE_S = 0.1
-# What single prospects wait for, and not the whole index; causes after which they are read again only after a while.
-_OF_PROSPECTS = ("register", "hash-key", "registry")
-_LONG_WAITS, _LONG = 20, (*_OF_PROSPECTS, "no-offsets")
+_PROSPECT_CAUSES = (
+    "register",
+    "hash-key",
+    "registry",
+)  # single prospects wait for these, not the whole index
+_SLOW_CAUSES = (*_PROSPECT_CAUSES, "no-offsets")
+_TURNS_BETWEEN_SLOW_RETRIES = 20  # about 2 s
 # Both under transaction.timeout.ms: after that the broker has ended the transaction by itself.
 _COMMIT_S = 10.0
 _RECOVER_S = 10.0
@@ -209,7 +213,8 @@ class WorkerLoop:
         """Stay in the group until something may have changed. If prospects wait for a register, they are read again only
         after a new index, or after a while, since the day may have changed. The same goes for expired offsets."""
         position = self.follower.index.position
-        for _ in range(_LONG_WAITS if stale.cause in _LONG else 1):
+        turns = _TURNS_BETWEEN_SLOW_RETRIES if stale.cause in _SLOW_CAUSES else 1
+        for _ in range(turns):
             self.source.idle(_IDLE_S)
             self.session.idle()
             self.state.beat()
@@ -264,7 +269,7 @@ class WorkerLoop:
             if self.state.found_nothing(self._looked_at):
                 self._problem.end()
             # Such a hold ends when a batch needs no stale register, key or schema any more, not when there is no batch.
-            if self.state.holding not in _OF_PROSPECTS:
+            if self.state.holding not in _PROSPECT_CAUSES:
                 self._resumed()
             return
         state, started = self.state, time.perf_counter()
@@ -364,7 +369,10 @@ class WorkerLoop:
 
     def _fail(self, error: ScrubError) -> None:
         """The batch was not emitted, or only the broker knows: remember the failure, and recover next."""
-        self.source.rejoin() if isinstance(error, Uncertain) else self.source.drop()
+        if isinstance(error, Uncertain):
+            self.source.rejoin()
+        else:
+            self.source.drop()
         if isinstance(error, Unwritable) and self._batch is not None:
             self.outputs.failed(self._batch, error)
         self._batch = None
@@ -383,9 +391,7 @@ class WorkerLoop:
             self.source.idle(min(_RETRY_S, 0.1 * self.state.failures))
         if stopping.is_set():
             return
-        # A refused record leaves a gap in the sequence: the producer's next transaction would fail.
-        reopen = not isinstance(self._failure, Migrated) or isinstance(self._failure, Unwritable)
-        reopen = reopen or self.state.failures > _NORMAL
+        reopen = self._failure.reopens or self.state.failures > _NORMAL
         self.session.recover(reopen=reopen, deadline=Deadline.after(_RECOVER_S))
         self._failure = None
 
