@@ -116,7 +116,7 @@ def run(
         left = f"a renewal that was cut off, if `lists verify` says so of {new.topics.log}: delete both then"
         why = f"{cut} exists already. It may be the proof of an earlier log, or of {left}"
         raise ConfigError([f"--cut: {why}"])
-    _need_quiet(old, log)
+    _need_quiet(old, new.topics.log, log)
     _fence(old, log)
     with clients.reading(old, log) as reader:
         proof = prove(reader)
@@ -164,19 +164,22 @@ def run(
     return LogRenewed(old.topics.log, replay.index.position, str(cut), digest, new.topics.log, written)
 
 
-def _need_quiet(settings: Settings, log: Logger) -> None:
-    """That its own rights are there, that no publisher lives, and that no request waits."""
+def _need_quiet(settings: Settings, new_log: str, log: Logger) -> None:
+    """That its own rights are there, that no publisher lives, and that no request waits which one could still take."""
     with clients.topics(settings, log) as topics:
         preflight.need(topics, settings, "import")
     for lifts in (False, True):
         with closing(clients.requests(settings, log, lifts=lifts)) as reader:
             if not lifts:
                 ownership.need_free(reader.note, reader.note().registers)
-            if waiting := reader.lag():
-                raise Refused(
-                    f"{waiting} requests wait on {reader.topic}: let a publisher take them (`stream-scrub lists publish`),"
-                    " and stop it"
-                )
+            if not (waiting := reader.lag()):
+                continue
+        # Behind the mark of a renewal that was cut off no publisher takes them: they wait for the new log's.
+        if read_log.replayed(settings, log).known("").log.mark != LogMark.moved(new_log):
+            raise Refused(
+                f"{waiting} requests wait on {reader.topic}: let a publisher take them (`stream-scrub lists publish`),"
+                " and stop it"
+            )
 
 
 def _fence(settings: Settings, log: Logger) -> None:

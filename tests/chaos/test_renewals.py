@@ -1,10 +1,11 @@
-"""`lists renew` on a real Kafka, while others publish, stand still, or are left behind."""
+"""`lists renew` and `lists remove` on a real Kafka, while others publish, stand still, or are left behind, and killed."""
 
 import json
 import signal
 import subprocess
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from stream_scrub.kafka.client.producer_calls import id_of_publisher
 from tests.support.network.proxy import Api, matching
@@ -18,6 +19,7 @@ from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 N, M, K = 33612345678, 33612345679, 33612345680
+WHO_OPT_OUT = range(33612346000, 33612346003)
 GROUP = "STREAM_SCRUB_LISTS__REQUESTS_GROUP"
 
 
@@ -169,3 +171,143 @@ def test_a_dropped_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stag
     assert not publisher.logged("file published")
     left = [each for each in folder.rglob("list.txt*") if each.is_file() and "done" not in each.parts]
     assert left and "tps2" not in counts(env)
+
+
+def mark_of(log, skip=0):
+    """The commit of a mark on a log, after `skip` others."""
+    return matching(Api.END_TXN, of=id_of_publisher(log, "rules"), commits=True), skip
+
+
+def stating(register):
+    return lambda _, new: (matching(Api.END_TXN, of=id_of_publisher(new, register), commits=True), 0)
+
+
+# Each request by which a renewal writes something, in their order, by the names of the old log and the new one.
+STEPS = {
+    "the new topic": lambda *_: (matching(Api.CREATE_TOPICS), 0),
+    "the proof's file": lambda _, new: (matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(new, "rules")), 0),
+    "the new log's mark": lambda _, new: mark_of(new),
+    "the oppositions": stating("internal"),
+    "the partner's list": stating("partner"),
+    "the consents": stating("consent"),
+    "the old log's mark": lambda old, _: mark_of(old),
+    "the requests' note": lambda *_: (matching(Api.OFFSET_COMMIT), 0),
+    "the end of the new log's mark": lambda _, new: mark_of(new, 1),
+    "the rules": lambda _, new: mark_of(new, 2),
+}
+
+
+def kill_at(hold, stage, proxy, *arguments, applied):
+    """Kill a command at a request of it that is held, and is then lost or applied."""
+    running = started(stage, proxy, *arguments)
+    wait_until(lambda: hold.arrived or running.poll() is not None, every=0.01)
+    running.kill()
+    said, _ = running.communicate()
+    assert hold.arrived, f"no such request: proves nothing. It said: {said}"
+    if applied:
+        hold.release()
+        wait_until(lambda: bool(hold.answer))
+    proxy.cut_all()
+    hold.forsake()
+    proxy.heal()
+
+
+def verdict(env, number):
+    """What a check says of a number, or why there is no verdict."""
+    asked = run(["check", f"+{number}", "--json"], env)
+    return json.loads(asked.stdout)["verdict"] if asked.returncode == 0 else asked.stderr
+
+
+class Renewing:
+    """A renewal that is killed again and again, while people opt out."""
+
+    def __init__(self, stage, proxy, folder) -> None:
+        self.stage, self.proxy = stage, proxy
+        self.topic, self.env = new_log(stage)
+        self.cut = folder / "cut.json"
+        self.opposed: list[int] = []
+        stage.load("consent", WHO_OPT_OUT, "--kind", "allow", "--adds", "--allow-change")
+
+    def opt_out(self) -> None:
+        """Somebody opts out, and the old log's publisher takes it as long as it may."""
+        self.opposed.append(WHO_OPT_OUT[len(self.opposed)])
+        said = {"request": "opt-out", "number": f"+{self.opposed[-1]}"}
+        produce(self.stage.bootstrap, self.stage.topics["requests"], [(b"k", json.dumps(said).encode())])
+        with PublisherProcess(self.stage, None, f"publisher {len(self.opposed)}") as publisher:
+            wait_until(lambda: not publisher.alive or (publisher.ready() and lag(publisher) == 0))
+            assert publisher.stop()[0] == 0 or "was renewed as" in publisher.lines()[-1]["why"]
+
+    def kill_at(self, step, *, applied: bool) -> None:
+        matches, skip = STEPS[step](self.stage.topics["log"], self.topic)
+        hold = self.proxy.hold(matches, skip=skip)
+        kill_at(hold, self.stage, self.proxy, *renewal(self.topic, self.cut), applied=applied)
+
+    def none_is_allowed(self) -> None:
+        """Nobody who opted out may be called, by either log."""
+        for env in (self.env, self.stage.env):
+            for number in self.opposed:
+                assert verdict(env, number) != "allowed"
+
+    def clear(self) -> bool:
+        """Do as docs/privacy.md says after an interruption. False if the new log is whole."""
+        verified = run(["lists", "verify"], self.env)
+        if "not put this log together" in verified.stdout + verified.stderr:
+            admin = AdminClient({"bootstrap.servers": self.stage.bootstrap})
+            admin.delete_topics([self.topic])[self.topic].result()
+            wait_until(lambda: self.topic not in admin.list_topics(timeout=60).topics)
+            self.cut.unlink()
+        elif verified.returncode == 0 and counts(self.env):
+            return False
+        elif self.cut.exists():
+            self.cut = self.cut.with_name(f"another-{self.cut.name}")
+        return True
+
+    def finish(self) -> None:
+        """Renew the log, unless it is whole, and go on by the new one."""
+        if self.clear():
+            done = run(renewal(self.topic, self.cut), self.stage.env)
+            assert done.returncode == 0, done.stdout + done.stderr
+        with PublisherProcess(self.stage, None, "new publisher", topics__log=self.topic) as publisher:
+            wait_until(lambda: counts(self.env).get("internal") == len(self.opposed))
+            assert publisher.stop()[0] == 0
+        assert counts(self.env) == {"internal": len(self.opposed), "consent": 6, "partner": 1}
+        for env in (self.env, self.stage.env):
+            verified = run(["lists", "verify"], env)
+            assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_renewal_that_is_killed_at_any_step_is_finished_by_another(stage, tmp_path, proxy, step):
+    """A crash in the yearly renewal would leave no log that can be used, lose an opt-out, or have its person called."""
+    scene = Renewing(stage, proxy, tmp_path)
+    scene.opt_out()
+    for applied in (False, True):
+        scene.kill_at(step, applied=applied)
+        scene.none_is_allowed()
+        scene.opt_out()
+        scene.none_is_allowed()
+        if not applied:
+            scene.clear()
+    scene.finish()
+    scene.none_is_allowed()
+    assert verdict(scene.env, M) == "allowed"
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_a_removal_that_is_killed_is_ended_by_another(stage, proxy, applied):
+    """A register would be left half removed, or the log be corrupt for whoever follows it."""
+    hold = proxy.hold(matching(Api.END_TXN, of=id_of_publisher(stage.topics["log"], "partner"), commits=True))
+    with stage.worker("w1") as worker:
+        wait_until(lambda: worker.logged("partitions assigned"))
+        kill_at(hold, stage, proxy, "lists", "remove", "partner", applied=applied)
+        again = run(["lists", "remove", "partner"], stage.env)
+        if applied:
+            assert again.returncode == 1 and "the log holds no register partner" in again.stderr
+        else:
+            assert again.returncode == 0, again.stdout + again.stderr
+        produce(stage.bootstrap, stage.topics["prospects"], [(b"k", prospect(1, f"+{M}"))])
+        wait_until(lambda: len([*read_all(stage.bootstrap, stage.topics["allowed"])]) == 1)
+    assert run(["lists", "verify"], stage.env).returncode == 0
+    assert counts(stage.env) == {"consent": 3}
+    stage.load("partner", [K])
+    assert counts(stage.env) == {"consent": 3, "partner": 1}

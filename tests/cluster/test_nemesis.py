@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 
 import pytest
@@ -24,7 +24,7 @@ from tests.support.running.dialler import settings as dialler_settings
 from tests.support.running.load import Load, OptOuts
 from tests.support.running.outcome import compare, count, read_all
 from tests.support.running.prospects import french_mobiles, true_number
-from tests.support.running.publisher import PublisherProcess, evidence, rested
+from tests.support.running.publisher import PublisherProcess, evidence, requests, rested
 from tests.support.running.stage import TO_EVERYBODY, Stage
 from tests.support.running.worker import WorkerProcess, run, wait_until
 
@@ -274,7 +274,10 @@ def test_no_lead_is_dialled_long_after_an_opt_out_and_none_is_lost(cluster, stag
         arrived = count(cluster.bootstrap, [stage.topics["prospects"]])
         assert arrived >= sent
         opposed = set(NUMBERS[:asked])
-        wait_until(lambda: len(evidence(stage)) == asked, every=2)
+        with suppress(AssertionError):  # that shows which ones are missing
+            wait_until(lambda: len(evidence(stage)) == asked, every=2)
+        sent_ids = {name for _, name in requests(stage)}
+        assert {name for _, name in evidence(stage)} == sent_ids == {f"o{at}" for at in range(asked)}
         wait_until(lambda: count(cluster.bootstrap, stage.outputs) >= arrived, every=2)
 
         # Every lead that may be called is handed out.

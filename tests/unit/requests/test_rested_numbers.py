@@ -1,11 +1,13 @@
 """Which numbers rest by the attempts that were read, and for whom."""
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
+from stream_scrub.requests import rested_numbers
 from stream_scrub.requests.rested_numbers import RestedNumbers
 from stream_scrub.rules import Rulebook
 
@@ -24,17 +26,18 @@ def resting(
     number=NUMBER,
     residence=None,
     apart=timedelta(minutes=1),
+    attempted=lambda *_: None,
 ):
     """The registers in which the number rests after an attempt for each of these campaigns; with the ends. `written`: of
     the first record, as its producer says (milliseconds, or a moment). `apart`: between two records, or how long after
-    `written` each of them came."""
+    `written` each of them came. `attempted` hears what each step took."""
     prospect = SimpleNamespace(default_region="FR", professionals=PROFESSIONALS)
     settings = SimpleNamespace(
         prospect=prospect,
         lists=SimpleNamespace(attempts_max=1000),
         topics=SimpleNamespace(attempts="call.attempts"),
     )
-    state = SimpleNamespace(attempted=lambda *_: None)
+    state = SimpleNamespace(attempted=attempted)
     rested = RestedNumbers(settings, Rulebook.load(), None, state, None, None)
     at_ms = written if isinstance(written, int) else int(written.timestamp() * 1000)
     said = {"request": request, "number": f"+{number}", "residence": residence}
@@ -99,6 +102,15 @@ def test_a_record_of_the_future_is_of_now(written, request_):
     """One record with a made-up time would end the publisher at each start again, or make a number rest for years."""
     (end,) = resting(["spring"] * 4, written=written, request=request_).values()
     assert end == resting(["spring"] * 4, written=NOW - timedelta(minutes=5), request=request_)["rested@acme"]
+
+
+def test_attempts_that_take_long_to_read_end_the_step(monkeypatch):
+    """An opt-out would wait for minutes behind attempts that somebody made slow to read."""
+    moments = itertools.count(0, 0.06)
+    monkeypatch.setattr(rested_numbers, "elapsed", lambda: next(moments))
+    steps = []
+    found = resting(["spring"] * 10, attempted=lambda taken, *_: steps.append(taken))
+    assert steps == [2] * 5 and set(found) == {"rested@acme"}
 
 
 def test_a_forged_report_hides_no_later_call_of_the_same_id():
