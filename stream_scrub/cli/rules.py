@@ -81,7 +81,8 @@ def report(call: Invocation, settings: "Settings", replayed: "Callable[[], Repla
     from stream_scrub.rules import survey
     from stream_scrub.rules.shipped import shipped
 
-    files = survey(Path(settings.rules.folder) if settings.rules.folder else None)
+    own = Path(settings.rules.folder) if settings.rules.folder else None
+    files = survey(own, always_query=settings.rules.reassigned_query == "always")
     now = datetime.now(UTC)
     prospect = settings.prospect
     warnings = rules_report.warnings(

@@ -427,6 +427,7 @@ class Rules(Section):
     """The country rules and how fresh the index must be."""
 
     folder: str = ""
+    reassigned_query: Literal["by-law", "always"] = "by-law"
     stale: OfStale = "block"
     stale_by_register: Annotated[Mapping[str, OfStale], AfterValidator(named_registers)] = Field(
         default_factory=dict

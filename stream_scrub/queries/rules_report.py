@@ -209,6 +209,8 @@ def _lacking(ours: Rule, theirs: Rule) -> Iterator[tuple[str, list[str]]]:
     asked = {*ours.deny, *ours.require, *ours.require_named, *ours.wash, *ours.wash_named}
     for key in ("deny", "require", "require_named", "wash", "wash_named"):
         yield key, [name for name in getattr(theirs, key) if name not in asked]
+    despite_consent = {*theirs.wash_despite_consent} & asked
+    yield "wash_despite_consent", sorted(despite_consent - {*ours.wash_despite_consent})
     yield "require_named_for", sorted({*theirs.require_named_for} - {*ours.require_named_for})
     yield "banned purposes", sorted(theirs.banned - ours.banned)
     despite = theirs.banned_despite_contract & ours.banned

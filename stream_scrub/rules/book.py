@@ -15,12 +15,17 @@ from stream_scrub.errors import ConfigError, Corrupt
 from stream_scrub.model import RegisterKind
 from stream_scrub.rules import hours, purposes
 from stream_scrub.rules.check import read_country
-from stream_scrub.rules.country import Country, Rule, digest_of, parent_of
+from stream_scrub.rules.country import Country, Rule, digest_of, parent_of, text_of
 from stream_scrub.rules.purposes import Vocabulary
 from stream_scrub.rules.shipped import shipped as shipped_rules
 from stream_scrub.toml_lines import TomlLines
 
 _FILES_KEPT = 64
+# What `rules.reassigned_query` asks of rules that know of reassigned numbers, as the rule of Maine does by law: that a
+# query of the database came back clean, and how old the answer may be. The database is renewed monthly.
+_REASSIGNED = "us-reassigned"
+_NOT_REASSIGNED = "us-rnd-clean"
+_ANSWER_DAYS = 31
 NO_REGION = "ZZ"  # Unicode's code for an unknown region: it has no rule
 
 
@@ -58,12 +63,12 @@ class Rulebook:
         self.regions_of: Mapping[str, Mapping[str, str]] = _regions_of(by_code.values())
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> "Rulebook":
-        """The shipped rules, and those of a user's folder over them. Reads files.
+    def load(cls, folder: Path | None = None, *, always_query: bool = False) -> "Rulebook":
+        """The shipped rules, and those of a user's folder over them. Reads files. `always_query`: see `survey`.
 
         Raises ConfigError with every problem of every file.
         """
-        return cls._sound(survey(folder))
+        return cls._sound(survey(folder, always_query=always_query))
 
     @classmethod
     def of(cls, rule_files: Iterable[RuleFile]) -> "Rulebook":
@@ -172,8 +177,9 @@ class Survey(NamedTuple):
     purposes: Vocabulary = MappingProxyType({})  # the words for what a call is for
 
 
-def survey(folder: Path | None = None) -> Survey:
-    """The shipped rules, those of a user's folder over them, and every problem. Reads files."""
+def survey(folder: Path | None = None, *, always_query: bool = False) -> Survey:
+    """The shipped rules, those of a user's folder over them, and every problem. Reads files. `always_query`: no American
+    number is called before a query of the database of reassigned numbers, whatever the person agreed to."""
     shipped = _shipped()
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
@@ -191,11 +197,34 @@ def survey(folder: Path | None = None) -> Survey:
                 known = purposes.joined(known, read)
     read_all = _surveyed({**shipped, **own}.values(), known)
     codes = {name: name.removesuffix(".toml").upper() for name in own}
+    countries = read_all.countries
+    if always_query:
+        countries = tuple(_queried(country) for country in countries)
     return read_all._replace(
+        countries=countries,
         problems=(*problems, *read_all.problems),
         own=frozenset(codes.values()),
         replaced=frozenset(code for name, code in codes.items() if name in shipped),
     )
+
+
+def _queried(country: Country) -> Country:
+    """The country with a query of the database of reassigned numbers in each rule that knows of these numbers."""
+    rules: list[Rule] = []
+    for rule in country.rules:
+        if _REASSIGNED in rule.reassigned:
+            asking = replace(
+                rule,
+                wash=tuple(dict.fromkeys((*rule.wash, _NOT_REASSIGNED))),
+                wash_despite_consent=tuple(dict.fromkeys((*rule.wash_despite_consent, _NOT_REASSIGNED))),
+                max_age_days={_NOT_REASSIGNED: _ANSWER_DAYS, **rule.max_age_days},
+            )
+            text = text_of(asking, country.regions, country.timezone, country.prefixes)
+            asking = replace(asking, text=text, digest=digest_of(text))
+            rules.append(asking)
+        else:
+            rules.append(rule)
+    return replace(country, rules=tuple(rules))
 
 
 def _surveyed(rule_files: Iterable[RuleFile], known: Vocabulary | None = None) -> Survey:

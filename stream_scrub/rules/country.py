@@ -133,6 +133,7 @@ class Rule:
     consent_proof: tuple[str, ...] = ()
     wash: tuple[str, ...] = ()  # each of these lists of clean answers must hold the number
     wash_named: tuple[str, ...] = ()  # as `wash`, and only the answers to the campaign's own questions count
+    wash_despite_consent: tuple[str, ...] = ()  # those of `wash` that only an exempt purpose lifts
     channels: tuple[str, ...] = (VOICE,)
     banned_without_consent: frozenset[str] = frozenset()  # a scoped list of `named_consents` lifts the ban
     exempt: tuple[Exemption, ...] = ()
@@ -347,6 +348,7 @@ def _lines(rule: Rule, regions: Sequence[str], timezone: str, numbers: Sequence[
         ("require_named_for", _lists(dict(sorted(rule.require_named_for.items())))),
         ("wash", _list(rule.wash)),
         ("wash_named", _list(rule.wash_named)),
+        ("wash_despite_consent", _list(rule.wash_despite_consent)),
         ("lifted_by", _list(rule.lifted_by)),
         ("named_consents", _list(rule.named_consents)),
         ("max_age_days", _table(rule.max_age_days)),

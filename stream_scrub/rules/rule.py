@@ -21,6 +21,7 @@ _LISTS: Mapping[str, Callable[[str], str | None]] = {
     "require_named": names.register_problem,
     "wash": names.register_problem,
     "wash_named": names.register_problem,
+    "wash_despite_consent": names.register_problem,
     "named_consents": names.register_problem,
     "artificial_voice": names.register_problem,
     "reassigned": names.register_problem,
@@ -161,6 +162,7 @@ def read_rule(
         require_named_for=for_types,
         wash=lists["wash"],
         wash_named=lists["wash_named"],
+        wash_despite_consent=lists["wash_despite_consent"],
         banned_despite_contract=frozenset(lists["banned_despite_contract"]),
         consent_days=consent_days,
         dated_consents=lists["dated_consents"],
@@ -208,6 +210,9 @@ def _check_needed(
         if name not in consents:
             hint = nearest(name, consents)
             sheet.wrong("dated_consents", f'"{name}" is no register of consents of this rule{hint}')
+    for name in lists["wash_despite_consent"]:
+        if name not in lists["wash"]:
+            sheet.wrong("wash_despite_consent", f'"{name}" is not in `wash`: add it there')
     if not any(sheet.table.get(key) for key in _ASKING):
         free = 'a free regime is deny = ["internal"]'
         sheet.wrong("", f"the rule requires nothing: add `deny` or `require`; {free}")

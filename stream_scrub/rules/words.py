@@ -113,9 +113,12 @@ _ALLOWED = frozenset(reason for reason in Reason if reason.verdict is Verdict.AL
 
 def _washes(rule: Rule, lifts: Sequence[str], allowing: frozenset[Reason]) -> Iterator[Clause]:
     unless = f", unless {_either(lifts)}" if lifts else ""
+    exempt = sorted(rule.exempt_purposes)
+    unless_exempt = f", unless all its purposes are {_either(exempt)}" if exempt else ""
     for name in rule.wash:
+        lifted = unless_exempt if name in rule.wash_despite_consent else unless
         yield Clause(
-            f"A number that {name} does not hold as clean is blocked as not-washed{unless}.{_age(rule, name)}",
+            f"A number that {name} does not hold as clean is blocked as not-washed{lifted}.{_age(rule, name)}",
             _NEEDS_WASH | allowing,
             (name,),
         )

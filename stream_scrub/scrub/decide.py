@@ -154,6 +154,7 @@ class Plan:
     stale_required: tuple[str, ...] = ()
     washes: tuple[tuple[str, Consents], ...] = ()  # by register: the clean answers that count for the call
     stale_washes: tuple[str, ...] = ()
+    washes_of_everybody: tuple[str, ...] = ()  # those of `washes` that no fact about the person lifts
     for_type: Consents | None = None  # consents that this type of number needs; None if it needs none
     to_caller: Consents = NO_CONSENTS  # consents that lift `deny` for the caller
     artificial: Consents | None = None  # consents to an artificial voice; None if a person speaks
@@ -196,6 +197,12 @@ class Plan:
         finding = self._by_any_voice(memberships)
         if finding.reason.verdict is Verdict.BLOCKED:
             return finding
+        for name, answers in self.washes:
+            if name in self.washes_of_everybody and not answers.cover(memberships):
+                return self._unanswered(name, memberships)
+            if name in self.washes_of_everybody:
+                last = earliest((finding.last, answers.last(memberships, self._last_of)))
+                finding = finding._replace(last=last)
         rested = tuple(r.name for r in self.rested if r.name in memberships)
         if rested:
             ends = [each.end for each in memberships if isinstance(each, Rest) and each.register in rested]
@@ -207,6 +214,15 @@ class Plan:
         last = self.to_hours.last(memberships, self._last_of)
         return finding._replace(any_time=True, last=earliest((finding.last, last, self._last_of_consent)))
 
+    def _unanswered(self, register: str, memberships: Collection[str | Rest]) -> Finding:
+        """The verdict on a number that would be allowed, but that a wash of everybody does not hold as clean. It may have
+        another person now: only a call that may be made to any person is allowed."""
+        finding = self._if_reassigned.verdict_for(memberships)
+        if finding.reason.verdict is Verdict.ALLOWED:
+            return finding
+        stale = tuple(name for name in self.stale_washes if family(name) == register)
+        return Finding(Reason.STALE_REGISTER, stale) if stale else Finding(Reason.NOT_WASHED, (register,))
+
     @property
     def _if_reassigned(self) -> "Plan":
         """The plan for a number that another person has now. What the prospect states of the person before does not count:
@@ -214,6 +230,7 @@ class Plan:
         return replace(
             self,
             reassigned=(),
+            washes_of_everybody=(),
             precheck=self.precheck_if_reassigned or self.precheck,
             lift=self.lift_if_reassigned,
             required=NO_CONSENTS,

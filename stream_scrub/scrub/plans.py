@@ -45,7 +45,9 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
     of_house = rule.named_consents if washes else ()
     spoken = facts.artificial and facts.channel == VOICE  # a message has no voice
     reassigned = [r for r in _existing(index, *rule.reassigned) if r.kind is RegisterKind.DENY]
-    stranger = facts._replace(contract=False, relation=None, company=False) if reassigned else facts
+    # The number may have another person now, of whom the prospect states nothing.
+    may_be_anybody = bool(reassigned or rule.wash_despite_consent)
+    stranger = facts._replace(contract=False, relation=None, company=False) if may_be_anybody else facts
     asked = hours(rule, stranger, now)
     return Plan(
         rule=rule,
@@ -61,6 +63,7 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         stale_required=stale_required,
         washes=washes,
         stale_washes=stale_washes,
+        washes_of_everybody=rule.wash_despite_consent,
         for_type=None if for_type is None else _consents(for_type, rule, facts, index, now, own=for_type),
         to_caller=_consents(rule.named_consents, rule, facts, index, now, own=of_house),
         hours=asked,
@@ -68,8 +71,8 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         to_hours=_consents(() if asked is None else asked.lifted_by, rule, facts, index, now),
         artificial=_consents(rule.artificial_voice, rule, facts, index, now) if spoken else None,
         reassigned=tuple(reassigned),
-        lift_if_reassigned=lift(rule, stranger, now) if reassigned else None,
-        precheck_if_reassigned=precheck(line, barred, rule, stranger, now) if reassigned else None,
+        lift_if_reassigned=lift(rule, stranger, now) if may_be_anybody else None,
+        precheck_if_reassigned=precheck(line, barred, rule, stranger, now) if may_be_anybody else None,
         rested=_rested(rule, facts, index),
     )
 

@@ -24,7 +24,8 @@ _UNLIMITED_DAYS = 36_500
 
 def rulebook(settings: Settings) -> Rulebook:
     """The shipped rules and the user's own. Raises ConfigError."""
-    return Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
+    own = Path(settings.rules.folder) if settings.rules.folder else None
+    return Rulebook.load(own, always_query=settings.rules.reassigned_query == "always")
 
 
 def warnings(settings: Settings, book: Rulebook) -> Iterator[tuple[str, str]]:
