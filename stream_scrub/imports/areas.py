@@ -1,4 +1,4 @@
-"""The areas of a register that is sold by area: how the rules name them, and which ones a list may leave out."""
+"""The areas of a register that is sold by area, and which ones a list may leave out."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,9 +8,6 @@ from pyroaring import BitMap64
 from stream_scrub.errors import ConfigError
 from stream_scrub.imports.guards import within
 from stream_scrub.imports.parsing.parsed_list import BadList
-from stream_scrub.model import family
-from stream_scrub.numbering import calling_code
-from stream_scrub.rules import Rulebook
 
 ALL = "all"
 
@@ -20,16 +17,6 @@ class AreaShape(NamedTuple):
 
     digits: int
     code: str
-
-
-def area_shape(book: Rulebook, register: str) -> AreaShape | None:
-    """How the rules name the areas of a register; None if no rule says that it is sold by area."""
-    name = family(register)
-    for country in book.countries.values():
-        for rule in country.rules:
-            if name in rule.areas:
-                return AreaShape(rule.areas[name], calling_code(country.regions[0]))
-    return None
 
 
 def declared(said: Sequence[str], shape: AreaShape | None, register: str) -> tuple[str, ...] | None:

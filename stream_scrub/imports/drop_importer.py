@@ -112,7 +112,6 @@ class DropImporter:
     _unmoved: list[tuple[DroppedFile, str, Mapping[str, Any]]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self._kinds = import_list.kinds_of(self.settings)
         self._queue: deque[DroppedFile] = deque(self.folder.left())
 
     def recover(self) -> None:
@@ -314,7 +313,7 @@ class DropImporter:
         parts = import_list.parts_of(options, job.reading, self.settings)
         upto = -1
         for each, reading in parts:  # both, before one is published
-            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now, self._kinds)
+            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now)
             upto = plan.known.upto
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:
@@ -326,7 +325,7 @@ class DropImporter:
             ) from error
         effects = []
         for each, reading in parts:
-            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now, self._kinds)
+            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now)
             ((seal, position),) = self.delta_publisher.publish(
                 [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
             )

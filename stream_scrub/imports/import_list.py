@@ -16,7 +16,6 @@ from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Migrated, Refused
 from stream_scrub.imports import plan_import
-from stream_scrub.imports.areas import area_shape
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.drop_folder import speakable
 from stream_scrub.imports.formats import BadList, ListOptions, ParsedList
@@ -40,7 +39,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.log.encode import NeedsTime, PublishedDelta, publish
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import INTERNAL, OWN, Logger, RegisterKind, family
+from stream_scrub.model import INTERNAL, Logger, RegisterKind, family
 from stream_scrub.numbering import line_of, region_of_user
 from stream_scrub.ops import preflight, read_log
 from stream_scrub.publisher import ownership, publish_rules
@@ -196,18 +195,17 @@ def run(
         return together(effects)
     stage("opening the log", 0, 0)
     first(settings, log)
-    kinds = kinds_of(settings)
     for each, _ in parts:
         ownership.leave_to_daemon(settings, each.register, log)
     if len(parts) > 1:  # nothing is published of a list one half of which is refused
         replay = read_log.replayed(settings, log, keep_ends=True)
         for each, read in parts:
-            plan_of(each, read, replay, now, kinds)
+            plan_of(each, read, replay, now)
     effects = []
     for each, read in parts:
 
         def planned(replay: Replay, each: ImportOptions = each, read: ParsedList = read) -> ImportPlan:
-            return plan_of(each, read, replay, now, kinds)
+            return plan_of(each, read, replay, now)
 
         plan, published = publish_plan(each.register, planned, source, settings, log, stage)
         effects.append(effect_of(read, plan, published, started, settings))
@@ -325,15 +323,15 @@ def _dry_run(
 ) -> ImportEffect:
     replay = read_log.replayed(settings, log, keep_ends=True)
     now = datetime.now(UTC)
-    kinds = kinds_of(settings)
-    free = replace(options, max_change=math.inf, max_numbers=math.inf, allow_older=True, aging=False)
-    free = replace(free, areas=(), shape=None, register_unknown=True, allow_change=True)
+    free = replace(options, max_change=math.inf, max_numbers=math.inf, allow_older=True, areas=())
+    unasked = options.law._replace(must_be_dated=False, areas=None)
+    free = replace(free, law=unasked, register_unknown=True, allow_change=True)
     why = ""
     try:
-        plan = plan_of(options, reading, replay, now, kinds)
+        plan = plan_of(options, reading, replay, now)
     except BadList as error:
         why = error.shown
-        plan = plan_of(free, reading, replay, now, kinds)
+        plan = plan_of(free, reading, replay, now)
     if not why and (mark := plan.known.log.mark) is not None:
         why = mark.why
     foreseen = preview(settings, log, replay.index, plan.base, plan.delta)
@@ -374,32 +372,14 @@ def _read_once(
     return reading, source
 
 
-def kinds_of(settings: Settings) -> Mapping[str, RegisterKind]:
-    """The kind that each register must have, by its name without scope, as far as the rules determine it."""
-    return {**scrubbing.rulebook(settings).kinds, **OWN}
-
-
 def named(text: str, settings: Settings) -> str:
     """The register that `--register` means, in the words of the rules in use. Raises ConfigError."""
     return plan_import.named(text, ConsentLaw(scrubbing.rulebook(settings)).known)
 
 
 def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
-    """The order with what the rules ask of its register: (a) that a full list says its day, since the register may grow
-    too old, (b) that it says which areas it covers, since it is sold by area, (c) that its consents end, (d) that its
-    numbers are of their countries, and that they say their day where the law asks for it, (e) that its name is one of theirs, and (f) that answers are read as such."""
-    book, name = scrubbing.rulebook(settings), family(options.register)
-    return replace(
-        options,
-        answers=name in book.washes,
-        aging=name in book.aging,
-        shape=area_shape(book, name),
-        consent_days=scrubbing.good_days(book, name),
-        dated_consents=scrubbing.dated_consents(book, name),
-        channels=ConsentLaw(book).channels_of(name) or options.channels,
-        codes=() if name in OWN else scrubbing.calling_codes(book, name),
-        known=scrubbing.known_registers(book, settings),
-    )
+    """As `plan_import.lawful`, by the rules in use now."""
+    return plan_import.lawful(options, scrubbing.rulebook(settings), settings, datetime.now(UTC))
 
 
 def effect_of(

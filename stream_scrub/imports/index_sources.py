@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stream_scrub.call import VOICE
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Corrupt, Unavailable
 from stream_scrub.imports.parsing.list_columns import ListReading
@@ -18,7 +17,7 @@ from stream_scrub.log import snapshot
 from stream_scrub.log.encode import records_of
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import OWN, LogRecord, RegisterKind, family
+from stream_scrub.model import LogRecord, RegisterKind
 from stream_scrub.ops.read_log import used
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import scrubbing
@@ -96,23 +95,24 @@ def of_lists(
     a follower's replay. A list without a date is as old as its file. Raises ConfigError, BadList (a file is no list, or
     no rule of any day asks its register), TooMany.
     """
-    from stream_scrub.imports.areas import area_shape
     from stream_scrub.imports.plan_import import check_lines, plan_of, reading_of
 
     need_lists(lists)
     book, now = scrubbing.rulebook(settings), datetime.now(UTC)
-    all_options = [_options_of(name, file, settings, book) for name, file in lists.items()]
+    all_options = [_options_of(name, file, settings, book, now) for name, file in lists.items()]
     replay, offset, readings = Replay(keep_ends=True), 0, dict[str, ListReading]()
     for each, file in zip(all_options, lists.values(), strict=True):
         options, parsed, source = _read(each, now)
         check_lines(options, parsed)
-        plan = plan_of(options, parsed, replay, now, {**book.kinds, **OWN})
+        is_undeclared = options.law.areas is not None and not options.areas
+        if is_undeclared:  # an import would refuse it
+            options = replace(options, law=options.law._replace(areas=None))
+        plan = plan_of(options, parsed, replay, now)
         reading = reading_of(parsed, plan)
         readings[options.register] = reading
         if isinstance(file, ListFile):
             object.__setattr__(file, "reading", reading)
-        if not options.areas and area_shape(book, options.register) is not None:
-            # One stray number would open its whole area.
+        if is_undeclared:  # one stray number would open its whole area
             plan = plan._replace(delta=replace(plan.delta, areas=()))
         records, _ = records_of(plan.base, plan.delta, plan.effective_at, source, known=plan.known)
         for key, value, headers in records:
@@ -138,27 +138,17 @@ def of_snapshot(folder: str | Path, settings: Settings) -> Index:
 
 
 def _options_of(
-    register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook
+    register: str, file: str | Path | ListFile, settings: Settings, book: Rulebook, now: datetime
 ) -> "ImportOptions":
-    from stream_scrub.imports.areas import area_shape
     from stream_scrub.imports.consents import ConsentLaw
-    from stream_scrub.imports.plan_import import ImportOptions, named
+    from stream_scrub.imports.plan_import import ImportOptions, lawful, named
 
-    law = ConsentLaw(book)
-    register = named(register, law.known)
     listed = file if isinstance(file, ListFile) else ListFile(file)
-    return ImportOptions(
-        answers=family(register) in book.washes,
-        aging=family(register) in book.aging,
+    options = ImportOptions(
         areas=tuple(listed.areas),
-        consent_days=scrubbing.consent_days(book, register),
-        dated_consents=scrubbing.dated_consents(book, register),
-        channels=law.channels_of(family(register)) or frozenset({VOICE}),
-        shape=area_shape(book, register) if listed.areas else None,
         file=Path(listed.path),
-        register=register,
+        register=named(register, ConsentLaw(book).known),
         register_unknown=listed.register_unknown,
-        known=scrubbing.known_registers(book, settings),
         kind=listed.kind,
         effective_at=listed.effective_at,
         region=listed.region or settings.prospect.default_region,
@@ -170,6 +160,7 @@ def _options_of(
         max_bad=settings.lists.max_bad,
         max_numbers=settings.lists.max_numbers,
     )
+    return lawful(options, book, settings, now)
 
 
 def _read(options: "ImportOptions", now: datetime) -> "tuple[ImportOptions, ParsedList, DeltaSource]":

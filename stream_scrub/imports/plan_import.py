@@ -22,11 +22,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pyroaring import BitMap64
 
-from stream_scrub.call import VOICE
 from stream_scrub.clock import utc_seconds
+from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.imports import hashed_list
-from stream_scrub.imports.areas import AreaShape, check_areas, declared
+from stream_scrub.imports.areas import check_areas, declared
 from stream_scrub.imports.consents import ConsentDays, limited, with_days
 from stream_scrub.imports.formats import FORMATS, BadList, ListOptions, ParsedList, open_list
 from stream_scrub.imports.formats.named_columns import UNDATED
@@ -48,13 +48,16 @@ from stream_scrub.imports.parsing.cells import day_in, earliest
 from stream_scrub.imports.parsing.format import AUTO, read_list
 from stream_scrub.imports.parsing.list_columns import DATE_THEM, ListReading
 from stream_scrub.imports.parsing.unpack import PackedList
+from stream_scrub.imports.register_law import NO_LAW, RegisterLaw
 from stream_scrub.index import NO_KEYS, HashKeys, Register, as_bitmap, as_numbers, deltas
 from stream_scrub.index.capacity import Capacity
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds, with_ends
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family, scoped_name
 from stream_scrub.numbering import region_of_user
+from stream_scrub.rules import Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
+from stream_scrub.scrub import scrubbing
 from stream_scrub.texts import masked
 
 ImportMode = Literal["full", "adds", "removes"]
@@ -306,15 +309,9 @@ class ImportOptions:
     register_unknown: bool = False  # no rule may name its register
     allow_older: bool = False  # it may be from before the register's own moment
     allow_ends: bool = False  # its ends count in `internal` as well
-    answers: bool = False  # the register holds clean answers, by which rules wash
-    aging: bool = False  # the register may grow too old, so a full list must say its day (`day_of`)
     sha256: str = ""
     areas: tuple[str, ...] = ()  # that were bought
-    shape: AreaShape | None = None  # how the register's areas are named, if it is sold by area
-    consent_days: ConsentDays = ()  # how long consents, or clean answers, last by law
-    dated_consents: ConsentDays = ()  # likewise, of those that count only with the day on which they were given
-    channels: frozenset[str] = frozenset({VOICE})  # that its consents are for
-    codes: tuple[str, ...] = ()  # calling codes of the countries whose rules use the register; empty: any
+    law: RegisterLaw = NO_LAW  # what the rules ask of the register (`lawful`)
     known: frozenset[str] = frozenset()  # registers that rules and settings use; empty: any
     written: datetime | None = None  # when the file was written, the moment of a full list that says none
 
@@ -365,6 +362,12 @@ def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
     return str(register)
 
 
+def lawful(options: ImportOptions, book: Rulebook, settings: Settings, now: datetime) -> ImportOptions:
+    """The order with what the rules ask of its register, and with the registers that it may name."""
+    law = RegisterLaw.of(book, options.register, now)
+    return replace(options, law=law, known=scrubbing.known_registers(book, settings))
+
+
 def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
     """What a format needs to know. Raises ConfigError when the order is wrong whatever the list is."""
     named(options.register)
@@ -376,8 +379,8 @@ def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
         options.max_numbers,
         options.effective_at,
         options.all_consented,
-        (*options.consent_days, *options.dated_consents),
-        options.channels,
+        (*options.law.good_days, *options.law.dated_consents),
+        options.law.channels,
     )
 
 
@@ -427,16 +430,10 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
         check_region(reading, options.file.name)
 
 
-def plan_of(
-    options: ImportOptions,
-    reading: ParsedList,
-    replay: Replay,
-    now: datetime,
-    kinds: Mapping[str, RegisterKind],
-) -> ImportPlan:
-    """The register as it stands and what the list changes in it. `kinds` as `kinds_of`. Raises ConfigError, BadList."""
+def plan_of(options: ImportOptions, reading: ParsedList, replay: Replay, now: datetime) -> ImportPlan:
+    """The register as it stands and what the list changes in it. Raises ConfigError, BadList."""
     held = replay.index.registers.get(options.register)
-    kind = _kind(options, reading, held, kinds.get(family(options.register)))
+    kind = _kind(options, reading, held)
     _check_scope(options.register, kind)
     fresh = held is None or held.is_removed
     whole = options.change == "full" and reading.change == "full"
@@ -447,12 +444,12 @@ def plan_of(
     try:
         _check_register(options, reading, kind, fresh=fresh)
         opens = _opens(options, reading, held, whole=whole or fresh)
-        aging = options.aging and (whole or fresh or opens or reading.day_by != "list")
+        aging = options.law.must_be_dated and (whole or fresh or opens or reading.day_by != "list")
         if aging or _consents_age(options, reading, change):
             said = day_of(
                 reading, options.file.name, options.sha256, known.listed, said=options.effective_at, now=now
             )
-        if options.aging and reading.change == "delta":
+        if options.law.must_be_dated and reading.change == "delta":
             with noted(let_through, allow=options.allow_change):
                 check_joins(reading, options.register, held)
             said = options.effective_at or _oldest_area(reading, held, said)
@@ -462,7 +459,7 @@ def plan_of(
         base = held or Register.empty(options.register, kind, effective_at)
         check_fits(reading, options.change, base, options.wanted)
         undated = _undated(options, reading, base, known.ends, now)
-        hashed_list.check_register(reading, base, whole=whole, by_area=options.shape is not None)
+        hashed_list.check_register(reading, base, whole=whole, by_area=options.law.areas is not None)
         # A person who opposed to you did so for good; many diallers write an end next to every number that they export.
         ends = options.allow_ends or family(options.register) != INTERNAL
         delta = delta_of(
@@ -472,8 +469,8 @@ def plan_of(
             known.ends,
             now,
             given=effective_at if said is None else min(effective_at, said),
-            consent_days=options.consent_days,
-            dated=options.dated_consents,
+            consent_days=options.law.good_days,
+            dated=options.law.dated_consents,
             older=options.allow_older,
             ending=ends,
         )
@@ -497,10 +494,10 @@ def plan_of(
 
 def _undated(options: ImportOptions, reading: ParsedList, base: Register, ends: Ends, now: datetime) -> int:
     """How many consents of the list lack the day that the law asks for. Raises BadList if all do."""
-    if not options.dated_consents or base.kind is not RegisterKind.ALLOW or options.change == "removes":
+    if not options.law.dated_consents or base.kind is not RegisterKind.ALLOW or options.change == "removes":
         return 0
     listed, stated = _in_force(reading, now)
-    kept, _ = with_days(listed, stated, ends, options.dated_consents, now, are_dated=reading.dated)
+    kept, _ = with_days(listed, stated, ends, options.law.dated_consents, now, are_dated=reading.dated)
     if listed and not kept:
         raise BadList(f"none of its {len(listed):,} consents has a day. {DATE_THEM}")
     return len(listed) - len(kept)
@@ -520,12 +517,12 @@ def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterK
     """Raises BadList for a list that its register cannot be meant for."""
     if fresh and not options.register_unknown:
         check_name(options.register, options.known)
-    if options.answers:
+    if options.law.holds_answers:
         check_answers(reading, options.register)
     if kind is RegisterKind.DENY or options.change == "removes":
         check_every_row(reading, options.register)
     else:
-        if reading.good_s > 0 and not options.answers and not options.all_consented:
+        if reading.good_s > 0 and not options.law.holds_answers and not options.all_consented:
             reading.unstated = True  # clean of a registry's oppositions is no consent
         check_consents(reading, options.register)
 
@@ -543,15 +540,17 @@ def _check_delta(
     with noted(let_through, allow=options.allow_change):
         check_change(base, delta, options.change, options.max_change, options.max_added, lines)
     with noted(let_through, allow=options.allow_change):
-        check_country(base, delta, options.max_change, () if delta.hashed or base.hashed else options.codes)
+        check_country(
+            base, delta, options.max_change, () if delta.hashed or base.hashed else options.law.codes
+        )
 
 
 def _opens(options: ImportOptions, reading: ParsedList, held: Register | None, *, whole: bool) -> bool:
     """Whether numbers to add bring areas into a register that ages. Raises ConfigError, and BadList for changes of an area
     without a list."""
-    if whole or held is None or not options.aging:
+    if whole or held is None or not options.law.must_be_dated:
         return False
-    areas, before = declared(options.areas, options.shape, held.name) or (), held.areas or ()
+    areas, before = declared(options.areas, options.law.areas, held.name) or (), held.areas or ()
     opened = [area for area in areas if not any(area.startswith(each) for each in before)]
     if opened and reading.change == "delta":
         raise BadList(
@@ -563,17 +562,17 @@ def _opens(options: ImportOptions, reading: ParsedList, held: Register | None, *
 def _consents_age(options: ImportOptions, reading: ParsedList, change: ImportMode) -> bool:
     """Whether the law ends some of the list's consents so many days after they were given: the list must say its day,
     or a copy of its file would make them younger."""
-    if change == "removes" or not options.consent_days or (reading.dated and reading.answered):
+    if change == "removes" or not options.law.good_days or (reading.dated and reading.answered):
         return False
     numbers = reading.bitmap()
-    return any(within(digits, numbers) for digits, _ in options.consent_days)
+    return any(within(digits, numbers) for digits, _ in options.law.good_days)
 
 
 def _covering(options: ImportOptions, base: Register, delta: Delta, *, whole: bool) -> tuple[Delta, int]:
     """The delta with the areas that the register covers after it, and how many of its numbers lie in none of them.
     Numbers that are added may come with areas of their own. Raises ConfigError, BadList."""
-    areas = declared(options.areas, options.shape, base.name)
-    if options.shape is None or (areas is None and not whole):
+    areas = declared(options.areas, options.law.areas, base.name)
+    if options.law.areas is None or (areas is None and not whole):
         return delta, 0
     if areas is not None and not whole:
         areas = tuple(sorted({*(base.areas or ()), *areas}))
@@ -581,10 +580,9 @@ def _covering(options: ImportOptions, base: Register, delta: Delta, *, whole: bo
     return replace(delta, areas=areas), check_areas(said, (base.numbers | delta.adds) - delta.removes)
 
 
-def _kind(
-    options: ImportOptions, reading: ParsedList, held: Register | None, ruled: RegisterKind | None
-) -> RegisterKind:
+def _kind(options: ImportOptions, reading: ParsedList, held: Register | None) -> RegisterKind:
     """The register's kind, which a list of another kind does not change. Raises ConfigError."""
+    ruled = options.law.kind
     kind = kind_of(reading, options.wanted, held, ruled)
     if options.all_consented and kind is not RegisterKind.ALLOW:
         raise ConfigError([f"--all-consented: {options.register} is a register of oppositions"])

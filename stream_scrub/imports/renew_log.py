@@ -89,7 +89,7 @@ def left_out(said: Sequence[str], settings: Settings) -> dict[str, Numbers]:
         )
         if options.register in found:
             raise ConfigError([f"--without: {options.register} is named twice"])
-        found[options.register] = import_list.numbers_in(options)
+        found[options.register] = import_list.numbers_in(import_list.lawful(options, settings))
     return found
 
 

@@ -22,6 +22,7 @@ from stream_scrub.errors import Migrated, Refused, ScrubError, TakenOver, TooLar
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.drop_folder import DropFolder
 from stream_scrub.imports.drop_importer import DropImporter
+from stream_scrub.imports.register_law import that_end
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
@@ -337,7 +338,7 @@ class PublisherDaemon:
         self._state.open = unread.open_places(self._settings, self._log)
         self._state.attach(self._delta_publisher.replay, self._rulebook)
         self._recalled(datetime.now(UTC))
-        self._ended.unlimited = scrubbing.consents_that_end(self._rulebook, self._delta_publisher.registers)
+        self._ended.unlimited = that_end(self._rulebook, self._delta_publisher.registers, datetime.now(UTC))
         if self._drop_importer is not None:
             self._drop_importer.recover()
         with suppress(Migrated):  # another process publishes them at this moment

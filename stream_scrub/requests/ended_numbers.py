@@ -12,6 +12,7 @@ from typing import NamedTuple
 from stream_scrub import clock
 from stream_scrub.config import Settings
 from stream_scrub.imports.consents import belated
+from stream_scrub.imports.register_law import RegisterLaw
 from stream_scrub.index.deltas import ended
 from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import Logger, RegisterKind, family
@@ -20,7 +21,6 @@ from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 from stream_scrub.requests.requests_to_delta import families
 from stream_scrub.rules.book import Rulebook
-from stream_scrub.scrub import scrubbing
 
 _APART_S = 60.0
 
@@ -109,11 +109,10 @@ class EndedNumbers:
     def _delta(self, name: str, upto: datetime) -> PendingDelta:
         base, known = self._publisher.registers[name], self._publisher.replay.known(name)
         source = DeltaSource("ends", sha256(base.chain.encode()).hexdigest())
-        days = scrubbing.good_days(self._rulebook, name) if name in self.unlimited else ()
-        dated = scrubbing.dated_consents(self._rulebook, name) if name in self.unlimited else ()
-        due = (
-            belated(base.numbers, known.ends, days, base.effective_at, upto, dated)
-            if days or dated
-            else ended(known.ends, base.ends_by(upto))
-        )
+        due = ended(known.ends, base.ends_by(upto))
+        if name in self.unlimited:
+            law = RegisterLaw.of(self._rulebook, name, upto)
+            days, dated = law.good_days, law.dated_consents
+            if days or dated:
+                due = belated(base.numbers, known.ends, days, base.effective_at, upto, dated)
         return PendingDelta(base, due, base.effective_at, source, known)

@@ -1,6 +1,6 @@
 """From settings to what verdicts depend on: rules, terms and the Scrubber."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,15 +11,12 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.index import HashKeys
 from stream_scrub.model import HASHED, OWN, Logger, family
-from stream_scrub.numbering import calling_code
-from stream_scrub.rules import Country, Rulebook
+from stream_scrub.rules import Rulebook
 from stream_scrub.rules.purposes import Vocabulary, shipped
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import purposes_of
 from stream_scrub.texts import plain
-
-_UNLIMITED_DAYS = 36_500
 
 
 def rulebook(settings: Settings) -> Rulebook:
@@ -68,20 +65,6 @@ def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = Tru
     return Scrubber(terms(settings, header=header, hold=hold), rulebook(settings))
 
 
-def calling_codes(book: Rulebook, register: str) -> tuple[str, ...]:
-    """The calling codes of the countries whose rules, of any date, use that register."""
-    return tuple(
-        sorted(
-            {
-                calling_code(region)
-                for country in book.countries.values()
-                if any(register in rule.registers for rule in country.rules)
-                for region in country.regions
-            }
-        )
-    )
-
-
 def vocabulary(book: Rulebook) -> Vocabulary:
     """The words for purposes that the rules know."""
     found = [rule.purposes for country in book.countries.values() for rule in country.rules if rule.purposes]
@@ -118,62 +101,3 @@ def unasked(book: Rulebook, register: str, at: datetime) -> str:
     return (
         f"no rule of {'today' if name in book.asked else 'any day'} uses {name}: this list changes no verdict"
     )
-
-
-def good_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
-    """How long consents or clean answers in that register are good by the rules of today: as `consent_days`. An answer
-    does not become younger with its register, to which newer ones are added."""
-    now, name = datetime.now(UTC), family(register)
-    answers = {
-        calling_code(rule_country.regions[0]): rule.max_age_days[name]
-        for rule_country in book.countries.values()
-        if (rule := book.rule(rule_country.regions[0], now)) is not None
-        and name in (*rule.wash, *rule.wash_named)
-        and name in rule.max_age_days
-    }
-    return consent_days(book, name) or tuple(sorted(answers.items()))
-
-
-def consent_days(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
-    """How long consents of that register last by the rules of today: days by calling code. Where countries share a
-    code, the fewest days hold for all its numbers."""
-    now, name = datetime.now(UTC), family(register)
-    by_code: dict[str, int] = {}
-    for country in book.countries.values():
-        rule = book.rule(country.regions[0], now)
-        # Rows of dated consents must say their own day: a list's day says nothing about them.
-        if rule is not None and name in rule.consent_days and name not in rule.dated_consents:
-            days = rule.consent_days[name]
-            for code in _codes_of(country):
-                by_code[code] = min(by_code.get(code, days), days)
-    return tuple(sorted(by_code.items()))
-
-
-def dated_consents(book: Rulebook, register: str) -> tuple[tuple[str, int], ...]:
-    """How long consents in that register last that count only with the day on which they were given, by the rules of
-    today: as `consent_days`. Where countries share a code, all its numbers."""
-    now, name = datetime.now(UTC), family(register)
-    by_code: dict[str, int] = {}
-    for country in book.countries.values():
-        rule = book.rule(country.regions[0], now)
-        if rule is not None and name in rule.dated_consents:
-            days = rule.consent_days.get(name, _UNLIMITED_DAYS)
-            for code in _codes_of(country):
-                by_code[code] = min(by_code.get(code, days), days)
-    return tuple(sorted(by_code.items()))
-
-
-def _codes_of(country: Country) -> set[str]:
-    return {calling_code(region) for region in country.regions}
-
-
-def consents_that_end(book: Rulebook, registers: Iterable[str]) -> set[str]:
-    """Those of the registers whose consents or clean answers end by the rules of today."""
-    limited = {
-        name
-        for country in book.countries.values()
-        for rule in country.rules
-        for name in (*rule.consent_days, *rule.dated_consents, *rule.wash, *rule.wash_named)
-    }
-    limited = {name for name in limited if good_days(book, name) or dated_consents(book, name)}
-    return {name for name in registers if family(name) in limited}

@@ -64,8 +64,8 @@ class ListOptions:
     as those of `column`, or what else the format says. `now` is the moment of the import: an end before it has passed.
     `max_numbers` is the most that the list may hold (`lists.max_numbers`), `said` the moment that it speaks of where the
     operator says it. `all_consented`: every person in the list consented, whatever its columns say. `law`: by
-    the first digits of numbers, after how many days a consent of the register is over; `dated`: those whose consents must
-    say their day. `channels` are those that a consent of the register must be for.
+    the first digits of numbers, after how many days a consent of the register is over. `channels` are those that a
+    consent of the register must be for.
     """
 
     region: str
@@ -77,7 +77,6 @@ class ListOptions:
     all_consented: bool = False
     law: tuple[tuple[str, int], ...] = ()
     channels: frozenset[str] = frozenset({VOICE})
-    dated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

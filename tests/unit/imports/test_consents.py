@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stream_scrub.imports.consents import ConsentLaw, belated
+from stream_scrub.imports.register_law import RegisterLaw
 from stream_scrub.index.deltas import Ends
 from stream_scrub.model import Request
 from stream_scrub.requests.lifts import Oppositions
 from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.requests.requests_to_delta import KnownScopes, take
 from stream_scrub.rules import Rulebook
-from stream_scrub.scrub import scrubbing
 from tests.support.fakes.publisher import bitmap, stated
 
 BOOK = Rulebook.load()
@@ -233,8 +233,9 @@ def test_a_consent_without_its_moment_proves_nothing(at):
 def test_the_calling_codes_of_dated_consents_are_those_of_the_country_and_its_territories():
     """A list would keep the undated consents of Reunion, which the law of Paris protects too."""
     codes = ("262", "33", "508", "590", "594", "596", "681", "687", "689")
-    assert tuple(code for code, _ in scrubbing.dated_consents(BOOK, "consent@acme+insurance")) == codes
-    assert scrubbing.dated_consents(BOOK, "consent-sms") == ()
+    law = RegisterLaw.of(BOOK, "consent@acme+insurance", NOW)
+    assert tuple(code for code, _ in law.dated_consents) == codes
+    assert RegisterLaw.of(BOOK, "consent-sms", NOW).dated_consents == ()
 
 
 def test_consents_without_an_end_get_the_one_that_the_law_says():
@@ -261,7 +262,7 @@ def test_french_consents_without_an_end_leave_when_the_law_asks_for_their_day():
     french, ending, british = 33612345678, 33612345679, 447400123456
     now = int(NOW.timestamp())
     known = Ends.none().changed(bitmap([]), stated({ending: now + 99}))
-    dated = scrubbing.dated_consents(BOOK, "consent@acme")
+    dated = RegisterLaw.of(BOOK, "consent@acme", NOW).dated_consents
 
     delta = belated(bitmap([french, ending, british]), known, (), NOW, NOW, dated)
     assert (delta.removes, len(delta.ends.numbers)) == (bitmap([french]), 0)

@@ -151,6 +151,17 @@ def test_a_dropped_export_is_read_by_the_columns_of_the_settings(world):
     assert "--columns phone=Mobile,consent=Opt-in" in refused["why"]
 
 
+def test_a_dropped_export_is_read_by_what_the_rules_ask_of_its_register(world):
+    """Who agreed to messages would be lost in the drop folder, and found by the command."""
+    rows = "Mobile;Opt-in;Canal\n+33612345678;oui;SMS\n+33612345679;oui;appel\n"
+    put(world, "consent-sms/a.csv", rows)
+    columns = {"consent-sms": {"phone": "Mobile", "consent": "Opt-in", "channel": "Canal"}}
+    lists = world.settings.lists.model_copy(update={"columns": columns})
+    world.settings = world.settings.model_copy(update={"lists": lists})
+    assert worked(opened(world)) == {"files": 1}
+    assert held(world, "consent-sms") == {33612345678}
+
+
 EXPORT = "Nom;Mobile;Opt-in\nRose;+4915112345678;oui\nMax;+4915112345679;non\n"
 YES, NO = {4915112345678}, {4915112345679}
 

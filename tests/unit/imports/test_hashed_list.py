@@ -60,7 +60,7 @@ def imported(log, folder, content, keys, register="hashed@acme", hashed="hmac-sh
     with io.FileIO(file) as opened:
         reading = plan_import.read(options, NOW, lambda *_: None, opened)
     plan_import.check_lines(options, reading)
-    plan = plan_import.plan_of(options, reading, followed(log, keep_ends=True), NOW, {})
+    plan = plan_import.plan_of(options, reading, followed(log, keep_ends=True), NOW)
     source = DeltaSource("list.csv", "ab" * 32)
     publish(Writer(log), plan.base, plan.delta, plan.effective_at, source, known=plan.known)
     return reading

@@ -10,6 +10,7 @@ import pytest
 
 from stream_scrub.imports.formats import BadList, ParsedList
 from stream_scrub.imports.plan_import import ImportOptions, check_fits, delta_of, kind_of, plan_of
+from stream_scrub.imports.register_law import RegisterLaw
 from stream_scrub.index import Register, as_bitmap
 from stream_scrub.index.deltas import Ends, StatedEnds
 from stream_scrub.model import RegisterKind
@@ -176,7 +177,11 @@ def test_the_day_of_an_area_is_no_later_than_that_of_its_list(days, later):
     known = SimpleNamespace(listed={}, ends=Ends.none())
     log = SimpleNamespace(index=SimpleNamespace(registers={"us-dnc": held}), known=lambda _: known)
     options = ImportOptions(
-        file=Path("changes.csv"), register="us-dnc", region="US", max_bad=0.05, aging=True
+        file=Path("changes.csv"),
+        register="us-dnc",
+        region="US",
+        max_bad=0.05,
+        law=RegisterLaw(must_be_dated=True),
     )
-    plan = plan_of(options, changes, log, said, {})
+    plan = plan_of(options, changes, log, said)
     assert plan.effective_at == max(NOW, NOW + timedelta(days=later))
