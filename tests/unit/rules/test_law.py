@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -99,6 +99,8 @@ def test_the_law_of_the_day(book, row, day):
     assert row.get("consent_days", {}) == dict(rule.consent_days)
     assert row.get("dated_consents", []) == list(rule.dated_consents)
     assert row.get("consent_proof", []) == list(rule.consent_proof)
+    limits = {} if rule.attempts is None else asdict(rule.attempts)
+    assert row.get("attempts", {}) == {name: limit for name, limit in limits.items() if limit}
     assert rule.start <= day and (rule.end is None or day <= rule.end)
 
 
