@@ -15,10 +15,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-VERSION = 9
-_ASKING = bytes([1])
-_NO_LINES = (None, None)
+VERSION = 10
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
+_ASKS = (_BEYOND, 0, bytes([1]), (0, 0), (None, None))  # a row that has no answer
 
 cdef extern from *:
     """
@@ -86,13 +85,16 @@ cdef struct Prefix:  # a name with all up to its value, as at this place in the 
     Py_ssize_t size  # 0 without one
     int member
 
+cdef struct Meaning:  # of a cell
+    int32_t line
+    int64_t shift  # from what is typed to the number
+
 cdef struct Row:
     uint64_t size
     uint64_t first
     At cells
     uint64_t count
-    int64_t shift
-    const int32_t* lines
+    const Meaning* meanings
 
 
 cdef inline At space(At at) noexcept nogil:
@@ -424,19 +426,19 @@ cdef class Reader:
         self._made.append(<size_t>made)
         return made
 
-    cdef const int32_t* _lines_at(self, tuple lines) except NULL:
-        """What each cell of a plan says, for all its rows."""
-        at = self._places.get(id(lines))
+    cdef const Meaning* _meanings(self, tuple shifts, tuple lines) except NULL:
+        """What each cell says, for all rows with these."""
+        at = self._places.get((id(shifts), id(lines)))
         if at is not None:
-            return <const int32_t*><size_t>at
-        if len(lines) > CELLS:
+            return <const Meaning*><size_t>at
+        if not len(lines) == len(shifts) <= CELLS:
             raise OverflowError("a cell is one byte")
-        cdef int32_t* made = <int32_t*>self._new(CELLS * sizeof(int32_t))
-        for cell, line in enumerate(lines):
+        cdef Meaning* made = <Meaning*>self._new(CELLS * sizeof(Meaning))
+        for cell, (shift, line) in enumerate(zip(shifts, lines)):
             if line is not None:
-                made[<int>cell] = self._line(line)
-        self._kept.append(lines)  # so that no other object gets its id
-        self._places[id(lines)] = <size_t>made
+                made[<int>cell].line, made[<int>cell].shift = self._line(line), shift
+        self._kept.append((shifts, lines))  # so that no other object gets their ids
+        self._places[id(shifts), id(lines)] = <size_t>made
         return made
 
     cdef Row* _row(self, fields) except NULL:
@@ -446,15 +448,15 @@ cdef class Reader:
             return <Row*><size_t>at
         self._kept.append(fields)
         known = fields
-        if fields is None or not -_BEYOND < 2 * fields[3] < _BEYOND:  # a shift that is no number's fits no 64 bits
-            fields = (_BEYOND, 0, _ASKING, 0, _NO_LINES)
-        size, first, cells, shift, lines = fields
+        if fields is None or max(map(abs, fields[3])) * 2 >= _BEYOND:  # a shift that is no number's fits no 64 bits
+            fields = _ASKS
+        size, first, cells, shifts, lines = fields
         cdef Row* row = <Row*>self._new(sizeof(Row))
         size = min(size, _BEYOND)  # Python's own integers: a row that always asks has a size beyond 64 bits
-        row.size, row.first, row.shift = size, first, shift
+        row.size, row.first = size, first
         self._kept.append(cells)
         row.cells, row.count = <At>PyBytes_AS_STRING(cells), len(cells)
-        row.lines = self._lines_at(lines)
+        row.meanings = self._meanings(shifts, lines)
         self._places[id(known)] = <size_t>row
         return row
 
@@ -527,8 +529,8 @@ cdef class Reader:
         cell = row.cells[cell_at]
         if cell <= ASK:
             return -1 if cell == ASK else 0
-        number[0] = value + <uint64_t>row.shift
-        line[0] = row.lines[cell]
+        number[0] = value + <uint64_t>row.meanings[cell].shift
+        line[0] = row.meanings[cell].line
         return 1
 
     cdef inline bint _is_named(self, At name, Py_ssize_t size, int member) noexcept:

@@ -26,7 +26,8 @@ import phonenumbers
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 from phonenumbers.phonemetadata import PhoneNumberDesc
 
-from stream_scrub.homes import BEGINNINGS
+from stream_scrub.homes import BEGINNINGS, chosen, homes_of
+from stream_scrub.numbering.library import split
 from stream_scrub.numbering.tables import FOLDER, FORMAT, PREFIX_DIGITS_MAX
 
 Outcomes: TypeAlias = npt.NDArray[np.uint8]  # one outcome a state, or one a cell
@@ -128,16 +129,19 @@ def product(parts: list[Automaton]) -> tuple[StateNumbers, StateNumbers]:
     return np.array(rows, dtype=np.int32), np.array(queue, dtype=np.int32)
 
 
+MovedLine: TypeAlias = tuple[str, str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedPlan:
     """What each national significant number of a calling code is.
 
-    `lines` are (region, type) in the order of their cell values, from 2. `tables[length]` has 10**k cells for the
-    first k digits. A cell is 0 (no valid number), 1 (ask phonenumbers), or the value of the line that every
-    completion has.
+    `lines` are (region, type, move) in the order of their cell values, from 2; `move` is added to a number of another
+    home. `tables[length]` has 10**k cells for the first k digits. A cell is 0 (no valid number), 1 (ask phonenumbers),
+    or the value of the line that every completion has.
     """
 
-    lines: tuple[tuple[str, str], ...]
+    lines: tuple[MovedLine, ...]
     tables: dict[int, Outcomes]
 
 
@@ -196,7 +200,56 @@ def metadata_of(calling_code: int, region: str) -> PhoneMetadata:
 
 
 def plan_of(calling_code: int) -> DerivedPlan:
-    """The plan of an assigned calling code, by phonenumbers' own order.
+    """The plan of an assigned calling code: by phonenumbers, and with each number in the form of its home (`homes`)."""
+    plan = _plan_by_metadata(calling_code)
+    lines = list(plan.lines)
+    tables = {}
+    for length, known in plan.tables.items():
+        table = tables[length] = known.copy()
+        depth = _depth_of(table)
+        for beginning in BEGINNINGS.get(str(calling_code), ()) if table.any() else ():
+            rest = depth - len(beginning)
+            for cell in range(int(beginning) * 10**rest, (int(beginning) + 1) * 10**rest):
+                significant = f"{cell:0{depth}}".ljust(length, "0")
+                homes = homes_of(str(calling_code), significant)
+                if homes:
+                    table[cell] = _value_at(homes, length - depth, int(f"{calling_code}{significant}"), lines)
+    return DerivedPlan(tuple(lines), tables)
+
+
+def _value_at(homes: tuple[str, ...], open_digits: int, number: int, lines: list[MovedLine]) -> int:
+    """The cell value of a number with these homes, whatever its last `open_digits` are. Adds its line to `lines`."""
+    valid = []
+    for home in homes:
+        code, significant = split(int(home))
+        plan = _plan_by_metadata(code)
+        table = plan.tables.get(len(significant))
+        if table is None:
+            continue
+        depth, known = _depth_of(table), len(significant) - open_digits
+        first = int("0" + significant[:depth])
+        values = set(table[first : first + 10 ** max(depth - known, 0)].tolist())
+        if len(values) > 1 or MIXED in values:
+            return MIXED
+        (value,) = values
+        if value != NEVER:
+            region, kind, _ = plan.lines[value - 2]
+            valid.append((region, kind, int(home) - number))
+    line = chosen(valid)
+    if line is None:
+        return NEVER
+    if line not in lines:
+        lines.append(line)
+    return lines.index(line) + 2
+
+
+def _depth_of(table: Outcomes) -> int:
+    return len(str(len(table))) - 1
+
+
+@cache
+def _plan_by_metadata(calling_code: int) -> DerivedPlan:
+    """The plan by phonenumbers' own order.
 
     1. `region_code_for_number`: the region whose leading digits match, else the first region that knows the number's
     type. 2. `number_type`: premium rate before toll free and so on. A type counts only if its possible lengths and
@@ -215,18 +268,7 @@ def plan_of(calling_code: int) -> DerivedPlan:
         length: _shallowest(step, np.array([value[line] for line in row], dtype=np.uint8), length)
         for length, row in outcomes.items()
     }
-    for beginning in BEGINNINGS.get(str(calling_code), ()):
-        tables = {length: _asked(table, beginning) for length, table in tables.items() if table.any()}
-    return DerivedPlan(tuple(lines), tables)
-
-
-def _asked(table: Outcomes, beginning: str) -> Outcomes:
-    """The table with MIXED for all numbers that begin so: their home may be another calling code."""
-    deep = max(len(str(len(table))) - 1, len(beginning))
-    table = np.repeat(table, 10**deep // len(table))
-    wide = 10 ** (deep - len(beginning))
-    table[int(beginning) * wide : (int(beginning) + 1) * wide] = MIXED
-    return table
+    return DerivedPlan(tuple((region, kind, 0) for region, kind in lines), tables)
 
 
 def _outcomes(regions: list[_Region], joint: StateNumbers, length: int) -> list[tuple[str, str] | None]:
@@ -491,7 +533,7 @@ def content_of(calling_code: int) -> bytes:
     """The uncompressed content of one file: a line of JSON, then the cells of the tables in the order of its
     `tables`.
 
-    `lines`: (region, type) of the cell values from 2 on. `tables`: (digits of the significant number, count of
+    `lines`: (region, type, move) of the cell values from 2 on. `tables`: (digits of the significant number, count of
     cells); the count is a power of ten. `international` and `national`: shapes as (digits, prefix, depth, runs of
     masked cells).
     """

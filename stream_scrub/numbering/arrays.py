@@ -7,14 +7,13 @@ phonenumbers skips, with or without a plus before them and double quotes around 
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scrub.homes import homes_of
 from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, TEXT_MAX, Line
 from stream_scrub.numbering.row_cache import DIGITS_MIN, SEPARATORS, LineOf, Normalise, _dials_00
 from stream_scrub.numbering.tables import (
@@ -31,26 +30,44 @@ from stream_scrub.numbering.tables import (
 from stream_scrub.numbering.two_numbers import pair_digits
 
 Numbers: TypeAlias = NDArray[np.uint64]
-States: TypeAlias = NDArray[np.uint8]
 Codes: TypeAlias = NDArray[np.uint16]
 
-VALID: Final = 2  # of States; NONE and ASK are the tables' own
 DIGITS_MAX: Final = 17  # ITU-T E.164's 15 after 00; longer strings are ASK
 # The largest power of ten in 64 bits, above any such string, so that the quotient is 0.
 _SIZE_MAX: Final = 10**19
 _LEARNING: Final = threading.Lock()  # one thread at a time finds and fills a row's place; readers never wait
-_FRANCE: Final = np.uint64(33)
-_FRENCH_SIZE: Final = np.uint64(10**9)
-_BLOCK_SIZE: Final = np.uint64(10**6)  # of the numbers that have the same homes
-_OVERSEAS_DIGITS: Final = 11  # with the calling code
 _POWERS: Final = np.array([10**digits for digits in range(DIGITS_MIN, DIGITS_MAX + 1)], np.uint64)
 
 
 class Answers(NamedTuple):
-    """For each string: NONE (no valid number), VALID, or ASK; and the number, meaningful where it is VALID."""
+    """For each string: NONE (no valid number), ASK, or from FIRST_LINE on its line in `Many.lines`; and the number,
+    meaningful where it has a line."""
 
     numbers: Numbers
-    states: States
+    codes: Codes
+
+
+class _Lines:
+    """The lines met so far, and by code what moves a number to its home (`tables.TableFile`). Only ever longer."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []  # the first one has the code FIRST_LINE
+        self.moves: Numbers = np.zeros(FIRST_LINE, np.uint64)  # modulo 2**64, like the addition
+        self._codes: dict[tuple[Line, int], int] = {}
+
+    def codes_of(self, row: Row) -> Codes:
+        """The code of each of the row's cells."""
+        codes = [NONE, ASK]
+        for line, shift in zip(row.lines[FIRST_LINE:], row.shifts[FIRST_LINE:], strict=True):
+            codes.append(NONE if line is None else self._code(line, shift - row.shifts[NONE]))
+        return np.array(codes, np.uint16)[np.frombuffer(row.cells, np.uint8)]
+
+    def _code(self, line: Line, move: int) -> int:
+        if (line, move) not in self._codes:
+            self._codes[line, move] = FIRST_LINE + len(self.lines)
+            self.lines.append(line)
+            self.moves = np.append(self.moves, np.uint64(move % 2**64))
+        return self._codes[line, move]
 
 
 @dataclass(slots=True)
@@ -59,11 +76,12 @@ class _Rows:
 
     divisor: int
     keys: int
+    lines: _Lines
     size: Numbers = field(init=False)
     base: NDArray[np.int64] = field(init=False)  # where a row's cells begin, minus `first` of the row
     shift: Numbers = field(init=False)  # modulo 2**64, like the addition
     known: NDArray[np.bool_] = field(init=False)
-    cells: NDArray[Any] = field(init=False)  # what `_meaning` makes of the tables' cells
+    codes: Codes = field(init=False)  # of all cells
     # By identity: the rows are kept, so that their ids stay theirs.
     _places: dict[tuple[int, int], tuple[Row, int]] = field(init=False)
 
@@ -72,7 +90,7 @@ class _Rows:
         self.base = np.zeros(self.keys, np.int64)
         self.shift = np.zeros(self.keys, np.uint64)
         self.known = np.zeros(self.keys, bool)
-        self.cells = self._meaning(UNKNOWN)
+        self.codes = self.lines.codes_of(UNKNOWN)
         self._places = {}
 
     def learn(self, key: int, row: Row | None) -> None:
@@ -81,19 +99,15 @@ class _Rows:
             at = self._place(row)
             self.size[key] = min(row.size, _SIZE_MAX)
             self.base[key] = at - row.first
-            self.shift[key] = row.shift % 2**64
+            self.shift[key] = row.shifts[NONE] % 2**64
         self.known[key] = True
 
     def _place(self, row: Row) -> int:
         key = (id(row.cells), id(row.lines))
         if key not in self._places:
-            self._places[key] = row, len(self.cells)
-            self.cells = np.concatenate((self.cells, self._meaning(row)))
+            self._places[key] = row, len(self.codes)
+            self.codes = np.concatenate((self.codes, self.lines.codes_of(row)))
         return self._places[key][1]
-
-    def _meaning(self, row: Row) -> NDArray[Any]:
-        """What is kept of a row's cells: NONE, ASK, or VALID for any line."""
-        return np.minimum(np.frombuffer(row.cells, np.uint8), VALID)
 
     def look_up(self, values: Numbers, find: Callable[[int], Row | None]) -> Answers:
         """The answers for strings of this length. `find` gives the row of a value whose first digits were not met
@@ -104,23 +118,8 @@ class _Rows:
             with _LEARNING:
                 for key, value in zip(new.tolist(), values[~known][examples].tolist(), strict=True):
                     self.learn(key, find(value))
-        cells = (values // self.size[keys]).astype(np.int64) + self.base[keys]
-        return Answers(values + self.shift[keys], self.cells[cells])
-
-
-@dataclass(slots=True)
-class _LineRows(_Rows):
-    """Rows that keep the line of each cell, as its place in `lines`, counted from FIRST_LINE."""
-
-    lines: list[Line] = field(default_factory=list)
-
-    def _meaning(self, row: Row) -> Codes:
-        places = [NONE, ASK]
-        for line in row.lines[FIRST_LINE:]:
-            if line not in self.lines:
-                self.lines.append(line)  # type: ignore[arg-type]  # from FIRST_LINE on there are lines
-            places.append(FIRST_LINE + self.lines.index(line))  # type: ignore[arg-type]
-        return np.array(places, np.uint16)[np.frombuffer(row.cells, np.uint8)]
+        codes = self.codes[(values // self.size[keys]).astype(np.int64) + self.base[keys]]
+        return Answers(values + self.shift[keys] + self.lines.moves[codes], codes)
 
 
 class Many:
@@ -128,106 +127,62 @@ class Many:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._lines: list[Line] = []  # those met so far; only ever longer
-        self._of_lines: dict[int, _Rows] = {}
+        self._lines = _Lines()
         self._typed: dict[tuple[str, int], _Rows] = {}
         self._after_plus: dict[int, _Rows] = {}
         self._significant: dict[int, _Rows] = {}
+
+    @property
+    def lines(self) -> list[Line]:
+        """A copy of the lines met so far. The first one has the code FIRST_LINE."""
+        return self._lines.lines[:]
 
     def typed(self, values: Numbers, length: int, region: str) -> Answers:
         """Strings of `length` digits, given as integers, as typed in `region` without a plus."""
         if not self._tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX or region not in REGIONS:
             return _unsettled(values)
         lead = min(PREFIX_DIGITS_MAX, length)
-        rows = self._typed.setdefault((region, length), _Rows(10 ** (length - lead), 10**lead))
+        rows = self._rows(self._typed, (region, length), length, lead)
 
         def find(value: int) -> Row | None:
             return _row(self._tables.national(region, f"{value:0{length}d}"))
 
         answers = rows.look_up(values, find)
         abroad = values // np.uint64(10 ** (length - 3))
-        dialled = (answers.states == ASK) & (abroad > 0) & (abroad < 10)  # 00 and then another digit
+        dialled = (answers.codes == ASK) & (abroad > 0) & (abroad < 10)  # 00 and then another digit
         if dialled.any() and _dials_00(region):
             behind = self.after_plus(values[dialled], length - 2)
-            answers.numbers[dialled], answers.states[dialled] = behind
-        if region == "FR" and length == _OVERSEAS_DIGITS - 1:
-            zero = np.flatnonzero((answers.states == ASK) & (values < _FRENCH_SIZE))
-            behind = self._overseas(values[zero] + _FRANCE * _FRENCH_SIZE)
-            answers.numbers[zero], answers.states[zero] = behind
+            answers.numbers[dialled], answers.codes[dialled] = behind
         return answers
 
     def after_plus(self, values: Numbers, length: int) -> Answers:
         """Strings of `length` digits, given as integers, that follow a plus."""
         if not self._tables.in_use or not DIGITS_MIN <= length <= DIGITS_MAX:
             return _unsettled(values)
-        lead = min(LEADING, length)
-        rows = self._after_plus.setdefault(length, _Rows(10 ** (length - lead), 10**lead))
-        answers = rows.look_up(values, lambda value: _row(self._tables.international(f"{value:0{length}d}")))
-        if length == _OVERSEAS_DIGITS:
-            french = np.flatnonzero((answers.states == ASK) & (values // _FRENCH_SIZE == _FRANCE))
-            answers.numbers[french], answers.states[french] = self._overseas(values[french])
-        return answers
+        rows = self._rows(self._after_plus, length, length, min(LEADING, length))
+        return rows.look_up(values, lambda value: _row(self._tables.international(f"{value:0{length}d}")))
 
-    def _overseas(self, values: Numbers) -> Answers:
-        """Numbers with France's calling code that the tables do not settle: those of its territories, as `homes.chosen`."""
-        answers = _unsettled(values)
-        blocks = values // _BLOCK_SIZE
-        for block in set(blocks.tolist()):
-            chosen = np.flatnonzero(blocks == block)
-            behind = values[chosen] % _BLOCK_SIZE
-            homes = homes_of("33", str(int(values[chosen[0]]))[2:])
-            if not homes:
-                continue
-            numbers, states = zip(
-                *(
-                    self.after_plus(np.uint64(int(home[:-6])) * _BLOCK_SIZE + behind, len(home))
-                    for home in homes
-                ),
-                strict=True,
-            )
-            valid = np.array(states) == VALID
-            one = (valid.sum(0) == 1) | (valid.sum(0) == 2)  # the last valid form counts only if it is alone
-            answers.numbers[chosen] = np.array(numbers)[valid.argmax(0), np.arange(len(chosen))]
-            known = (np.array(states) != ASK).all(0)
-            answers.states[chosen] = np.where(known, np.where(one, VALID, NONE), ASK)
-        return answers
-
-    def states(self, numbers: Numbers) -> States:
-        """Whether each number (the integer of its E.164 digits) is valid: NONE, VALID, or ASK."""
-        states = np.full(len(numbers), ASK, np.uint8)
-        self._look_up_significant(numbers, states, self._significant, _Rows)
-        return states
-
-    def lines(self, numbers: Numbers) -> tuple[Codes, Sequence[Line]]:
-        """The line of each number (the integer of its E.164 digits), as a code: NONE, ASK, or FIRST_LINE plus the
-        place of its line in the second result, which may hold other lines too."""
+    def significant(self, numbers: Numbers) -> Codes:
+        """The code of each number (the integer of its E.164 digits)."""
         codes = np.full(len(numbers), ASK, np.uint16)
-        self._look_up_significant(
-            numbers, codes, self._of_lines, lambda divisor, keys: _LineRows(divisor, keys, self._lines)
-        )
-        return codes, self._lines
-
-    def _look_up_significant(
-        self,
-        numbers: Numbers,
-        into: NDArray[Any],
-        known: dict[int, _Rows],
-        new: Callable[[int, int], _Rows],
-    ) -> None:
-        """Look up each number in the rows in `known`, and write the answer to the number's place in `into`. Where the
-        tables have no answer, `into` stays as it is."""
         if not self._tables.in_use:
-            return
-        lead = CALLING_CODE_DIGITS_MAX
+            return codes
         lengths = digits_of(numbers)
-        for length in _distinct(lengths):
+        for length in np.flatnonzero(np.bincount(lengths)).tolist():
             if DIGITS_MIN < length <= DIGITS_MAX:
                 chosen = lengths == length
-                rows = known.setdefault(length, new(10 ** (length - lead), 10**lead))
+                rows = self._rows(self._significant, length, length, CALLING_CODE_DIGITS_MAX)
                 answers = rows.look_up(
                     numbers[chosen], lambda number: _row(self._tables.significant(str(number)))
                 )
-                into[chosen] = answers.states
+                codes[chosen] = answers.codes
+        return codes
+
+    def _rows(self, known: dict[Any, _Rows], key: Any, length: int, lead: int) -> _Rows:
+        """The rows in `known` for strings of this length, whose first `lead` digits choose one."""
+        if key not in known:
+            known.setdefault(key, _Rows(10 ** (length - lead), 10**lead, self._lines))
+        return known[key]
 
 
 def digits_of(numbers: Numbers) -> NDArray[np.int64]:
@@ -241,9 +196,9 @@ def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.boo
 
     def valid_many(numbers: Numbers) -> NDArray[np.bool_]:
         """For each number (the integer of its E.164 digits), whether `line_of` gives it a line. Never raises."""
-        states = many.states(numbers)
-        valid: NDArray[np.bool_] = states == VALID
-        for place in np.flatnonzero(states == ASK).tolist():
+        codes = many.significant(numbers)
+        valid: NDArray[np.bool_] = codes >= FIRST_LINE
+        for place in np.flatnonzero(codes == ASK).tolist():
             valid[place] = line_of(int(numbers[place])) is not None
         return valid
 
@@ -255,12 +210,7 @@ def _row(learnt: tuple[int, Row] | None) -> Row | None:
 
 
 def _unsettled(values: Numbers) -> Answers:
-    return Answers(values, np.full(len(values), ASK, np.uint8))
-
-
-def _distinct(lengths: NDArray[np.int64]) -> Iterable[int]:
-    counts = np.bincount(lengths)
-    return [int(length) for length in np.flatnonzero(counts)]
+    return Answers(values, np.full(len(values), ASK, np.uint16))
 
 
 _END: Final = ord("\n")
@@ -371,10 +321,10 @@ class Typed:
         self._normalise = normalise
 
     def lines(self, chunk: bytes, region: str) -> Answers:
-        r"""For each line of `chunk` (each ends in `\n`), the answer of `normalise`: NONE, or VALID with its number,
+        r"""For each line of `chunk` (each ends in `\n`), the answer of `normalise`: NONE, or its line and number,
         or ASK for a line that `normalise` must get as text. Blank lines are ASK."""
         if not chunk:
-            return Answers(np.empty(0, np.uint64), np.empty(0, np.uint8))
+            return Answers(np.empty(0, np.uint64), np.empty(0, np.uint16))
         fractions = _fractions(chunk)
         if len(fractions) * _FEW_FRACTIONS > len(chunk):
             chunk = _RUN_FRACTION.sub(rb"\1\2", chunk)
@@ -417,7 +367,7 @@ class Typed:
     def _settle(self, compact: NDArray[np.uint8], starts: Place, lengths: Place, region: str) -> Answers:
         """The answers. `lengths` are in digits: negative after a plus, 0 for a line that is not settled here."""
         numbers = np.zeros(len(starts), np.uint64)
-        states = np.full(len(starts), ASK, np.uint8)
+        codes = np.full(len(starts), ASK, np.uint16)
         offset = DIGITS_MAX
         counted = np.bincount(np.clip(lengths, -offset - 1, offset + 1) + offset + 1)
         for length in (np.flatnonzero(counted) - offset - 1).tolist():
@@ -427,36 +377,34 @@ class Typed:
             chosen = slice(None) if whole else np.flatnonzero(lengths == length)
             values = _values(compact, starts[chosen], abs(length))
             if length < 0:
-                numbers[chosen], states[chosen] = self._many.after_plus(values, -length)
+                numbers[chosen], codes[chosen] = self._many.after_plus(values, -length)
             else:
-                numbers[chosen], states[chosen] = self._many.typed(values, length, region)
-        return Answers(numbers, states)
+                numbers[chosen], codes[chosen] = self._many.typed(values, length, region)
+        return Answers(numbers, codes)
 
     def _integers(self, values: Numbers, region: str) -> Answers:
         """The answers that `lines` would give for the digits of each integer."""
         numbers = np.zeros(len(values), np.uint64)
-        states = np.full(len(values), ASK, np.uint8)
+        codes = np.full(len(values), ASK, np.uint16)
         lengths = digits_of(values)
         for length in np.flatnonzero(np.bincount(lengths)).tolist():
             if DIGITS_MIN < length <= DIGITS_MAX:
                 chosen = np.flatnonzero(lengths == length)
-                numbers[chosen], states[chosen] = self._many.typed(values[chosen], length, region)
-        return Answers(numbers, states)
+                numbers[chosen], codes[chosen] = self._many.typed(values[chosen], length, region)
+        return Answers(numbers, codes)
 
     def _column(
         self,
         numbers: Numbers,
-        states: NDArray[np.uint8],
+        codes: Codes,
         region: str,
         text_of: Callable[[int], str],
     ) -> Column:
         """The column of these answers, with the line of each number. What is not settled goes to `normalise` one by one."""
-        codes, known = self._many.lines(numbers)
-        lines = list(known)
-        places = np.where(states == VALID, codes.astype(np.int32) - FIRST_LINE, -1).astype(np.int32)
-        numbers[states != VALID] = 0
-        open_ = (states == ASK) | ((states == VALID) & (codes < FIRST_LINE))
-        for place in np.flatnonzero(open_).tolist():
+        lines = self._many.lines
+        numbers[codes < FIRST_LINE] = 0
+        places = np.maximum(codes.astype(np.int32) - FIRST_LINE, -1)
+        for place in np.flatnonzero(codes == ASK).tolist():
             text = text_of(place)
             valid = self._normalise(text, region) if text and not text.isspace() else None
             if valid is None:

@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 
 from phonenumbers import PhoneMetadata
 
-from stream_scrub.homes import chosen, homes_of
 from stream_scrub.numbering.fractions import is_suspect, only, readings
 from stream_scrub.numbering.library import ASKED_MAX, TEXT_MAX, Line, ask, ask_line
 from stream_scrub.numbering.tables import ASK, REGIONS, Row, TableMemory, Tables
@@ -21,7 +20,7 @@ Answer: TypeAlias = tuple[int, Line] | None
 Normalise: TypeAlias = Callable[[str, str], Answer]
 LineOf: TypeAlias = Callable[[int], Line | None]
 # A Row's fields as a plain tuple, which the interpreter unpacks 50 ns faster than a named one.
-Fields: TypeAlias = tuple[int, int, bytes, int, tuple[Line | None, ...]]
+Fields: TypeAlias = tuple[int, int, bytes, tuple[int, ...], tuple[Line | None, ...]]
 # By the number of digits: (d, the row for each n // d that was met).
 Rows: TypeAlias = dict[int, tuple[int, list[Fields | None]]]
 
@@ -54,7 +53,7 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
         digits = text.replace(" ", "")
         if digits.isdigit() and digits.isascii() and len(text) <= TEXT_MAX:
             try:
-                size, _, cells, shift, lines = main[region][len(digits)]
+                size, _, cells, shifts, lines = main[region][len(digits)]
                 n = int(digits)
                 cell = cells[n // size]
             except (KeyError, IndexError):
@@ -62,7 +61,7 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
             if cell > ASK and (
                 digits is text or len(digits) < pairs[region] or (" 0" not in text and "  " not in text)
             ):  # one number
-                return n + shift, lines[cell]  # type: ignore[return-value]  # a cell above ASK has a line
+                return n + shifts[cell], lines[cell]  # type: ignore[return-value]  # a cell above ASK has a line
             if cell < ASK:
                 return None
         elif digits and digits[0] == "+":
@@ -71,7 +70,7 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
                 try:
                     divisor, rows = international[len(plain)]
                     n = int(plain)
-                    size, first, cells, shift, lines = rows[n // divisor]  # type: ignore[misc]
+                    size, first, cells, shifts, lines = rows[n // divisor]  # type: ignore[misc]
                 except (KeyError, TypeError):  # no such length so far, or no row for that beginning
                     return elsewhere(text, digits, region)
                 cell = cells[n // size - first]
@@ -80,7 +79,7 @@ def normaliser(learnt: "Learnt") -> Normalise:  # noqa: C901  # flat: on the hot
                     or len(plain) < pairs_after_plus.get(region, 0)
                     or (" 0" not in text and "  " not in text)
                 ):
-                    return n + shift, lines[cell]  # type: ignore[return-value]
+                    return n + shifts[cell], lines[cell]  # type: ignore[return-value]
                 if cell < ASK:
                     return None
         return elsewhere(text, digits, region)
@@ -162,8 +161,6 @@ class Learnt:
         self.main_row(region, len(digits))
         rows = self.national.setdefault(region, {})
         settled, answer = self._look_up(digits, rows, lambda typed: self.tables.national(region, typed))
-        if not settled and region == "FR" and digits.startswith("0") and homes_of("33", digits[1:]):
-            return self._international(f"33{digits[1:]}")
         if not settled and digits.startswith("00") and digits[2:3] != "0" and _dials_00(region):
             return self._international(digits[2:])
         return settled, answer
@@ -191,12 +188,7 @@ class Learnt:
 
     def _international(self, digits: str) -> tuple[bool, Answer]:
         """As `read_national`, for what follows a plus."""
-        settled, answer = self._look_up(digits, self.international, self.tables.international)
-        if not settled and digits.startswith("33") and (homes := homes_of("33", digits[2:])):
-            found = [self._look_up(each, self.international, self.tables.international) for each in homes]
-            if all(known for known, _ in found):
-                return True, chosen([number for _, number in found if number is not None])
-        return settled, answer
+        return self._look_up(digits, self.international, self.tables.international)
 
     def _look_up(
         self, digits: str, rows: Rows, find: Callable[[str], tuple[int, Row] | None]
@@ -262,10 +254,10 @@ def _look_up(
             known = rows.setdefault(len(digits), (10 ** (len(digits) - chosen), [None] * 10**chosen))
             shared.memory.size += _POINTER * 10**chosen
         known[1][n // known[0]] = row
-    size, first, cells, shift, lines = row
+    size, first, cells, shifts, lines = row
     cell = cells[n // size - first]
     line = lines[cell]
-    return cell != ASK, None if line is None else (n + shift, line)
+    return cell != ASK, None if line is None else (n + shifts[cell], line)
 
 
 def _dials_00(region: str) -> bool:

@@ -22,7 +22,7 @@ LEADING: Final = 4
 PREFIX_DIGITS_MAX: Final = 3  # of a shape: a national prefix, or a calling code without its plus
 
 FOLDER: Final = Path(__file__).with_name("tables")
-FORMAT: Final = 1
+FORMAT: Final = 2
 NONE: Final = 0  # cell values; higher ones stand for lines
 ASK: Final = 1
 FIRST_LINE: Final = 2
@@ -31,13 +31,13 @@ FIRST_LINE: Final = 2
 class Row(NamedTuple):
     """Digit strings of one length and beginning, read as one integer n: the cell is `cells[n // size - first]`.
 
-    The number is n + `shift`, its line `lines[cell]`.
+    The number is n + `shifts[cell]`, its line `lines[cell]`.
     """
 
     size: int
     first: int
     cells: bytes
-    shift: int
+    shifts: tuple[int, ...]
     lines: tuple[Line | None, ...]
 
 
@@ -50,7 +50,7 @@ class StoredShape(NamedTuple):
     masked: tuple[tuple[int, int], ...]
 
 
-UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), 0, (None, None))  # ask, whatever the digits
+UNKNOWN: Final = Row(10**20, 0, bytes([ASK]), (0, 0), (None, None))  # ask, whatever the digits
 
 
 @dataclass(slots=True)
@@ -66,12 +66,16 @@ class TableFile:
 
     calling_code: int
     lines: tuple[Line | None, ...]
+    # By line: what makes an E.164 number with this calling code the one of its home (`homes`); mostly 0.
+    moves: tuple[int, ...]
     tables: dict[int, bytes]  # by digits of the significant number; no entry: none is valid
     international: tuple[StoredShape, ...]  # prefixes without the calling code
     national: dict[str, tuple[StoredShape, ...]]  # by region
     memory: TableMemory
     _rows: dict[tuple[StoredShape, str], Row] = field(default_factory=dict)
     _parts: dict[tuple[StoredShape, str, str], Row] = field(default_factory=dict)
+    _significant: dict[int, Row] = field(default_factory=dict)
+    _shifts: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _masked: dict[tuple[int, int, tuple[tuple[int, int], ...]], bytes] = field(default_factory=dict)
 
     def cells(self, digits: int, depth: int, masked: tuple[tuple[int, int], ...]) -> bytes:
@@ -98,9 +102,8 @@ class TableFile:
             cells = self.cells(rest, shape.depth, shape.masked)
             low = int(before + shape.prefix or "0") * 10**rest
             size = 10**rest // len(cells)
-            self._rows[shape, before] = Row(
-                size, low // size, cells, self.calling_code * 10**rest - low, self.lines
-            )
+            shifts = self._shifted(self.calling_code * 10**rest - low)
+            self._rows[shape, before] = Row(size, low // size, cells, shifts, self.lines)
         return self._rows[shape, before]
 
     def part(self, shape: StoredShape, before: str, behind: str) -> tuple[Row, float]:
@@ -136,12 +139,28 @@ class TableFile:
                 cells[a:b] = bytes([ASK]) * (b - a)
             size = 10 ** (rest - depth)
             low = int(before + shape.prefix or "0") * 10**rest
-            self._parts[key] = Row(
-                size, low // size + begin, bytes(cells), self.calling_code * 10**rest - low, self.lines
-            )
+            shifts = self._shifted(self.calling_code * 10**rest - low)
+            self._parts[key] = Row(size, low // size + begin, bytes(cells), shifts, self.lines)
             self.memory.size += wide
         row = self._parts[key]
         return row, row.cells.count(ASK) / wide
+
+    def significant(self, digits: int) -> Row:
+        """The row of E.164 numbers of this calling code, with so many digits behind it. Those with another home are no
+        numbers."""
+        if digits not in self._significant:
+            row = self.row(StoredShape(digits, "", 0, ()), str(self.calling_code))
+            own = zip(self.lines, self.moves, strict=True)
+            self._significant[digits] = row._replace(
+                lines=tuple(None if move else line for line, move in own)
+            )
+        return self._significant[digits]
+
+    def _shifted(self, shift: int) -> tuple[int, ...]:
+        """`shift` by cell: one tuple for all rows with it."""
+        if shift not in self._shifts:
+            self._shifts[shift] = tuple(shift + move for move in self.moves)
+        return self._shifts[shift]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +248,7 @@ class Tables:
         rest = len(digits) - len(code)
         if plan is None or not 2 <= rest <= NSN_DIGITS_MAX:
             return None
-        return CALLING_CODE_DIGITS_MAX, plan.row(StoredShape(rest, "", 0, ()), code)
+        return CALLING_CODE_DIGITS_MAX, plan.significant(rest)
 
 
 def _of_length(shapes: tuple[StoredShape, ...], length: int) -> tuple[StoredShape, ...]:
@@ -269,7 +288,8 @@ def _plan(calling_code: int, content: bytes, memory: TableMemory) -> TableFile:
         tables[digits], rest = rest[:cells], rest[cells:]
     return TableFile(
         calling_code,
-        (None, None, *(Line.of(region, type_) for region, type_ in fields["lines"])),
+        (None, None, *(Line.of(region, type_) for region, type_, _ in fields["lines"])),
+        (0, 0, *(move for _, _, move in fields["lines"])),
         tables,
         _shapes(fields["international"]),
         {region: _shapes(rows) for region, rows in fields["national"].items()},

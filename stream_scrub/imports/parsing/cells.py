@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from stream_scrub.imports.parsing.parsed_list import ParsedList
 from stream_scrub.index import FIRST_ZONE, Numbers
 from stream_scrub.numbering import lines_many, normalise
-from stream_scrub.numbering.arrays import VALID
-from stream_scrub.numbering.tables import ASK
+from stream_scrub.numbering.tables import ASK, FIRST_LINE
 
 _SIZE = 10_000
 _LONGEST = 15  # digits of a number (ITU-T E.164)
@@ -69,9 +68,9 @@ def number_of(cell: str, region: str) -> int | None:
 
 def numbers_of_lines(chunk: bytes, region: str) -> tuple[Numbers, NDArray[np.bool_]]:
     r"""`number_of` every line of `chunk` (each ends in `\n`): the numbers, and whether there is one."""
-    numbers, states = lines_many(chunk, region)
-    valid: NDArray[np.bool_] = states == VALID
-    asked = np.flatnonzero(states == ASK).tolist()
+    numbers, codes = lines_many(chunk, region)
+    valid: NDArray[np.bool_] = codes >= FIRST_LINE
+    asked = np.flatnonzero(codes == ASK).tolist()
     if asked:
         lines = chunk.split(b"\n")
         for at in asked:

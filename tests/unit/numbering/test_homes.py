@@ -1,13 +1,16 @@
 """National numbers that phonenumbers gives to the wrong country: one person has one number, whoever spells it."""
 
+import random
 import re
 
 import numpy as np
 import pytest
 
 from stream_scrub.homes import BEGINNINGS
-from stream_scrub.numbering import line_of, normalise, valid_many
+from stream_scrub.numbering import line_of, lines_many, normalise, valid_many
 from stream_scrub.numbering.library import ask, ask_line
+from stream_scrub.numbering.row_cache import Learnt, normaliser
+from stream_scrub.numbering.tables import ASK, Tables
 
 # Each number with the ways to spell it, and where it lives.
 HOMES = [
@@ -61,3 +64,43 @@ def test_neighbours_stay_what_they_are():
         answer = normalise(text, region)
         assert answer is not None and answer[0] == number == int(re.sub(r"\D", "", str(answer[0])))
     assert set(BEGINNINGS) == {"33", "262", "590", "594", "596", "353", "39"}
+
+
+def spelt_in_every_way():
+    """Numbers of every block that has another home, or several, as they are typed and with a region to type them in."""
+    draw = random.Random(41)
+    lengths = {"353": 10, "39": 10}
+    for code, beginnings in BEGINNINGS.items():
+        for beginning in beginnings:
+            for _ in range(4):
+                rest = draw.choices("0123456789", k=lengths.get(code, 9) - len(beginning))
+                significant = beginning + "".join(rest)
+                yield f"+{code}{significant}", "GB"
+                yield f"0{significant}", {"33": "FR", "353": "IE"}.get(code, "MQ")
+
+
+def test_every_home_is_that_of_the_reference():
+    """A person of Guadeloupe would be looked up under a number of Martinique."""
+    texts = [*spelt_in_every_way()]
+    for text, region in texts:
+        assert normalise(text, region) == ask(text, region), (text, region)
+    for region in ("FR", "GB", "IE", "MQ"):
+        lines = [text for text, typed_in in texts if typed_in == region]
+        numbers, codes = lines_many("".join(f"{line}\n" for line in lines).encode(), region)
+        for line, number, code in zip(lines, numbers.tolist(), codes.tolist(), strict=True):
+            if code != ASK:
+                answer = ask(line, region)
+                assert (number if code > ASK else None) == (answer and answer[0]), line
+
+
+def test_a_number_with_several_homes_needs_no_library(monkeypatch):
+    """Some thousand leads a second from overseas would take a core: the library needs a hundred microseconds for each."""
+
+    def refuse(*_):
+        pytest.fail("asked the library")
+
+    monkeypatch.setattr("stream_scrub.numbering.row_cache.ask", refuse)
+    read = normaliser(Learnt(Tables.shipped()))
+    for text, region in spelt_in_every_way():
+        if not text.startswith(("+39", "0549")):
+            read(text, region)
