@@ -36,6 +36,7 @@ enum { CLIENT_OK = 0, CLIENT_FAILED = -196, CLIENT_NONE = -156 }; /* rd_kafka_re
     F(rd_kafka_consume_batch_queue, ssize_t, (void *, int, client_message **, size_t))                                   \
     F(rd_kafka_message_destroy, void, (client_message *))                                                                \
     F(rd_kafka_message_timestamp, int64_t, (const client_message *, int *))                                              \
+    F(rd_kafka_message_leader_epoch, int32_t, (const client_message *))                                                  \
     F(rd_kafka_message_detach_headers, int, (client_message *, void **))                                                  \
     F(rd_kafka_header_get_all, int, (const void *, size_t, const char **, const void **, size_t *))                      \
     F(rd_kafka_headers_new, void *, (size_t))                                                                            \

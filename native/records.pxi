@@ -29,6 +29,7 @@ cdef extern from "client.h" nogil:
     ssize_t rd_kafka_consume_batch_queue(void*, int, client_message**, size_t)
     void rd_kafka_message_destroy(client_message*)
     int64_t rd_kafka_message_timestamp(const client_message*, int*)
+    int32_t rd_kafka_message_leader_epoch(const client_message*)
     int rd_kafka_header_get_all(const void*, size_t, const char**, const void**, size_t*)
     void* rd_kafka_headers_new(size_t)
     void rd_kafka_headers_destroy(void*)
@@ -51,6 +52,7 @@ cdef extern from "strings.h" nogil:
 cdef struct Entry:
     const char* topic
     int32_t partition
+    int32_t epoch  # of the leader that wrote it; -1 if the broker does not tell
     int64_t offset
     int64_t timestamp_ms
     At key  # NULL without one
@@ -142,6 +144,10 @@ cdef class Records:
     def offset(self, Py_ssize_t place):
         """The offset of a record."""
         return self._entry(place).offset
+
+    def epoch(self, Py_ssize_t place):
+        """The leader epoch of a record; -1 if unknown."""
+        return self._entry(place).epoch
 
     def partition(self, Py_ssize_t place):
         """The partition of a record."""
@@ -254,7 +260,7 @@ cdef class Records:
         return False
 
     def last_of_each(self):
-        """(topic, partition, offset) of the last record of each partition, the last one first."""
+        """(topic, partition, offset, leader epoch) of the last record of each partition, the last one first."""
         cdef Py_ssize_t place
         cdef Entry* at
         cdef const char* topic = NULL
@@ -267,7 +273,7 @@ cdef class Records:
             topic, partition = at.topic, at.partition
             known = (topic.decode(), partition)
             if known not in met:
-                met[known] = (*known, at.offset)
+                met[known] = (*known, at.offset, at.epoch)
         return list(met.values())
 
 
@@ -365,6 +371,7 @@ cdef class Intake:
             kept += 1
             at.topic, at.partition, at.offset = name, message.partition, message.offset
             at.timestamp_ms = rd_kafka_message_timestamp(message, &kind)
+            at.epoch = rd_kafka_message_leader_epoch(message)
             at.key, at.key_size, at.value, at.value_size, at.headers, at.lost = NULL, 0, NULL, 0, NULL, False
             # Within `content`: by now at most what the sum above counted of this and the earlier messages.
             if message.key != NULL:

@@ -168,7 +168,7 @@ class _DemoRecall:
             since = from_millis(self._follower.sealed_ms) or now
             for due in self._member.due(index, now, since, self._upto, look=self._looking.is_due()):
                 self._emit(due)
-            for topic, partition, offset in fetched.lasts():
+            for topic, partition, offset, _ in fetched.lasts():
                 self._upto[topic, partition] = offset + 1
             self._emit(self._member.take(fetched, leads, now, since, self._upto))
 

@@ -47,10 +47,10 @@ class RecordBatch:
 
     def origins(self) -> set[PartitionKey]:
         """The partitions of the records."""
-        return {(topic, partition) for topic, partition, _ in self.lasts()}
+        return {(topic, partition) for topic, partition, _, _ in self.lasts()}
 
-    def lasts(self) -> list[tuple[str, int, int]]:
-        """The topic, partition and offset of the last record of each partition, the last one first."""
+    def lasts(self) -> list[tuple[str, int, int, int]]:
+        """The topic, partition, offset and leader epoch of the last record of each partition, the last one first."""
         return list(self.records.last_of_each())
 
     def goes_back(self, nexts: Mapping[PartitionKey, int]) -> bool:
@@ -107,9 +107,17 @@ class _Record:
         """As the client's."""
         return self._records.topic(self._at)
 
+    def partition(self) -> Any:
+        """As the client's."""
+        return self._records.partition(self._at)
+
     def offset(self) -> Any:
         """As the client's."""
         return self._records.offset(self._at)
+
+    def leader_epoch(self) -> Any:
+        """As the client's, but -1 if unknown."""
+        return self._records.epoch(self._at)
 
     def key(self) -> Any:
         """As the client's."""

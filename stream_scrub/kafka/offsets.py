@@ -24,7 +24,7 @@ EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no
 _ASK_S = 5.0
 _AGAIN_S = 0.05
 TRUNCATED = "truncation"  # in the client's text, by the epoch of the last record (KIP-320)
-_NOTE = re.compile(r"index=(\d+) log=([^\s/]+)/(\S*) topic=(\S*)")
+_NOTE = re.compile(r"index=(\d{1,19}) log=([^\s/]+)/(\S*) topic=(\S*)")
 
 
 class CommitNote(NamedTuple):
@@ -62,6 +62,11 @@ def earlier_log(log_topic: str) -> StaleIndex:
 def key_of(place: TopicPartition) -> PartitionKey:
     """The topic and the number of a partition."""
     return place.topic, place.partition
+
+
+def epoch_of(leader_epoch: int | None) -> int:
+    """A leader epoch as the client's calls want it; -1: unknown."""
+    return -1 if leader_epoch is None else leader_epoch
 
 
 def partitions_of(client: Consumer | Producer | AdminClient, topic: str, deadline: Deadline) -> list[int]:

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Message
 
 from stream_scrub.kafka.headers import Headers, marked, read_headers
+from stream_scrub.kafka.offsets import epoch_of
 from stream_scrub.model import Header, PartitionKey
 
 _key, _offset = methodcaller("key"), methodcaller("offset")
@@ -74,8 +75,8 @@ class PolledBatch:
             return set(zip(self.topics, self.partitions, strict=True))
         return {(self.messages[0].topic() or "", partition) for partition in set(self.partitions)}
 
-    def lasts(self) -> list[tuple[str, int, int]]:
-        """The topic, partition and offset of the last record of each partition, the last one first."""
+    def lasts(self) -> list[tuple[str, int, int, int]]:
+        """The topic, partition, offset and leader epoch of the last record of each partition, the last one first."""
         keys: Sequence[object] = (
             list(zip(self.topics, self.partitions, strict=True)) if self.topics else self.partitions
         )
@@ -84,7 +85,8 @@ class PolledBatch:
             if keys[at] in missing:
                 missing.discard(keys[at])
                 last = self.messages[at]
-                lasts.append((last.topic() or "", self.partitions[at], last.offset() or 0))
+                epoch = epoch_of(last.leader_epoch())
+                lasts.append((last.topic() or "", self.partitions[at], last.offset() or 0, epoch))
                 if not missing:
                     break
         return lasts

@@ -18,7 +18,14 @@ from stream_scrub.kafka.client.options import asking_options
 from stream_scrub.kafka.client.translate import Attempt, translate, translating
 from stream_scrub.kafka.headers import read_headers
 from stream_scrub.kafka.log_writer import TransactionExtras
-from stream_scrub.kafka.offsets import bounds_of, committed_soon, need_read_back, new_mark, partitions_of
+from stream_scrub.kafka.offsets import (
+    bounds_of,
+    committed_soon,
+    epoch_of,
+    need_read_back,
+    new_mark,
+    partitions_of,
+)
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline, Request
 
@@ -127,7 +134,7 @@ class RequestsReader:
         note = OwnerNote.of(place.metadata)._replace(log=f"{log_topic}/{self.id_of(log_topic)}")
         # A TopicPartition's metadata cannot be assigned.
         noted = TopicPartition(
-            self.topic, place.partition, place.offset, str(note), _epoch(place.leader_epoch)
+            self.topic, place.partition, place.offset, str(note), epoch_of(place.leader_epoch)
         )
         with translating(Attempt.ASKING):
             self._consumer.commit(offsets=[noted], asynchronous=False)
@@ -164,7 +171,7 @@ class RequestsReader:
                 self.skipped[each.partition] = low
             # Beyond the end, what was read is gone, and what is there may be new: read it from the start.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
-            self._epochs[each.partition] = -1 if self.recreated else _epoch(each.leader_epoch)
+            self._epochs[each.partition] = -1 if self.recreated else epoch_of(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
         self._seen.clear()
         self._given.clear()
@@ -276,7 +283,7 @@ class RequestsReader:
             if partition in damaged:
                 continue
             assert partition is not None and offset is not None, "a consumed record has both"  # noqa: PT018
-            epoch = _epoch(message.leader_epoch())
+            epoch = epoch_of(message.leader_epoch())
             if offset < reached.get(partition, 0):
                 # If `begin` made the client validate its offset, the record is from a later leader that never had the
                 # records before. Otherwise the client has started again by itself.
@@ -352,8 +359,3 @@ class RequestsReader:
         """Close the clients."""
         self._consumer.close()
         self._asking.close()
-
-
-def _epoch(known: int | None) -> int:
-    """A leader epoch as the client's calls want it; -1: unknown."""
-    return -1 if known is None else known

@@ -7,8 +7,9 @@ a topic that was deleted is used in another one of its name.
 partition's first offset would then emit everything a second time. So an offset is committed before the first record is
 read: a partition without one, whose outputs have held records, had one that Kafka forgot.
 
-(c) An offset beyond the partition's end is of records that the brokers lost. New ones get the same offsets, so it counts
-as forgotten. Only a client that reads from the start again shows it: then the ends are asked.
+(c) Brokers may lose records that were read (an unclean election), and new ones get their offsets. Then the committed
+offset counts as forgotten. It is beyond the partition's end, which is asked when the client goes back; or the client goes
+back to a record of a later leader than the epoch of the committed offset (KIP-320).
 
 (d) Where several topics share an output, the first of them to write to its partition would make the others look forgotten.
 So none writes before the partitions of that number have an offset in all of them.
@@ -172,7 +173,8 @@ class Resume:
     _reported: set[tuple[PartitionKey, str]] = field(default_factory=set, init=False)
     _has_siblings: bool = field(default=False, init=False)
     _looked_at: float = field(default=float("-inf"), init=False)
-    _lost: set[tuple[PartitionKey, int]] = field(default_factory=set, init=False)
+    # Committed offsets whose records the brokers lost: they count as forgotten.
+    lost: set[tuple[PartitionKey, int]] = field(default_factory=set, init=False)
     must_ask_ends: bool = field(default=False, init=False)
     begun: list[TopicPartition] = field(default_factory=list, init=False)
     _log_id: str = field(default="", init=False)
@@ -192,10 +194,10 @@ class Resume:
         if self.must_ask_ends and self.start_offsets is not None:
             for each in committed:
                 if each.offset > self.witnesses.bounds(key_of(each), deadline)[1]:
-                    self._lost.add((key_of(each), each.offset))
+                    self.lost.add((key_of(each), each.offset))
             self.must_ask_ends = False
         for place in committed:
-            if (key_of(place), place.offset) in self._lost:
+            if (key_of(place), place.offset) in self.lost:
                 place.offset = OFFSET_INVALID
         lacking = [each for each in committed if each.offset < 0]
         for place in committed:

@@ -20,10 +20,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream_scrub.errors import Migrated, ScrubError, Unavailable
 from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
-from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, MessageIntake, intake
+from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, MessageIntake, intake, polled
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import CommitNote, key_of
+from stream_scrub.kafka.offsets import CommitNote, epoch_of, key_of
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.model import Deadline, PartitionKey
@@ -73,6 +73,8 @@ class ProspectSource:
         self._rest: Fetched = NOTHING
         self._mean_bytes = 1
         self._next: dict[PartitionKey, int] = {}
+        # The leader epoch of each committed offset, as the last record before it had; -1 if unknown.
+        self._epochs: dict[PartitionKey, int] = {}
         # What this worker has committed itself in partitions that it has had since: an offset, and its topic's id.
         self._own: dict[PartitionKey, tuple[int, str]] = {}
         self._complete_at: dict[PartitionKey, float] = {}
@@ -175,6 +177,7 @@ class ProspectSource:
         # For a cooperative rebalance librdkafka 2.16.1 pauses what stays, and resumes it where the application stood: what is
         # being taken at that moment does not count yet, and comes again. And all comes again if the brokers lost the end.
         if fetched.goes_back(self._next):
+            self._note_lost(fetched)
             self._must_rewind = self._resume_at.must_ask_ends = True
             raise Migrated("the client gave records again that are committed")
         if fetched or self._resume_at.begun:
@@ -183,6 +186,14 @@ class ProspectSource:
         elif self._resume_at.is_another(self._read_topics()):
             self._must_rewind = True
         return self._cut(fetched, records_max, bytes_max)
+
+    def _note_lost(self, fetched: Fetched) -> None:
+        """Note partitions that lost committed records: a leader that was elected later has written others at their offsets."""
+        for message in polled(fetched).messages:
+            key = message.topic() or "", message.partition() or 0
+            upto, epoch = self._next.get(key, 0), self._epochs.get(key, -1)
+            if (message.offset() or 0) < upto and 0 <= epoch < epoch_of(message.leader_epoch()):
+                self._resume_at.lost.add((key, upto))
 
     def _read_topics(self) -> list[str]:
         return sorted({topic for topic, _ in self.partitions})
@@ -283,13 +294,13 @@ class ProspectSource:
         # The batch's own records say how far it goes: the client's position moves before anything is emitted.
         lasts = fetched.lasts()
         try:
-            self._resume_at.need_same({topic for topic, _, _ in lasts}, Deadline.after(REWIND_S))
+            self._resume_at.need_same({topic for topic, *_ in lasts}, Deadline.after(REWIND_S))
         except Migrated:
             self._must_rewind = True
             raise
         return [
-            TopicPartition(topic, partition, offset + 1, self._resume_at.note(topic, position))
-            for topic, partition, offset in lasts
+            TopicPartition(topic, partition, offset + 1, self._resume_at.note(topic, position), epoch)
+            for topic, partition, offset, epoch in lasts
         ]
 
     @property
@@ -304,7 +315,7 @@ class ProspectSource:
         self._resume_at.look(self._read_topics())
         self._resume_at.need_same(self._read_topics(), Deadline.after(REWIND_S))
         return [
-            TopicPartition(*key, offset, self._resume_at.note(key[0], position))
+            TopicPartition(*key, offset, self._resume_at.note(key[0], position), self._epochs.get(key, -1))
             for key, offset in self.committed.items()
         ]
 
@@ -315,8 +326,9 @@ class ProspectSource:
 
     def has_committed(self, places: Collection[TopicPartition]) -> None:
         """These offsets are committed."""
-        self._next.update((key_of(place), place.offset) for place in places)
         for place in places:
+            self._next[key_of(place)] = place.offset
+            self._epochs[key_of(place)] = epoch_of(place.leader_epoch)
             if (note := CommitNote.read(place.metadata)) is not None and key_of(place) in self.partitions:
                 self._own[key_of(place)] = place.offset, note.topic_id
 
@@ -354,10 +366,16 @@ class ProspectSource:
             # The brokers' offsets, never remembered ones: a commit that failed may have happened.
             committed = self._committed(self._assignment(), deadline)
             self._need_no_older(committed)
+            offsets = {key_of(place): place.offset for place in committed}
             sure = self._resume_at.choose(committed, deadline)
             for place in committed:
-                self._next[key_of(place)] = max(0, place.offset)
-                self._seek(place, deadline, surely=key_of(place) in sure)
+                key, epoch = key_of(place), epoch_of(place.leader_epoch)
+                if place.offset != offsets[key]:
+                    epoch = -1
+                self._next[key], self._epochs[key] = max(0, place.offset), epoch
+                # Only in a seek does the client compare the epoch with the leader's (librdkafka 2.16.0). If the leader has fewer
+                # records of that epoch, it reads on where they end.
+                self._seek(place, epoch, deadline, surely=key in sure or epoch >= 0)
         self._delivered.clear()
         self._must_rewind = False
 
@@ -407,11 +425,11 @@ class ProspectSource:
                 self.partitions, lambda places: self._committed(places, deadline), deadline
             )
 
-    def _seek(self, committed: TopicPartition, deadline: Deadline, *, surely: bool) -> None:
+    def _seek(self, committed: TopicPartition, epoch: int, deadline: Deadline, *, surely: bool) -> None:
         offset = committed.offset if committed.offset >= 0 else self.first(key_of(committed), deadline)
         while True:
             try:
-                self._consumer.seek(TopicPartition(committed.topic, committed.partition, offset))
+                self._consumer.seek(TopicPartition(committed.topic, committed.partition, offset, "", epoch))
             except KafkaException as error:
                 if error.args[0].code() not in _NOT_FETCHING:
                     raise

@@ -373,10 +373,9 @@ class RecallLoop:
             self._source.put_back(fetched)
             self._process.stopping.wait(_SOON_S)
             return
-        places = self._source.places(index.position)
-        read = {key_of(place): place.offset for place in self._source.offsets(fetched, index.position)}
-        for place in places:
-            place.offset = read.get(key_of(place), place.offset)
+        by_partition = {key_of(place): place for place in self._source.places(index.position)}
+        by_partition |= {key_of(place): place for place in self._source.offsets(fetched, index.position)}
+        places = list(by_partition.values())
         since = from_millis(self._follower.sealed_ms) or now
         upto = {key_of(place): place.offset for place in places}
         self._emit(self._member.take(fetched, leads, now, since, upto), places, None)

@@ -3,13 +3,15 @@ unclean election)."""
 
 import json
 import signal
+import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from stream_scrub.dialler import Allowed
+from stream_scrub.dialler import Allowed, Lead
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall, id_of_worker
@@ -192,6 +194,12 @@ class Handed(Lossy):
     def recalled(self) -> set[int]:
         return {int(each.key()[1:]) for each in read_recalls(self.place, self.stage.topics["recalled"])}
 
+    def recall_offset(self) -> int:
+        """Where recall has read the allowed topic to."""
+        group = f"{self.stage.env['STREAM_SCRUB_WORKER__GROUP_ID']}-recall"
+        with closing(Consumer({"bootstrap.servers": self.place, "group.id": group})) as asking:
+            return asking.committed([TopicPartition(self.stage.topics["allowed"], 0)], 60)[0].offset
+
     def dialler(self, **options) -> Allowed:
         named = {f"topics.{role}": self.stage.topics[role] for role in ("prospects", "requests", "lifts")}
         named |= {"recall.keep_days": 10_000, "kafka.consumer": {"session.timeout.ms": "6000"}}
@@ -215,6 +223,71 @@ def test_recalls_that_were_lost_come_again(cluster, stages):
         with scene.dialler(start="beginning") as leads:
             given = {int(next(leads).numbers[0][1:]) for _ in CLEAR[6:]}
         assert given == {*CLEAR[6:]} and recall.alive
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_new_leads_at_the_offsets_of_lost_ones_are_neither_skipped_nor_out_of_reach(
+    cluster, stages, caplog, is_killed
+):
+    """Who objected would stay with the diallers, and new leads be taken for acknowledged ones and never be called."""
+    caplog.set_level("INFO", "stream_scrub")
+    scene = Handed(cluster, stages, "allowed")
+    with scene.stage.worker("w0"), scene.stage.recall("r1") as recall:
+        scene.send(CLEAR)
+        wait_until(lambda: len(scene.allowed()) == len(CLEAR))
+        scene.copy_no_more()
+        scene.send(LOST)
+        with scene.dialler(start="beginning") as leads:
+            for _ in CLEAR + LOST:
+                leads.ack(next(leads))
+        ghost = scene.written()
+        wait_until(lambda: scene.recall_offset() >= ghost - 1)
+        if is_killed:
+            recall.kill()
+        else:
+            recall.send(signal.SIGSTOP)
+        scene.lose()
+        scene.send(LATER)
+        wait_until(lambda: {*LATER} <= {*scene.allowed()})
+        while scene.written() <= ghost:
+            scene.abort_something()
+
+        if is_killed:
+            recall.start()
+        else:
+            recall.send(signal.SIGCONT)
+        wait_until(lambda: recall.logged("partitions restored", outstanding=len(CLEAR + LATER)))
+        scene.stage.load("partner", LATER[:3], "--adds")
+        wait_until(lambda: {*LATER[:3]} == scene.recalled())
+        for _ in range(2):
+            caplog.clear()
+            with scene.dialler() as leads:
+                given: list[Lead] = []
+                asking = threading.Thread(target=lambda: given.extend(leads))
+                asking.start()
+                wait_until(lambda: "brokers lost leads there" in caplog.text)
+                leads.close()
+                asking.join(60)
+                assert given == []
+
+
+def test_new_prospects_at_the_offsets_of_lost_ones_are_not_skipped(cluster, stages):
+    """New prospects would be taken for ones that were judged, and never come out, without a word."""
+    scene = Handed(cluster, stages, "prospects")
+    with scene.stage.worker("w0") as worker:
+        scene.send(CLEAR)
+        wait_until(lambda: len(scene.allowed()) == len(CLEAR))
+        scene.copy_no_more()
+        scene.send(LOST)
+        wait_until(lambda: len(scene.allowed()) == len(CLEAR + LOST))
+        assert worker.stop()[0] == 0
+        ghost = scene.written()
+        scene.lose()
+        while scene.written() <= ghost:
+            scene.send(LATER)
+        with scene.stage.worker("w0") as later:
+            wait_until(lambda: later.logged("holding: nothing is emitted", cause="no-offsets"))
+        assert len(scene.allowed()) == len(CLEAR + LOST)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
@@ -20,6 +20,7 @@ from stream_scrub.config import load
 from stream_scrub.dialler import Allowed, Lead
 from stream_scrub.errors import Corrupt, Refused
 from stream_scrub.kafka import clients
+from stream_scrub.kafka.dialler import allowed_reader
 from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from tests.conftest import until_known
@@ -224,15 +225,16 @@ def test_a_new_partition_of_recalls_is_read(kafka, topic):
         assert [each.lead for each in leads.taken_back(120)] == [found]
 
 
-def test_without_the_topic_of_recalls_nobody_is_dialled(kafka, topic):
-    """A dialler whose topic is misspelt would run without any recall."""
-    allowed = topic("allowed")
-    write(kafka.bootstrap, allowed, lead(0))
+def test_without_the_topic_of_recalls_nobody_is_dialled(place):
+    """A dialler whose topic is misspelt would run without any recall. The embedded broker creates topics on demand."""
+    bootstrap, allowed, _ = place
+    write(bootstrap, allowed, lead(0))
     with (
-        dialler((kafka.bootstrap, allowed, "no-such-topic")) as leads,
+        dialler((bootstrap, allowed, "no-such-topic")) as leads,
         pytest.raises(Refused, match=r"no-such-topic: .*stream-scrub topics"),
     ):
         next(leads)
+    assert "no-such-topic" not in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=60).topics
 
 
 def transaction(bootstrap: str, topic: str, value: bytes) -> Producer:
@@ -469,6 +471,84 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_
         leads.close()
         asking.join(60)
         assert found == []
+
+
+def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog):
+    """New leads at the offsets of lost ones would be taken for done by the next process, and never be called."""
+    caplog.set_level("INFO", "stream_scrub")
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(10)))
+    committed = [TopicPartition(at[1], 0, 15)]  # as if brokers had lost five leads
+    with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
+        consumer.commit(offsets=committed, asynchronous=False)
+
+    for first in (10, 20):  # the second time the end is beyond the committed offset
+        caplog.clear()
+        with dialler(at, group, start=None) as leads:
+            asking, found = next_of(leads)
+            wait_until(lambda: "brokers lost leads there" in caplog.text)
+            leads.close()
+            asking.join(60)
+            assert found == []
+        write(at[0], at[1], *map(lead, range(first, first + 10)))
+    with dialler(at, group, start="beginning") as leads:
+        for each in given(leads, 30):
+            leads.ack(each)
+    write(at[0], at[1], lead(30))
+    with dialler(at, group, start=None) as leads:
+        assert ids(given(leads, 1)) == [30]
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        f"upto={10**30} first=-1 begun=0 open=eNpjAAAAAQAB",
+        "upto=500 first=-1 begun=0 open=eJwDAAAAAAE=",
+        f"upto={'9' * 4000} first=-1 begun=0 open=",
+    ],
+)
+def test_a_note_of_another_program_skips_no_lead(embedded, note):
+    """A program that shares the group's name could keep every lead from being called, for ever."""
+    names = [uuid.uuid4().hex for _ in range(2)]
+    for name in names:
+        embedded.create_topic(name)
+    at, group = (embedded.bootstrap, *names), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(5)))
+    with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
+        consumer.commit(offsets=[TopicPartition(at[1], 0, 0, note)], asynchronous=False)
+
+    with dialler(at, group, "classic", start=None) as leads:
+        assert ids(given(leads, 5)) == [*range(5)]
+
+
+class AnswersLate(Consumer):
+    """Its first question for committed offsets times out."""
+
+    has_failed = False
+
+    def committed(self, *args, **more):
+        if not self.has_failed:
+            self.has_failed = True
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return super().committed(*args, **more)
+
+
+def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(embedded, monkeypatch):
+    """After one slow answer everybody who was called meanwhile would be called a second time."""
+    names = [uuid.uuid4().hex for _ in range(2)]
+    for name in names:
+        embedded.create_topic(name)
+    at, group = (embedded.bootstrap, *names), uuid.uuid4().hex
+    write(at[0], at[1], *map(lead, range(5)))
+    with dialler(at, group, "classic") as leads:
+        for each in given(leads, 5):
+            if each.offset:
+                leads.ack(each)
+    write(at[0], at[1], lead(5))
+
+    monkeypatch.setattr(allowed_reader, "Consumer", AnswersLate)
+    with dialler(at, group, "classic", start=None) as leads:
+        assert ids(given(leads, 2)) == [0, 5]
 
 
 def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):

@@ -302,6 +302,8 @@ def client_options(
         "client.id": "stream-scrub",
         "reconnect.backoff.max.ms": 1_000,  # librdkafka's 10 s would be added to every outage
         "socket.keepalive.enable": True,  # finds a connection that a firewall has forgotten
+        # Else every process that asks for a topic that was deleted makes it again, as brokers do by default: an empty log.
+        "allow.auto.create.topics": False,
         # Without a log librdkafka would write to stderr by itself.
         **({"log_level": 0} if logs is None else logs.properties()),
         **kafka.client,

@@ -6,6 +6,9 @@ which of the later ones are not: they are all that comes again after a crash or 
 Kafka forgets the offsets of a group some time after its last member left (`offsets.retention.minutes`), and no memory
 distinguishes that from a first start. So a partition without an offset is read only if it is empty, or if the caller chose
 where. Its offset is committed before its first record is read.
+
+Brokers may lose leads that were read (an unclean election), and new ones get their offsets. A committed offset has the
+epoch of the leader that wrote the last lead before it (KIP-320): by it the client learns of such a loss.
 """
 
 import base64
@@ -15,15 +18,17 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
+from enum import Enum, auto
 from typing import Any, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from stream_scrub import clock
 from stream_scrub.clock import Throttle
+from stream_scrub.errors import ScrubError
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import TRUNCATED, key_of
+from stream_scrub.kafka.offsets import TRUNCATED, committed_soon, epoch_of, key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
@@ -33,24 +38,35 @@ _ASK_S = 5.0
 _SLOW_S = 10.0  # a commit that takes longer is a problem to be told
 _OUTCOME_S = 60.0  # a commit whose outcome the client has not told by then never ends
 _NOTE_MAX = 4_000  # a broker takes 4096 bytes (its offset.metadata.max.bytes)
-_NOTE = re.compile(r"upto=(\d+) first=(-?\d+) begun=(\d+) open=(\S*)")
+_NOTE = re.compile(
+    r"upto=(?P<upto>\d{1,19}) first=(?P<first>-?\d{1,19}) begun=(?P<begun>\d{1,19}) open=(?P<open>\S*)"
+)
 _WINDOW = 1 << 18  # offsets that a note is about
 _PLACE_EVERY_S = 1.0
+_LOST_NOTE = "brokers lost leads before this offset"  # of an offset that a start must replace
+_NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 _NO_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 
 
-def _is_truncation(error: KafkaError) -> bool:
-    return error.code() == KafkaError._LOG_TRUNCATION or TRUNCATED in error.str()
+class _Stage(Enum):
+    """Whether a partition is read."""
+
+    ASSIGNED = auto()  # not yet: the committed offset and its note are not known
+    UNPLACED = auto()  # no: the client has no offset from which it could fetch
+    LOST = auto()  # no: brokers lost leads, and new ones have their offsets. A start must be chosen
+    READ = auto()
 
 
 class _PartitionProgress:
     """What is done of one partition: everything from `begun` to `upto` but for `open`, which has their timestamps, where
     known. `begun`: the first offset that the group has read; -1: none yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: _Stage) -> None:
+        self.stage = stage
         self.open: OrderedDict[int, int | None] = OrderedDict()
         self.upto = self.begun = -1
         self.is_changed = False
+        self._epoch = -1  # of the record that was read last; -1 if unknown
         # The offset and timestamp of the record that was read last; before the first one, those in the note.
         self._seen = -1, -1
         self._is_proven = True
@@ -58,28 +74,40 @@ class _PartitionProgress:
     @classmethod
     def from_offset(cls, offset: int, begun: int) -> Self:
         """A partition that is read from this offset on."""
-        progress = cls()
+        progress = cls(_Stage.READ)
         progress.upto, progress.begun = offset, begun
         return progress
 
     @classmethod
     def noted(cls, committed: TopicPartition) -> Self:
         """As a committed offset with its metadata says; metadata that are not ours say nothing."""
-        found, first, noted = _NOTE.fullmatch(committed.metadata or ""), committed.offset, cls()
+        first, noted = committed.offset, cls(_Stage.READ)
         noted.begun = min(first, 0)
+        noted._epoch = epoch_of(committed.leader_epoch)
+        found = _NOTE.fullmatch(committed.metadata or "")
+        if found is None or first < 0:
+            return noted
+        upto = int(found["upto"])
         with suppress(ValueError, zlib.error):
-            if found is not None and first >= 0:
-                bits = zlib.decompressobj().decompress(base64.b64decode(found[4]), _WINDOW // 8)
-                places = (8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1)
-                noted.open = OrderedDict.fromkeys(first + each for each in places)
-                noted.upto, noted.begun = int(found[1]), int(found[3])
+            bits = zlib.decompressobj().decompress(base64.b64decode(found["open"]), _WINDOW // 8)
+            places = (8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1)
+            still_open = OrderedDict.fromkeys(first + each for each in places)
+            # Another program's note could skip every lead for ever. With nothing open, the offset is where reading goes on.
+            if upto == first or (still_open and first < upto <= first + _WINDOW):
+                noted.open, noted.upto, noted.begun = still_open, upto, int(found["begun"])
                 # With nothing open the note skips no record, and what comes first is new.
-                noted._is_proven = not noted.open
-                noted._seen = (first, int(found[2])) if noted.open else (first - 1, -1)
+                noted._is_proven = not still_open
+                noted._seen = (first, int(found["first"])) if still_open else (first - 1, -1)
         return noted
 
-    def begin(self, offset: int, timestamp_ms: int) -> bool:
+    def is_cut_before(self, offset: int, epoch: int) -> bool:
+        """Whether a record that is read now shows that brokers lost leads that were read: it has the offset of one of them, and
+        its leader was elected later."""
+        return offset < self.upto and 0 <= self._epoch < epoch
+
+    def begin(self, offset: int, timestamp_ms: int, epoch: int) -> bool:
         """Whether this record, read now, is not done yet."""
+        self._epoch = epoch
         # A topic that was created again may have its committed offsets still. Other records are there now, and a note that
         # is believed would skip them.
         if offset <= self._seen[0] if self._is_proven else (offset, timestamp_ms) != self._seen:
@@ -111,7 +139,7 @@ class _PartitionProgress:
             packed = base64.b64encode(zlib.compress(bits)).decode()
             note = f"upto={upto} first={timestamp_ms} begun={self.begun} open={packed}"
             if len(note) <= _NOTE_MAX:
-                return TopicPartition(*key, first, note)
+                return TopicPartition(*key, first, note, self._epoch)
             upto = first + (upto - first) // 2
 
 
@@ -137,12 +165,8 @@ class AllowedReader:
         self._options, self._topics = {**options, "auto.offset.reset": "error"}, list(topics)
         self._begin_at, self._log = begin_at, log
         self._witnesses = Witnesses(options)
-        self._unplaced: set[PartitionKey] = set()
         # Partitions that this process has read: if brokers lose their end, the choice for its start does not apply.
         self._begun: set[PartitionKey] = set()
-        # Partitions that lost leads, with their committed offset then: new leads at the old offsets have not been read.
-        self._lost: set[tuple[PartitionKey, int]] = set()
-        self._truncated: set[PartitionKey] = set()
         self._place_due = Throttle(_PLACE_EVERY_S)
         self.no_offsets = ""
         """Why some partitions are not read; empty if all are."""
@@ -169,12 +193,9 @@ class AllowedReader:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if consumer is not self._consumer:
             return  # it was replaced, and may call back still
-        # An exception here would lose a fetched batch. Without an answer, what was done may come again.
-        committed = partitions
-        with suppress(KafkaException):
-            committed = consumer.committed(partitions, timeout=_ASK_S) if partitions else []
+        # `poll` asks for the offsets: an exception here would lose a fetched batch.
         with self._lock:
-            self._progress |= {key_of(each): _PartitionProgress.noted(each) for each in committed}
+            self._progress |= {key_of(each): _PartitionProgress(_Stage.ASSIGNED) for each in partitions}
         # The client keeps one paused that went away while it was, also when it comes back.
         self._is_paused = None
 
@@ -190,7 +211,6 @@ class AllowedReader:
             for key in map(key_of, partitions):
                 self._progress.pop(key, None)
                 self._gone.add(key)
-                self._unplaced.discard(key)
 
     def poll(self, records_max: int, wait_s: float, *, take: bool = True) -> PolledBatch:
         """The next records that are not done, often none, after at most `wait_s`. Without `take` the fetching stops, and
@@ -201,57 +221,58 @@ class AllowedReader:
         messages: list[Message] = []
         failure: KafkaError | None = None
         for message in self._consumer.consume(records_max, wait_s):
-            key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
-            if (error := message.error()) is not None:
-                if error.code() not in _NO_OFFSET:
-                    failure = error
-                else:
-                    self._unplaced.add(key)
-                    self._truncated |= {key} if _is_truncation(error) else set()
-                continue
-            with self._lock:
-                # Fetched before its partition was given away, it is another member's.
-                if key in self._progress and self._progress[key].begin(offset, message.timestamp()[1]):
-                    messages.append(message)
-                    self._begun.add(key)
+            error = message.error()
+            if error is not None and error.code() not in _NO_OFFSET:
+                failure = error
+            elif self._takes(message, error):
+                messages.append(message)
         if failure is not None and cause_of(failure).fatal():
             self._rejoin()
         if failure is not None and not messages:
             raise translate(failure, f"consuming {', '.join(self._topics)}")
-        if self._unplaced and not messages and self._place_due.is_due():
+        try:
             self._place()
-        elif not self._unplaced:
-            self.no_offsets = ""
+        except ScrubError:
+            if not messages:  # the next call tries again
+                raise
         return PolledBatch.of(messages, several=True)
 
+    def _takes(self, message: Message, error: KafkaError | None) -> bool:
+        """Whether it is a record that is not done yet."""
+        key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        with self._lock:
+            progress = self._progress.get(key)
+            if progress is None:
+                return False  # fetched before its partition was given away, it is another member's
+            if error is not None:
+                is_truncation = error.code() == KafkaError._LOG_TRUNCATION or TRUNCATED in error.str()
+                progress.stage = _Stage.LOST if is_truncation else _Stage.UNPLACED
+            # The client fetches by itself, also from an offset that is not examined yet, or that a start must replace.
+            if progress.stage is not _Stage.READ:
+                return False
+            epoch = epoch_of(message.leader_epoch())
+            if progress.is_cut_before(offset, epoch):
+                progress.stage = _Stage.LOST
+                return False
+            self._begun.add(key)
+            return progress.begin(offset, message.timestamp()[1], epoch)
+
     def _place(self) -> None:
-        """Begin partitions that the client cannot place: without a committed offset, or with one that is out of range."""
-        deadline = Deadline.after(_ASK_S)
+        """Begin the partitions that are not read yet, where that is no guess. Raises Unavailable, Migrated, Refused."""
+        with self._lock:
+            waiting = {key: each for key, each in self._progress.items() if each.stage is not _Stage.READ}
+        is_new = any(each.stage is _Stage.ASSIGNED for each in waiting.values())
+        if not waiting:
+            self.no_offsets = ""
+        if not waiting or not (is_new or self._place_due.is_due()):
+            return
+        doing, deadline = "asking where the leads begin", Deadline.after(_ASK_S)
+        places = [TopicPartition(*key) for key in sorted(waiting)]
         unknown = []
-        with translating("asking where the leads begin"):
-            places = [TopicPartition(*key) for key in sorted(self._unplaced)]
-            for place in self._consumer.committed(places, timeout=_ASK_S):
-                key = key_of(place)
-                begin_at = None if key in self._begun else self._begin_at
-                low, high = self._witnesses.bounds(key, deadline)
-                with self._lock:
-                    progress = self._progress.get(key)
-                upto = -1 if progress is None else progress.upto
-                if place.offset >= 0 and (key in self._truncated or max(place.offset, upto) > high):
-                    self._lost.add((key, place.offset))
-                self._truncated.discard(key)
-                if progress is None:
-                    self._unplaced.discard(key)
-                elif place.offset >= 0 and (key, place.offset) not in self._lost:
-                    # Kafka deleted leads that were not read.
-                    self._begin(key, max(low, place.offset))
-                elif low == high or begin_at == "beginning":
-                    self._begin_anew(key, low, low)
-                elif begin_at == "end":
-                    # Earlier leads count as done, also if their verdict is renewed.
-                    self._begin_anew(key, high, 0)
-                else:
-                    unknown.append(f"{key[0]}/{key[1]}")
+        for place in committed_soon(self._consumer, places, doing, deadline):
+            with translating(doing):
+                if not self._begins(place, waiting[key_of(place)], deadline):
+                    unknown.append(f"{place.topic}/{place.partition}")
         self.no_offsets = ""
         if unknown:
             self.no_offsets = (
@@ -261,14 +282,66 @@ class AllowedReader:
                 " (docs/runbook.md, A dialler without committed offsets)"
             )
 
+    def _begins(self, place: TopicPartition, progress: _PartitionProgress, deadline: Deadline) -> bool:
+        """Begin a partition with this committed offset; False if a start must be chosen. Raises KafkaException, Unavailable,
+        Migrated."""
+        key = key_of(place)
+        if progress.stage is _Stage.ASSIGNED:
+            if place.metadata == _LOST_NOTE:
+                progress.stage = _Stage.LOST
+            else:
+                # Without an offset the client will say so.
+                if place.offset >= 0:
+                    self._go_on(place)
+                return True
+        low, high = self._witnesses.bounds(key, deadline)
+        begin_at = None if key in self._begun else self._begin_at
+        if place.offset >= 0 and max(place.offset, progress.upto) > high:
+            progress.stage = _Stage.LOST
+        if place.offset >= 0 and progress.stage is not _Stage.LOST:
+            # Kafka deleted leads that were not read.
+            self._begin(key, max(low, place.offset), progress)
+        elif low == high or begin_at == "beginning":
+            self._begin_anew(key, low, low)
+        elif begin_at == "end":
+            # Earlier leads count as done, also if their verdict is renewed.
+            self._begin_anew(key, high, 0)
+        else:
+            if progress.stage is _Stage.LOST and place.metadata != _LOST_NOTE:
+                self._note_lost(key, place.offset)
+            return False
+        return True
+
+    def _go_on(self, committed: TopicPartition) -> None:
+        """Read on at the committed offset, as soon as the client fetches."""
+        # It goes there by itself, but compares the epoch with the leader's in a seek alone (librdkafka 2.16.0).
+        try:
+            self._consumer.seek(committed)
+        except KafkaException as error:
+            if error.args[0].code() not in _NOT_FETCHING:
+                raise
+        else:
+            self._reads(key_of(committed), _PartitionProgress.noted(committed))
+
+    def _reads(self, key: PartitionKey, progress: _PartitionProgress) -> None:
+        with self._lock:
+            if key in self._progress:
+                self._progress[key] = progress
+
+    def _note_lost(self, key: PartitionKey, offset: int) -> None:
+        """Have every other member, and the next process, wait for a start too. Raises KafkaException, Unavailable, Migrated."""
+        self._commit_start(TopicPartition(*key, offset, _LOST_NOTE))
+        self._reads(key, _PartitionProgress(_Stage.LOST))  # which commits nothing
+
+    def _commit_start(self, start: TopicPartition) -> None:
+        for place in self._consumer.commit(offsets=[start], asynchronous=False) or ():
+            if place.error is not None:
+                raise translate(place.error, "committing where the leads begin")
+
     def _begin_anew(self, key: PartitionKey, offset: int, begun: int) -> None:
         """Commit this offset, and read from there on. Raises KafkaException, Unavailable, Migrated."""
         progress = _PartitionProgress.from_offset(offset, begun)
-        for place in self._consumer.commit(offsets=[progress.place(key)], asynchronous=False) or ():
-            if place.error is not None:
-                raise translate(place.error, "committing where the leads begin")
-        with self._lock:
-            self._progress[key] = progress
+        self._commit_start(progress.place(key))
         self._begun.add(key)
         if self._begin_at is not None:
             self._log.warning(
@@ -276,13 +349,14 @@ class AllowedReader:
                 at=self._begin_at,
                 offsets={f"{key[0]}/{key[1]}": offset},
             )
-        self._begin(key, offset)
+        self._begin(key, offset, progress)
 
-    def _begin(self, key: PartitionKey, offset: int) -> None:
+    def _begin(self, key: PartitionKey, offset: int, progress: _PartitionProgress) -> None:
         # The client seeks only in partitions that it reads.
         self._consumer.incremental_unassign([TopicPartition(*key)])
         self._consumer.incremental_assign([TopicPartition(*key, offset)])
-        self._unplaced.discard(key)
+        progress.stage = _Stage.READ
+        self._reads(key, progress)
         self._is_paused = None
 
     def _rejoin(self) -> None:
@@ -290,7 +364,6 @@ class AllowedReader:
         with self._lock:
             self._gone.update(self._progress)
             self._progress.clear()
-            self._unplaced.clear()
             self._acked_at = self._sent = None
         failed, self._consumer = self._consumer, self._join()
         self._outcomes.clear()

@@ -40,8 +40,8 @@ def test_a_dialler_that_ends_during_an_outage_ends_in_time(monkeypatch):
     reader = allowed_reader.AllowedReader(
         properties_of(Role.MEMBER, "127.0.0.1:1", {"group.id": "g"}), ["t"], None, structlog.get_logger()
     )
-    reader._progress["t", 0] = allowed_reader._PartitionProgress()
-    reader._progress["t", 0].begin(5, 1)
+    reader._progress["t", 0] = allowed_reader._PartitionProgress.from_offset(5, 5)
+    reader._progress["t", 0].begin(5, 1, 0)
     began = time.monotonic()
     reader.close()
     assert time.monotonic() - began < 30
@@ -95,7 +95,7 @@ def test_a_failed_member_is_replaced_while_it_hangs_and_takes_nothing_from_its_s
     monkeypatch.setattr(allowed_reader, "Consumer", FailedConsumer)
     reader = allowed_reader.AllowedReader({}, ["t"], None, structlog.get_logger())
     failed = reader._consumer
-    reader._progress["t", 0] = allowed_reader._PartitionProgress()
+    reader._progress["t", 0] = allowed_reader._PartitionProgress.from_offset(5, 5)
 
     def poll():
         with suppress(ScrubError):
@@ -112,8 +112,8 @@ def test_a_failed_member_is_replaced_while_it_hangs_and_takes_nothing_from_its_s
     polling.join()
     assert reader.gone() == {("t", 0)}
 
-    reader._progress["t", 0] = allowed_reader._PartitionProgress()
-    reader._progress["t", 0].begin(5, 1)
+    reader._progress["t", 0] = allowed_reader._PartitionProgress.from_offset(5, 5)
+    reader._progress["t", 0].begin(5, 1, 0)
     failed.ends.set()
     assert failed.has_called_back.wait(60)
     assert not reader.gone()

@@ -24,7 +24,7 @@ def test_partitions_of_one_number_in_two_topics_are_two_partitions(monkeypatch):
     """The offset of one topic would be committed for the other: prospects would be lost, or come out twice."""
     places = [("a", 0, 5), ("b", 0, 9), ("a", 0, 6), ("b", 1, 2)]
     batch = fetched(*places, monkeypatch=monkeypatch)
-    assert set(batch.lasts()) == {("a", 0, 6), ("b", 0, 9), ("b", 1, 2)}
+    assert set(batch.lasts()) == {("a", 0, 6, 3), ("b", 0, 9, 3), ("b", 1, 2, 3)}
 
 
 def test_what_is_kept_for_the_next_batch_keeps_its_topics(monkeypatch):
