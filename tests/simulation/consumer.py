@@ -145,6 +145,17 @@ class Consumer(Membership):
             feed = self._feeds[each.topic, each.partition] = Feed()
             feed.next = self._offset(each)
 
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        for each in partitions:
+            feed = self._feeds[each.topic, each.partition] = Feed()
+            feed.next = self._offset(each)
+        self._drop_fetch()
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        for each in partitions:
+            self._feeds.pop((each.topic, each.partition), None)
+        self._drop_fetch()
+
     def _offset(self, place: TopicPartition) -> int:
         if place.offset == OFFSET_BEGINNING:
             return self.net.broker.low((place.topic, place.partition))

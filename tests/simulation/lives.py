@@ -279,7 +279,7 @@ def dial(history: "History", process: Process) -> None:
         allowed.load, logs.of_library = lambda **_: its, lambda: history.log
         try:
             with by_the_law_of_the_tests():
-                leads = allowed.Allowed("diallers")
+                leads = allowed.Allowed("diallers", start="beginning")
         finally:
             allowed.load, logs.of_library = shipped
         try:

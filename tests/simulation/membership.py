@@ -160,8 +160,9 @@ class Membership:
 
         def then(_: int, body: Any) -> None:
             if self._feeds.get(place) is feed and feed.next < 0:
-                offset = body[place][0]
-                feed.next = offset if offset >= 0 else broker.low(place)
+                feed.next = body[place][0]
+                if feed.next < 0:
+                    self._reset(place, feed)
                 self._drop_fetch()
                 self._moved.notify()
 

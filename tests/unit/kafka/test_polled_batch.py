@@ -10,6 +10,7 @@ def message(topic, partition, offset):
         topic=lambda: topic,
         partition=lambda: partition,
         offset=lambda: offset,
+        leader_epoch=lambda: 3,
         value=lambda: b"%d" % offset,
         headers=lambda: None,
     )
