@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -145,8 +145,8 @@ class DropImporter:
         notices when it changes. Raises Unavailable, Refused."""
         topic = self.settings.topics.log
         if self._log_id is None:
-            witnesses = clients.Brokers(self.settings, self.log).witnesses
-            self._log_id = witnesses.id_of(topic, Deadline.after(_ASK_S))
+            with closing(clients.Brokers(self.settings, self.log)) as brokers:
+                self._log_id = brokers.witnesses.id_of(topic, Deadline.after(_ASK_S))
         return topic, self._log_id
 
     @contextmanager
