@@ -80,7 +80,7 @@ def serve(
     from stream_scrub.config import load
     from stream_scrub.imports import import_list
     from stream_scrub.kafka import clients
-    from stream_scrub.queries import answer, history, rules_report
+    from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
     from stream_scrub.serve import serving
     from stream_scrub.serve.endpoints import Queries
 
@@ -92,6 +92,9 @@ def serve(
         history=history.of,
         dossier_request=dossier.asked,
         dossier=dossier.results,
+        report_month=month_report.first_day,
+        report=month_report.gather,
+        verify=verify_log.of_log,
         import_list=import_list.asked,
         answer=answer.answer,
     )

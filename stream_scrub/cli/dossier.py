@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -172,15 +172,10 @@ def report(
     """Count a month of verdicts by law, how old the lists were at each, and the recalls."""
     from stream_scrub.queries import month_report
 
-    try:
-        first = date.fromisoformat(f"{month}-01")
-    except ValueError as error:
-        raise ConfigError([f"--month: {month!r} is not a month; write it as 2026-10"]) from error
-    if first > datetime.now(UTC).date():
-        raise ConfigError([f"--month: {month} has not begun"])
+    first = month_report.first_day(month)
     settings = call.settings()
     with call.progress() as progress:
-        result = month_report.gather(settings, quiet_log(settings), first, progress)
+        result = month_report.gather(settings, quiet_log(settings), first, progress=progress)
     call.write(result, show_report)
 
 

@@ -18,6 +18,7 @@ from stream_scrub.queries import lawful_days
 from stream_scrub.queries.dossier import Dossier
 from stream_scrub.queries.dossier_verdicts import DossierVerdict
 from stream_scrub.queries.explain import Explanation
+from stream_scrub.queries.file_results import FILE
 from stream_scrub.queries.history import LoggedChange
 from stream_scrub.rules.country import parent_of
 from stream_scrub.terminal import document, one_line
@@ -240,6 +241,7 @@ def rendered(dossier: Dossier) -> str:
         "span": lawful_days.span,
         "summary": lawful_days.summary,
         "proof_of_consent": proof_of_consent,
+        "file_topic": FILE,
     }
     with read_in(dossier.language, zone(dossier.times_of)):
         page: str = environment.get_template(TEMPLATE).render(

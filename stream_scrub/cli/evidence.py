@@ -79,11 +79,8 @@ def verify(
 
     settings = call.settings()
     filed = None if against is None else verify_log.filed_in(against)
-    with _reading(call, settings) as (reader, progress, deadline):
-        authorities = settings.evidence.timestamp_ca
-        result = verify_log.verify(
-            reader, progress, deadline, snapshot, settings.topics.log, filed, authorities
-        )
+    with call.progress() as progress:
+        result = verify_log.of_log(settings, quiet_log(settings), filed, folder=snapshot, progress=progress)
     call.write(result, show_proof)
     raise typer.Exit(0 if result.sound else 3)
 

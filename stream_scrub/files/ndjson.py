@@ -18,14 +18,24 @@ from stream_scrub.files.columns import Columns
 from stream_scrub.files.csv_file import SAMPLE_ROWS
 from stream_scrub.files.csv_records import RECORD_BYTES_MAX
 from stream_scrub.files.options import COLUMNS, REGION, Asked, FileOptions
-from stream_scrub.files.rows import LACKING, LINES_TOLD, Counts, Duplicates, Judging, Targets, Watch
+from stream_scrub.files.rows import (
+    LACKING,
+    LINES_TOLD,
+    REMEMBERED,
+    Counts,
+    Duplicates,
+    Judging,
+    Targets,
+    Watch,
+)
 from stream_scrub.files.source import InputFile
 from stream_scrub.imports.parsing.phone_columns import may_be_countries
 from stream_scrub.model import Reason
 from stream_scrub.numbering import AssumedRegion, is_blank, line_of, read_lines
 from stream_scrub.rules import earliest
 from stream_scrub.scrub import scrubbing
-from stream_scrub.scrub.batch import Batch
+from stream_scrub.scrub.batch import Batch, Scrubber
+from stream_scrub.scrub.facts import Facts, FactsOf
 from stream_scrub.stamp import NumberStamp, Stamp, decode
 
 _STAMP = b'"scrub":'
@@ -125,11 +135,14 @@ class NdjsonFile:
         if options.call.purpose:
             said["default_purpose"] = options.call.purpose
         prospect = settings.prospect.model_copy(update=found | said)
-        self._scrubber = scrubbing.scrubber(settings.model_copy(update={"prospect": prospect}), hold=False)
+        asked = settings.model_copy(update={"prospect": prospect})
+        terms = scrubbing.terms(asked, hold=False)
+        self._scrubber = Scrubber(
+            terms, scrubbing.rulebook(asked), facts_of=_noting(terms.facts_of, self.tally.purposes)
+        )
         self._numbers, self._region_member, self._region = prospect.numbers, prospect.region, region
         if options.region is None:  # else nobody doubts it
             self.tally.assumed = [AssumedRegion(region) for _ in prospect.numbers]
-        self.tally.purposes.update(self._scrubber.facts_of().purposes)  # of lines that state none
 
     def values(self) -> Iterator[tuple[int, bytes]]:
         """Its lines that hold something, each with its number and without its line end."""
@@ -186,6 +199,18 @@ class NdjsonFile:
             lines = "".join(f"{' '.join(text.split())}\n" for text in texts).encode(errors="replace")
             column = read_lines(lines, self._region, texts.__getitem__)
             assumed.count(lines, column.numbers, column.places >= 0)
+
+
+def _noting(facts_of: FactsOf, purposes: set[str]) -> FactsOf:
+    """Read facts, and add their purposes to `purposes`."""
+
+    def noted(*members: Any) -> Facts:
+        facts = facts_of(*members)
+        if len(purposes) < REMEMBERED:
+            purposes.update(facts.purposes)
+        return facts
+
+    return noted
 
 
 def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:

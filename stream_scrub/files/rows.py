@@ -55,7 +55,7 @@ _BYTES = 8
 LINES_TOLD = 100
 # Why a number may not be called although nobody opposed.
 LACKING = frozenset({Reason.NO_CONSENT, Reason.NOT_WASHED, Reason.NOT_CALLABLE, Reason.INVALID_NUMBER})
-_REMEMBERED = 10_000  # spellings of regions
+REMEMBERED = 10_000  # spellings of regions
 _REGION_SIGNS = 16  # of a spelling that is remembered
 # Where a spreadsheet may take what follows for a formula: at a cell's beginning, and behind a sign at which the spreadsheets
 # of some countries cut cells.
@@ -265,7 +265,7 @@ class Counts:
         self.stale: Counter[str] = Counter()  # rows by the register that blocks them
         self.lines: Counter[tuple[Line, bool]] = Counter()  # numbers, also by whether their row is allowed
         self.rules: set[str] = set()
-        self.purposes: set[str] = set()  # as rows state them; only the first `_REMEMBERED`
+        self.purposes: set[str] = set()  # as rows state them; only the first `REMEMBERED`
         self.windows: Counter[Windows] = Counter()  # allowed rows by when they may be called
         self.until: date | None = None  # the last day on which every allowed row may still be called
 
@@ -492,7 +492,7 @@ class Run:
         ]
         columns = [each for column in read for each in (column, *column.others)]
         kinds, kind_of = self._facts.read(facts)
-        if len(self.tally.purposes) < _REMEMBERED:
+        if len(self.tally.purposes) < REMEMBERED:
             for kind in kinds:
                 self.tally.purposes.update(kind.purposes)
         judged = self._judge.judge(columns, self._reader.lines, kinds, kind_of)
@@ -514,6 +514,6 @@ class Run:
             if name and name not in self._regions:
                 self._regions.append(name)
             place = self._regions.index(name) if name else -1
-            if len(self._region_of) < _REMEMBERED and len(text) <= _REGION_SIGNS:
+            if len(self._region_of) < REMEMBERED and len(text) <= _REGION_SIGNS:
                 self._region_of[text] = place
         return place

@@ -39,6 +39,25 @@ class LogProblem(msgspec.Struct, frozen=True):
     what: str
 
 
+class FiledRegister(msgspec.Struct):
+    """The sequence and the chain of a register in an earlier proof."""
+
+    register: str
+    seq: int
+    chain: str
+
+
+class FiledProof(msgspec.Struct):
+    """What counts of an earlier proof of the log, as `lists verify --json` wrote it."""
+
+    registers: list[FiledRegister]
+
+    @property
+    def chains(self) -> dict[str, tuple[int, str]]:
+        """The sequence and chain of each register that was not only problems."""
+        return {each.register: (each.seq, each.chain) for each in self.registers if each.seq}
+
+
 class LogAnchor(NamedTuple):
     """A timestamp on the log: the offset of its seal, what was read before it, and the answer (base64 of DER)."""
 

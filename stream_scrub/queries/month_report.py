@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from stream_scrub.clock import parse_zoned, utc_seconds
 from stream_scrub.config import Settings
+from stream_scrub.errors import ConfigError
 from stream_scrub.kafka import clients
 from stream_scrub.log import rules_on_log
 from stream_scrub.log.replay import Replay
@@ -81,11 +82,24 @@ class MonthReport(msgspec.Struct, frozen=True, kw_only=True):
     at: str | UnsetType = UNSET
 
 
-def gather(settings: Settings, log: Logger, first: date, progress: Progress) -> MonthReport:
-    """Count a month that begins with the day `first`: one pass over the log, and one over the month on each output. Raises
-    Corrupt, Unavailable, Refused, ConfigError."""
+def first_day(month: str) -> date:
+    """The first day of a month, as 2026-10. Raises ConfigError if it is no month, or has not begun."""
+    try:
+        first = date.fromisoformat(f"{month}-01")
+    except ValueError as error:
+        raise ConfigError([f"--month: {month!r} is not a month; write it as 2026-10"]) from error
+    if first > datetime.now(UTC).date():
+        raise ConfigError([f"--month: {month} has not begun"])
+    find_emitted.need_years(first, first)
+    return first
+
+
+def gather(
+    settings: Settings, log: Logger, first: date, token: str = "", progress: Progress = lambda *_: None
+) -> MonthReport:
+    """Count a month that begins with the day `first`, for the owner of that token: one pass over the log, and one over the
+    month on each output. Raises Corrupt, Unavailable, Refused."""
     last = first.replace(day=monthrange(first.year, first.month)[1])
-    find_emitted.need_years(first, last)
     with clients.reading(settings, log) as reader:
         lists = ListDates.read(reader, progress, clients.deadline())
     counts = MonthCounts(scrubbing.rulebook(settings), lists, first, last)
@@ -99,7 +113,7 @@ def gather(settings: Settings, log: Logger, first: date, progress: Progress) -> 
     _take_recalls(settings, log, counts, progress)
     report = counts.report()
     return msgspec.structs.replace(
-        report, made_by=clients.made_by(settings), at=utc_seconds(datetime.now(UTC))
+        report, made_by=clients.made_by(settings, token), at=utc_seconds(datetime.now(UTC))
     )
 
 

@@ -5,7 +5,7 @@
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from msgspec import UNSET, UnsetType
 
 from stream_scrub import timestamps
 from stream_scrub.clock import utc_seconds
+from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
+from stream_scrub.kafka import clients
 from stream_scrub.log import snapshot, wire
-from stream_scrub.log.audit import LogAnchor, LogAudit, LogProblem, RegisterAudit, compare
+from stream_scrub.log.audit import FiledProof, LogAnchor, LogAudit, LogProblem, RegisterAudit, compare
 from stream_scrub.log.replay import ReplayState
 from stream_scrub.log.scan import read_into
-from stream_scrub.model import Deadline, LogReader, Progress
+from stream_scrub.made_by import MadeBy
+from stream_scrub.model import Deadline, Logger, LogReader, Progress
 from stream_scrub.rules import digest_of
 
 
@@ -58,7 +61,8 @@ class SnapshotProof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogProof(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the log is what publishers wrote. `snapshot` is set if one was verified too."""
+    """Whether the log is what publishers wrote. `snapshot` is set if one was verified too. `made_by`, `at`: by whom and
+    when."""
 
     sound: bool
     first: int
@@ -71,6 +75,26 @@ class LogProof(msgspec.Struct, frozen=True, kw_only=True):
     anchors: list[AnchorProof]
     snapshot: SnapshotProof | msgspec.UnsetType = msgspec.UNSET
     took_s: float
+    made_by: MadeBy | UnsetType = UNSET
+    at: str | UnsetType = UNSET
+
+
+def of_log(
+    settings: Settings,
+    log: Logger,
+    filed: FiledProof | None = None,
+    token: str = "",
+    *,
+    folder: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> LogProof:
+    """Verify the log of the settings, for the owner of that token. Raises as `verify`."""
+    with clients.reading(settings, log) as reader:
+        topic, authorities = settings.topics.log, settings.evidence.timestamp_ca
+        proof = verify(reader, progress, clients.deadline(), folder, topic, filed, authorities)
+    return msgspec.structs.replace(
+        proof, made_by=clients.made_by(settings, token), at=utc_seconds(datetime.now(UTC))
+    )
 
 
 def verify(
@@ -79,7 +103,7 @@ def verify(
     deadline: Deadline,
     folder: Path | None = None,
     topic: str = "",
-    filed: Mapping[str, tuple[int, str]] | None = None,
+    filed: FiledProof | None = None,
     authorities: str = "",
 ) -> LogProof:
     """Verify that (a) the log `topic` is what publishers wrote, (b) the snapshot in `folder` matches it, (c) it still
@@ -93,7 +117,8 @@ def verify(
     state, wrong = _snapshot(folder, topic)
     first = reader.bounds()[0]
     watch = None if state is None else state.index.position
-    audit = LogAudit(digest_of, first=first, watch=watch, filed=filed)
+    chains = None if filed is None else filed.chains
+    audit = LogAudit(digest_of, first=first, watch=watch, filed=chains)
     passage = read_into(
         reader,
         audit.take,
@@ -152,24 +177,13 @@ def _anchors(anchors: Sequence[LogAnchor], authorities: str) -> list[AnchorProof
     return proofs
 
 
-def filed_in(file: Path) -> dict[str, tuple[int, str]]:
-    """Read the sequence and chain of each register from an earlier `lists verify --json`. Raises ConfigError."""
+def filed_in(file: Path) -> FiledProof:
+    """Read an earlier `lists verify --json`. Raises ConfigError."""
     try:
-        earlier = msgspec.json.decode(file.read_bytes(), type=_Filed)
+        return msgspec.json.decode(file.read_bytes(), type=FiledProof)
     except (OSError, msgspec.MsgspecError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "not an output of `lists verify --json`"
         raise ConfigError([f"--against: {file}: {reason}"]) from error
-    return {each.register: (each.seq, each.chain) for each in earlier.registers if each.seq}
-
-
-class _FiledRegister(msgspec.Struct):
-    register: str
-    seq: int
-    chain: str
-
-
-class _Filed(msgspec.Struct):
-    registers: list[_FiledRegister]
 
 
 def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str]:

@@ -149,14 +149,17 @@ class RecordVerdicts:
 
 class Scrubber:
     """Built once from terms and rules, then called with each batch. `by` reads and splices the plain prospects: by
-    default the extension if it is installed, else the reference in Python."""
+    default the extension if it is installed, else the reference in Python. `facts_of` reads facts: by default as the terms
+    say."""
 
-    def __init__(self, terms: Terms, rulebook: Rulebook, by: Backend | None = None) -> None:
+    def __init__(
+        self, terms: Terms, rulebook: Rulebook, by: Backend | None = None, facts_of: FactsOf | None = None
+    ) -> None:
         self.terms = terms
         self.rulebook = rulebook
         self._regions = Regions(terms.default_region)
         self._by = by or backend.BEST
-        self.facts_of = terms.facts_of
+        self.facts_of = facts_of or terms.facts_of
         self._no_facts, self._silent = self.facts_of(), (ABSENT,) * len(terms.members.facts)
         self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
 

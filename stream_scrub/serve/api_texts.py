@@ -76,6 +76,54 @@ _SINCE = {
     name: _CHANGE[name]
     for name in ("position", "time", "change", "reason", "source", "effective_at", "requests")
 }
+_MADE_BY = {"user": "scrub", "host": "server-1", "token": "officer"}
+_REPORT = {
+    "month": "2026-10",
+    "prospects_allowed": 120,
+    "prospects_blocked": 30,
+    "verdicts": [
+        {
+            "country": "FR",
+            "verdict": "allowed",
+            "reason": "consented",
+            "registers": [],
+            "rules": "fr@9c01f2",
+            "verdicts": 120,
+        }
+    ],
+    "lists": [],
+    "recalls": [{"kind": "recalled", "reason": "opposed", "register": "internal", "count": 2}],
+    "position": 1234,
+    "notes": ["Calls, abandoned calls and attempts are not counted here."],
+    "made_by": _MADE_BY,
+    "at": "2026-11-24T12:00:00Z",
+}
+_PROOF = {
+    "sound": True,
+    "first": 0,
+    "end": 1235,
+    "records": 1235,
+    "seals": 300,
+    "registers": [
+        {
+            "register": "internal",
+            "kind": "deny",
+            "seq": 12,
+            "count": 61,
+            "deltas": 12,
+            "restated": 0,
+            "chain": "5f2c" * 16,
+            "problems": 0,
+            "unproven": [],
+        }
+    ],
+    "problems": [],
+    "problems_left_out": 0,
+    "anchors": [],
+    "took_s": 0.4,
+    "made_by": _MADE_BY,
+    "at": "2026-11-24T12:00:00Z",
+}
 _NUMBER = "06 12 34 56 78"
 
 ENDPOINTS: Mapping[str, Endpoint] = {
@@ -113,6 +161,22 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             ],
         },
     ),
+    "report": Endpoint(
+        "evidence",
+        "A month of verdicts",
+        "Counts the verdicts of a month by country, reason, registers and rule, with the ages of the lists, and the recalls, as"
+        " `stream-scrub report` does. It reads the log and the month of each output, one question at a time. It names no number.",
+        None,
+        _REPORT,
+    ),
+    "verify": Endpoint(
+        "evidence",
+        "Verify the log",
+        "Says whether the log is what publishers wrote, as `stream-scrub lists verify --json` does. Send `{}`, or as `against` an"
+        " earlier answer, which must still hold. It reads the whole log, one question at a time. `sound` is the result.",
+        {"against": {"registers": [{"register": "internal", "seq": 0, "chain": "5f2c" * 16}]}},
+        _PROOF,
+    ),
     "registers": Endpoint(
         "check",
         "Every register",
@@ -144,6 +208,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
 PARAMETERS = {
     "Idempotency-Key": "Any text of your own, the same for every try of one request: it is then written once.",
     "on": "A day, as 2026-08-10.",
+    "month": "A month that has begun, as 2026-10.",
     "name": "The register, as internal or internal@acme.",
     "country": "A country or region (ISO 3166-1), as FR.",
 }
@@ -228,6 +293,7 @@ MEMBERS: Mapping[str, Mapping[str, str]] = {
         "number": "The number in any usual spelling.",
         "region": "The region of a national number; without it, the server's own.",
     },
+    "VerifyQuestion": {"against": "An earlier answer, of which `registers` counts."},
     "ProblemDetails": {
         "type": "The kind of problem: its end is in the table of errors.",
         "title": "The kind in words.",

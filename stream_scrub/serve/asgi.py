@@ -36,10 +36,12 @@ from stream_scrub.serve.endpoints import (
     Handler,
     why_stale,
 )
+from stream_scrub.serve.evidence import EvidenceEndpoint
 from stream_scrub.serve.files import job_pages
 from stream_scrub.serve.files.pages import FilePages
 from stream_scrub.serve.page import overview
 from stream_scrub.serve.page.routes import StatusPage
+from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
 
 _JSON = "application/json"
@@ -53,6 +55,7 @@ class Api:
         self._context = context
         self._lag_max_s = context.settings.rules.index_lag_max_s
         self._endpoints = endpoints
+        self._evidence = EvidenceEndpoint(context.settings, context.queries)
         self._description = openapi.document(context.queries, overview.purposes(context.rulebook))
 
     async def check(self, request: Request) -> Response:
@@ -115,6 +118,24 @@ class Api:
             caller.spend(1)
             body = await bodies.read(request, caller.hold, most=HISTORY_BYTES_MAX)
             return _json(await while_connected(request, self._endpoints.history.answer(body, caller.name)))
+
+    async def report(self, request: Request) -> Response:
+        """`GET /v1/report?month=MONTH`."""
+        caller = self._context.guard.admit(request, EVIDENCE)
+        caller.spend(1)
+        months = request.query_params.getlist("month")
+        if len(months) != 1:
+            raise invalid([("month", "name one month, as 2026-10")])
+        work = self._evidence.report(months[0], caller.name)
+        return Response(await while_connected(request, work), media_type=_JSON)
+
+    async def verify(self, request: Request) -> Response:
+        """`POST /v1/verify`."""
+        with self._context.guard.admit(request, EVIDENCE) as caller:
+            caller.spend(1)
+            body = await bodies.read(request, caller.hold, most=REQUEST_BYTES_MAX)
+            work = self._evidence.verify(body, caller.name)
+            return Response(await while_connected(request, work), media_type=_JSON)
 
     async def request(self, request: Request) -> Response:
         """`POST /v1/requests`."""
@@ -193,6 +214,8 @@ def application(context: AppContext) -> ASGIApp:
     table: list[tuple[str, str, Handler]] = [
         ("POST", "/v1/check", api.check),
         ("POST", "/v1/history", api.history),
+        ("GET", "/v1/report", api.report),
+        ("POST", "/v1/verify", api.verify),
         ("POST", "/v1/requests", api.request),
         ("GET", "/v1/registers", api.registers),
         ("GET", "/v1/registers/{name}", api.register),

@@ -4,7 +4,6 @@ A reading takes as long as its topics are large, so it is a job: it has a proces
 to checks. The number is in the request and the results alone: not in a path, the log, or what is stored of the job.
 """
 
-import os
 import re
 from datetime import date
 from multiprocessing.connection import Connection
@@ -16,7 +15,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stream_scrub import bounded_process
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError
 from stream_scrub.languages import ENGLISH, LANGUAGES, preferred
@@ -35,7 +33,6 @@ from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.uploads import Job
 
 READ_S_MAX = 3600
-_NICE = 10
 
 
 class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
@@ -56,10 +53,7 @@ _QUESTION = msgspec.json.Decoder(DossierQuestion)
 def _child(
     settings: Settings, queries: Queries, asked: Any, folder: Path, parent: Connection, alive: Connection
 ) -> None:
-    processes.begin_child(alive)
-    bounded_process.end_first()
-    os.nice(_NICE)
-    logs.configure(settings.log.level, settings.log.format)
+    process.begin_reading(settings, alive)
 
     def made() -> State:
         try:

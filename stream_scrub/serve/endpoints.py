@@ -21,6 +21,7 @@ from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import Delivered, RequestPlace
+from stream_scrub.log.audit import FiledProof
 from stream_scrub.log.follower import Follower
 from stream_scrub.made_by import HEADER
 from stream_scrub.model import OWN, Header, Logger, Progress
@@ -70,6 +71,12 @@ class Queries:
     dossier_request: Callable[..., Any]
     # Reads all topics. What it is about, and what shows the progress. Returns the results by the names of their files.
     dossier: Callable[[Settings, Any, Progress], dict[str, bytes]]
+    # The first day of a month, as 2026-10. Raises ConfigError.
+    report_month: Callable[[str], date]
+    # Reads the log and the outputs of a month. The month's first day, and the token's name.
+    report: Callable[[Settings, Logger, date, str], Any]
+    # Reads the whole log. An earlier proof, which must still hold, and the token's name.
+    verify: Callable[[Settings, Logger, FiledProof | None, str], Any]
     # The file, the form's fields, and whether it is a dry run.
     import_list: Callable[[Settings, Logger, str, Mapping[str, str], bool], dict[str, Any]]
     # A verdict for people: its stamp, its rule, and the changes of its number if they are known.

@@ -20,6 +20,7 @@ from stream_scrub.serve import api_texts
 from stream_scrub.serve.bodies import BODY_BYTES_MAX, MEDIA_TYPE, PROBLEM_TYPE, Kind
 from stream_scrub.serve.check import PROSPECTS_MAX, CheckProspect
 from stream_scrub.serve.endpoints import AcceptedRequest, HistoryQuestion, Queries
+from stream_scrub.serve.evidence import VerifyQuestion
 from stream_scrub.stamp import Stamp
 from stream_scrub.terminal import pages
 
@@ -50,7 +51,7 @@ class ProblemDetails(msgspec.Struct, kw_only=True):
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
 _TYPES = (
-    *(Stamp, StampList, CheckProspect, HistoryQuestion),
+    *(Stamp, StampList, CheckProspect, HistoryQuestion, VerifyQuestion),
     *(RequestBody, AcceptedRequest, ProblemDetails, Cause),
 )
 _COMMON = (
@@ -58,6 +59,7 @@ _COMMON = (
     *(Kind.HEADERS_TOO_LARGE, Kind.FAULT),
 )
 _WITH_BODY = (*_COMMON, Kind.TOO_SLOW, Kind.TOO_LARGE, Kind.NOT_JSON, Kind.INVALID)
+_NAMED = (Kind.NOT_FOUND, Kind.INVALID)  # of a path that names something
 _HEADERS = {
     Kind.UNAUTHORIZED: ("WWW-Authenticate", "the authentication scheme"),
     Kind.TOO_MANY_REQUESTS: ("Retry-After", "seconds"),
@@ -71,7 +73,8 @@ Schema = dict[str, Any]
 def document(queries: Queries, purposes: Sequence[str] = ()) -> Schema:
     """Return the OpenAPI document. `purposes` are the words for them that the rules know."""
     answers = {
-        name: get_type_hints(getattr(queries, name))["return"] for name in ("registers", "rule", "history")
+        name: get_type_hints(getattr(queries, name))["return"]
+        for name in ("registers", "rule", "history", "report", "verify")
     }
     types = (*_TYPES, *answers.values())
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -144,15 +147,19 @@ def _paths(of: dict[str, Schema]) -> Schema:
     registers, register = ({"allOf": [of[name], stale]} for name in ("registers", "register"))
     key = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 128}}
     on = {"name": "on", "in": "query", "schema": {"type": "string", "format": "date"}}
+    month = {"name": "month", "in": "query", "required": True, "example": "2026-10"}
+    month["schema"] = {"type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])$"}
     return {
         "/v1/check": {"post": _post("check", question, stamps, Kind.STALE_INDEX)},
         "/v1/requests": {
             "post": _post("request", of["RequestBody"], of["AcceptedRequest"], Kind.NOT_WRITTEN, key)
         },
         "/v1/history": {"post": _post("history", of["HistoryQuestion"], of["history"], Kind.STALE_INDEX)},
+        "/v1/report": {"get": _get("report", [month], of["report"], Kind.INVALID, Kind.STALE_INDEX)},
+        "/v1/verify": {"post": _post("verify", of["VerifyQuestion"], of["verify"], Kind.STALE_INDEX)},
         "/v1/registers": {"get": _get("registers", [], registers)},
-        "/v1/registers/{name}": {"get": _get("register", [_in_path("name", "internal")], register)},
-        "/v1/rules/{country}": {"get": _get("rule", [_in_path("country", "FR"), on], of["rule"])},
+        "/v1/registers/{name}": {"get": _get("register", [_in_path("name", "internal")], register, *_NAMED)},
+        "/v1/rules/{country}": {"get": _get("rule", [_in_path("country", "FR"), on], of["rule"], *_NAMED)},
     }
 
 
@@ -165,9 +172,9 @@ def _post(name: str, body: Schema, answer: Schema, kind: Kind, *parameters: Sche
     }
 
 
-def _get(name: str, parameters: Sequence[Schema], answer: Schema) -> Schema:
-    kinds = (*_COMMON, Kind.NOT_FOUND, Kind.INVALID) if parameters else _COMMON
-    return {**_operation(name, parameters), "responses": _responses(name, 200, answer, kinds)}
+def _get(name: str, parameters: Sequence[Schema], answer: Schema, *kinds: Kind) -> Schema:
+    responses = _responses(name, 200, answer, (*_COMMON, *kinds))
+    return {**_operation(name, parameters), "responses": responses}
 
 
 def _operation(name: str, parameters: Sequence[Schema]) -> Schema:
@@ -253,6 +260,8 @@ def _curl(path: str, operation: Schema, server: str, with_token: bool) -> str:
     """Return a command that asks the example."""
     for each in operation.get("parameters", ()):
         path = path.replace(f"{{{each['name']}}}", str(each.get("example", "")))
+        if each["in"] == "query" and "example" in each:
+            path += f"?{each['name']}={each['example']}"
     parts = [f"curl -s {shlex.quote(server + path)}"]
     if with_token:
         parts.append("-H 'Authorization: Bearer scrub_...'")
@@ -278,6 +287,8 @@ def type_in_words(schema: Schema) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     kind = schema.get("type", "")
+    if "prefixItems" in schema:
+        return f"a list of {' and '.join(map(type_in_words, schema['prefixItems']))}"
     if kind == "array":
         return f"a list of {type_in_words(schema.get('items', {}))}"
     if kind == "object":

@@ -4,6 +4,7 @@ The child gets the server's index through a pipe, then bounds its memory and tim
 when the server does, when the job is cancelled, and when its results take too much room.
 """
 
+import os
 import re
 import sys
 import tempfile
@@ -33,12 +34,13 @@ from stream_scrub.files.summary import REASONS
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index import Index
 from stream_scrub.log import index_transfer
-from stream_scrub.model import Reason
+from stream_scrub.model import Logger, Reason
 from stream_scrub.ops import crash_report, logs, processes
 from stream_scrub.scrub import scrubbing
 
 MEMORY_BYTES_MAX = 2 << 30  # apart from the index; also the size of a result
 SCRUB_S_MAX = 900
+_NICE = 10  # below the server's own work
 _POLL_S = 0.25
 _STEP_S = 0.25  # between two reports of progress
 _COLUMNS_MAX = 100  # that are offered
@@ -122,6 +124,14 @@ def _child(settings: Settings, options: FileOptions, parent: Connection, alive: 
     bounded_process.bound(max_bytes, SCRUB_S_MAX)
 
     send_outcome(parent, lambda: _outcome(settings, index, options, SentProgress(parent), max_bytes))
+
+
+def begin_reading(settings: Settings, alive: Connection) -> Logger:
+    """In a child that reads whole topics: begin as a child that yields the processors to checks."""
+    processes.begin_child(alive)
+    bounded_process.end_first()
+    os.nice(_NICE)
+    return logs.configure(settings.log.level, settings.log.format)
 
 
 def send_outcome(parent: Connection, work: Callable[[], msgspec.Struct]) -> NoReturn:

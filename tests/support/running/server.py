@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from types import SimpleNamespace
 
 import httpx
@@ -23,15 +23,19 @@ from stream_scrub.imports import import_list
 from stream_scrub.index import Register, deltas
 from stream_scrub.kafka import clients
 from stream_scrub.log import wire
+from stream_scrub.log.audit import FiledProof
 from stream_scrub.log.encode import records_of
 from stream_scrub.log.scan import replay_to_end
 from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import Deadline, Progress, RegisterKind
+from stream_scrub.model import Deadline, Logger, Progress, RegisterKind
 from stream_scrub.ops import logs
 from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import ServerState
-from stream_scrub.queries import answer, history, rules_report
+from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
 from stream_scrub.queries.dossier import DossierRequest
+from stream_scrub.queries.month_report import ListDates, MonthCounts, MonthReport
+from stream_scrub.queries.verify_log import LogProof
+from stream_scrub.scrub import scrubbing
 from stream_scrub.serve import serving, uploads
 from stream_scrub.serve.endpoints import Queries
 from tests.support.fakes.log import Log, Reader, Writer
@@ -41,6 +45,7 @@ from tests.support.running.worker import SCRIPT, WAIT_S, WorkerProcess
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
 SHARED = tempfile.gettempdir()
+UNREADABLE_MONTH = date(2026, 1, 1)
 SLOW, UNREADABLE = "slow", "unreadable"  # campaigns whose dossiers are never read, or cannot be
 
 
@@ -56,12 +61,31 @@ def read_dossier(_settings: Settings, asked: DossierRequest, progress: Progress)
     return {"dossier.html": b"<h1>A dossier</h1>", "dossier.json": msgspec.json.encode(made)}
 
 
+def read_month(settings: Settings, _log: Logger, first: date, token: str) -> MonthReport:
+    """The report of a month without a record, or without any broker."""
+    if first == UNREADABLE_MONTH:
+        raise Unavailable("no broker answers")
+    report = MonthCounts(scrubbing.rulebook(settings), ListDates(), first, first).report()
+    return msgspec.structs.replace(
+        report, made_by=clients.made_by(settings, token), at="2026-11-24T12:00:00Z"
+    )
+
+
+def verify_nothing(settings: Settings, _log: Logger, filed: FiledProof | None, token: str) -> LogProof:
+    """The proof of an empty log."""
+    proof = verify_log.verify(Reader(Log()), lambda *_: None, Deadline.after(60), filed=filed)
+    return msgspec.structs.replace(proof, made_by=clients.made_by(settings, token), at="2026-11-24T12:00:00Z")
+
+
 QUESTIONS = Queries(
     registers=history.status,
     rule=rules_report.of_day,
     history=history.of,
     dossier_request=dossier.asked,
     dossier=read_dossier,
+    report_month=month_report.first_day,
+    report=read_month,
+    verify=verify_nothing,
     import_list=import_list.asked,
     answer=answer.answer,
 )

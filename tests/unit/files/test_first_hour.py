@@ -160,6 +160,16 @@ def test_a_word_that_means_several_purposes_says_which_one_was_taken(desk, tmp_p
     (tmp_path / "mixed.csv").write_text(f"mobile,purpose\n{FREE},gas\n{AGREED},Energie\n")
     code, told, _ = desk("file", "mixed.csv", "-o", "mixed", *LISTS)
     assert code == 0 and said in words(told)
+    (tmp_path / "mixed.ndjson").write_text(
+        f'{{"mobile": "{FREE}", "use": "gas"}}\n{{"mobile": "{AGREED}", "use": "Energie"}}\n'
+    )
+    code, told, _ = desk("file", "mixed.ndjson", "-o", "lines", *LISTS, "--purpose-column", "use")
+    assert (
+        code == 0
+        and "purpose: use" in words(told)
+        and "the purpose energie may mean" in words(told)
+        and said in words(told)
+    )
     code, told, _ = desk("file", "leads.csv", "-o", "gas", *LISTS, "--purpose", "gas")
     assert code == 0 and "may mean" not in told
 

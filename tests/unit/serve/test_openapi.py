@@ -35,6 +35,8 @@ def test_every_path_is_described(server, told):
         "/v1/check",
         "/v1/requests",
         "/v1/history",
+        "/v1/report",
+        "/v1/verify",
         "/v1/registers",
         "/v1/registers/{name}",
         "/v1/rules/{country}",
@@ -70,6 +72,8 @@ def test_what_is_told_is_as_it_is_described(server, told):
         ("/v1/registers/{name}", server.client.get("/v1/registers/internal")),
         ("/v1/rules/{country}", server.client.get("/v1/rules/FR")),
         ("/v1/history", server.client.post("/v1/history", json={"number": OPPOSED, "region": "FR"})),
+        ("/v1/report", server.client.get("/v1/report?month=2026-10")),
+        ("/v1/verify", server.client.post("/v1/verify", json={})),
     ):
         (described,) = told["paths"][path].values()
         fits(told, described["responses"]["200"]["content"]["application/json"]["schema"], answer.json())
@@ -109,7 +113,9 @@ def test_every_example_is_true(server, told, monkeypatch):
             continue  # it needs brokers
         example = None if body is None else body["content"]["application/json"]["example"]
         at = path.replace("{name}", "internal").replace("{country}", "FR")
-        answer = server.client.request(method, at, json=example)
+        query = [each for each in operation.get("parameters", ()) if each["in"] == "query"]
+        params = {each["name"]: each["example"] for each in query if each.get("required")}
+        answer = server.client.request(method, at, json=example, params=params)
         assert answer.status_code == 200
         said = operation["responses"]["200"]["content"]["application/json"]["example"]
         assert {*answer.json()} == {*said}, path
@@ -123,6 +129,7 @@ def test_every_member_of_a_question_and_a_verdict_is_explained(told):
         "RequestBody",
         "AcceptedRequest",
         "HistoryQuestion",
+        "VerifyQuestion",
         "ProblemDetails",
     ):
         members = told["components"]["schemas"][name]["properties"]
@@ -138,7 +145,7 @@ def test_every_command_of_the_page_works(server):
     """The first thing that an integrator copies would fail."""
     page = server.client.get("/docs").text
     commands = re.findall(r'aria-label="Command for ([^"]*)"><code>(.*?)</code>', page, re.DOTALL)
-    assert len(commands) == 6
+    assert len(commands) == 8
     for what, command in commands:
         if what != "Record a request":  # it needs brokers
             ran = subprocess.run(["bash", "-c", html.unescape(command)], capture_output=True, check=True)
