@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from stream_scrub.call import VOICE
 from stream_scrub.imports.areas import AreaShape
-from stream_scrub.imports.consents import ConsentDays
+from stream_scrub.imports.consents import ConsentDays, ConsentLaw
 from stream_scrub.model import OWN, RegisterKind, family
 from stream_scrub.numbering import calling_code
 from stream_scrub.rules import Country, Rulebook
@@ -34,13 +34,10 @@ class RegisterLaw(NamedTuple):
         """What the book's rules ask of a register, with or without its scope. The terms are those of the rules in force at
         `now`; everything else is that of the rules of any day."""
         name = family(register)
-        channels: set[str] = set()
         codes: set[str] = set()
         areas = None
         for country in book.countries.values():
             for rule in country.rules:
-                if name in rule.consents:
-                    channels.update(rule.channels)
                 if name in rule.registers:
                     codes |= _codes_of(country)
                 if name in rule.areas and areas is None:
@@ -52,7 +49,7 @@ class RegisterLaw(NamedTuple):
             areas=areas,
             good_days=_good_days(book, name, now),
             dated_consents=_dated_consents(book, name, now),
-            channels=frozenset(channels) or frozenset({VOICE}),
+            channels=ConsentLaw(book).channels_of(name) or frozenset({VOICE}),
             codes=() if name in OWN else tuple(sorted(codes)),
         )
 
