@@ -21,6 +21,7 @@ from rich.table import Table
 from bench.harness import command
 from bench.harness.contender_commands import WORKER
 from bench.harness.paths import RESULTS
+from stream_scrub.kafka.client.options import SESSION_TIMEOUT_MS
 
 NAME = "bench.offline.capacity_plan"
 STEP_S = 0.05
@@ -129,14 +130,14 @@ class Lived:
 def bad_hour(asked: Asked, workers: int) -> list[Event]:
     """A peak of half an hour; within it, every worker restarted in turn, and one that dies without saying so."""
     restarts = [Event(900 + 5 * worker, 3.0, away=(worker,)) for worker in range(workers)]
-    return [Event(600, 1800, peak=asked.peak), *restarts, Event(1950, 45.0, away=(0,))]
+    return [Event(600, 1800, peak=asked.peak), *restarts, Event(1950, SESSION_TIMEOUT_MS / 1000, away=(0,))]
 
 
 def live(
     asked: Asked, measured: Measured, made: Size, events: Sequence[Event], lasts_s: float = HOUR_S
 ) -> Lived:
     """The hour in steps: a partition's prospects wait for the one worker that has it. While a worker is away its
-    partitions wait: until the others have them (a restart: seconds; a death: the session's 45)."""
+    partitions wait: until the others have them (a restart: seconds; a death: the session timeout)."""
     rng = np.random.default_rng(1)
     share = rng.dirichlet(
         np.full(made.partitions, 400.0)

@@ -22,6 +22,7 @@ from stream_scrub.kafka.admin.topics import (
     too_short,
 )
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
+from stream_scrub.kafka.client.options import SESSION_TIMEOUT_MS
 from stream_scrub.model import Deadline, Logger
 from stream_scrub.ops import logs
 from stream_scrub.rules import Rulebook
@@ -128,6 +129,23 @@ def recalled_topics(settings: Settings, log: Logger) -> list[str]:
                 " which a dialler calls a lead"
             )
     return allowed
+
+
+def warn_of_session_timeout(settings: Settings, group: str, log: Logger) -> None:
+    """Warn if the brokers give the partitions of a killed member of `group` to another one late: then nobody emits their
+    prospects, or takes back their leads."""
+    if settings.kafka.group_protocol == "classic":
+        return  # the members choose it: kafka/client/options.py
+    with suppress(Unavailable, Refused), clients.topics(settings, log) as there:
+        timeout_s = there.session_timeout_s(group, clients.deadline())
+        if timeout_s is not None and timeout_s * 1000 > SESSION_TIMEOUT_MS:
+            log.warning(
+                "partitions of a killed member wait for the brokers' session timeout",
+                group=group,
+                timeout_s=timeout_s,
+                do=f"set group.consumer.session.timeout.ms and group.consumer.min.session.timeout.ms of the brokers to"
+                f" {SESSION_TIMEOUT_MS} (docs/sizing.md, After a kill)",
+            )
 
 
 class TopicReport(msgspec.Struct, frozen=True):

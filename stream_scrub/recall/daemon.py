@@ -63,6 +63,7 @@ def _work(process: Process[RecallState]) -> None:
     topics = process.wait_for_brokers(partial(preflight.recalled_topics, process.settings, process.log))
     if topics is None:
         return
+    preflight.warn_of_session_timeout(process.settings, clients.recall_group(process.settings), process.log)
     brokers = Brokers(process.settings, process.log)
     follower = following.counted(brokers, process.state, judged=False)
     loop = RecallLoop(process, brokers, follower, topics)

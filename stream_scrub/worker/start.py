@@ -57,6 +57,8 @@ def start(process: Process[WorkerState], begin_at: BeginAt | None = None) -> Non
     keep_freed_memory()
     limit = process.wait_for_brokers(lambda: preflight.record_limit(process.settings, process.log))
     if not process.stopping.is_set():
+        settings = process.settings
+        preflight.warn_of_session_timeout(settings, settings.worker.group_id, process.log)
         work(process, limit, begin_at=begin_at)
 
 

@@ -176,6 +176,17 @@ class TopicAdmin:
                     raise translate(error, f"asking for the settings of {resource.name}") from error
         return configs
 
+    def session_timeout_s(self, group: str, deadline: Deadline) -> float | None:
+        """How long the partitions of a killed member of `group` wait with the brokers' own protocol; None if the brokers do
+        not tell."""
+        resource = ConfigResource(ConfigResource.Type.GROUP, group)
+        answers = self._admin.describe_configs([resource], request_timeout=max(0.1, deadline.left()))
+        try:
+            timeout = answers[resource].result().get("consumer.session.timeout.ms")
+        except KafkaException:
+            return None
+        return None if timeout is None else int(timeout.value) / 1000
+
     def create(self, missing: Sequence[TopicState], replication: int | None, deadline: Deadline) -> None:
         """Create the missing topics of a `plan`. Raises Unavailable, Refused."""
         factor = replication or -1

@@ -262,12 +262,13 @@ _ROLES: dict[Role, _Properties] = {
         {**_WRITER, "queue.buffering.max.messages": 200_000, "message.timeout.ms": 60_000},
     ),
 }
+# The partitions of a killed member stand still for so long: their opposed leads are not taken back. It is the least that a
+# broker takes by default (group.min.session.timeout.ms). The client's own thread sends the heartbeats, so a busy or
+# garbage-collecting process does not miss them.
+SESSION_TIMEOUT_MS = 6_000
 _CLASSIC = {
     "partition.assignment.strategy": "cooperative-sticky",
-    # The partitions of a killed member stand still for so long: their opposed leads are not taken back. It is the least that
-    # a broker takes by default (group.min.session.timeout.ms). The client's own thread sends the heartbeats, so a busy or
-    # garbage-collecting process does not miss them.
-    "session.timeout.ms": 6_000,
+    "session.timeout.ms": SESSION_TIMEOUT_MS,
     "heartbeat.interval.ms": 1_000,  # a member learns of a rebalance with its next one: at 3 s a restart stops leads for 3 s
 }
 
