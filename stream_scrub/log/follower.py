@@ -33,7 +33,7 @@ _TICK_S = 0.001
 class Follower:
     """Follows the log in a thread of its own. `usable` never blocks. `index` is replaced, never changed.
 
-    Its `guards` are asked for every index, and run as long as it does.
+    Its `guards` are asked for every index, and run from the first read of the log on.
     It begins at the snapshot in `snapshots`, else at the registers' latest full sets. It holds at most `max_numbers` (`index/capacity.py`): at a
     delta that gives more it stops until the log states that the delta's register begins after it.
     """
@@ -62,7 +62,7 @@ class Follower:
         self._on_end = on_end
         self._replay = Replay()
         self._stopping = threading.Event()
-        self._started = False
+        self._started = self._guarding = False
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._kept = -1
         self._begun = False
@@ -87,8 +87,6 @@ class Follower:
         """Start the thread."""
         self._started = True
         self._thread.start()
-        for guard in self._guards:
-            guard.start()
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End the thread, within `timeout_s`, and write a last snapshot."""
@@ -97,8 +95,9 @@ class Follower:
             self._thread.join(timeout_s)
         if self._snapshots is not None:
             self._snapshots.stop()
-        for guard in self._guards:
-            guard.stop()
+        if self._guarding:
+            for guard in self._guards:
+                guard.stop()
 
     def __enter__(self) -> Self:
         self.start()
@@ -240,6 +239,11 @@ class Follower:
         # What follows is true of the moment before the question: silence is not "no news", a confirmed end is.
         asked_at = clock.elapsed()
         records, at_end = reader.read(0.1)
+        if not self._guarding:
+            # Not before: what they saw of a log that was deleted meanwhile says nothing about this one.
+            self._guarding = True
+            for guard in self._guards:
+                guard.start()
         if records:
             self._take(records)
             skip_unwanted(reader, self._replay, records[-1].offset + 1)

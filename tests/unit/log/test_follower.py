@@ -87,6 +87,39 @@ def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(monkeypatch)
     assert time.monotonic() - monotonic < 60, "which stood still meanwhile"
 
 
+class Guard:
+    """Accepts every index; notes how often the log had been asked for when it began to look."""
+
+    def __init__(self, opened: list[str]) -> None:
+        self._opened = opened
+        self.began_at: list[int] = []
+
+    def start(self) -> None:
+        self.began_at.append(len(self._opened))
+
+    def stop(self) -> None: ...
+
+    def need(self, position: int, known_at: float) -> None: ...
+
+
+def test_guards_do_not_look_before_there_is_a_log(following):
+    """A server that waits for a deleted log would allow whoever had opted out on it, once an empty one has its name."""
+    log, opened = Log(), []
+    put(log, [1, 2])
+    guard = Guard(opened)
+
+    def open_log():
+        opened.append("asked for")
+        if len(opened) < 3:
+            raise Unavailable("no such topic")
+        return Reader(log)
+
+    follower = following(open_log, guards=[guard])
+
+    until(lambda: cause(follower) == "usable")
+    assert guard.began_at == [3]
+
+
 def test_an_empty_log_is_no_list(following):
     """A worker started before the first import would allow everybody."""
     follower = following(Reader(Log()))
