@@ -21,7 +21,7 @@ SBOM ?= dist/stream-scrub-$(VERSION).cdx.json
 # Without bytecode every process of a test run compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all check lint simulate sanitize nemesis bench bench-file bench-lists bench-http soak abuse dist image pin sbom tables holidays lock clean
+.PHONY: demo test test-all check lint simulate sanitize nemesis diallers bench bench-file bench-lists bench-http soak abuse dist image pin sbom tables holidays lock clean
 
 .venv: $(VENV)/.made
 
@@ -72,6 +72,10 @@ sanitize: $(VENV)/.made
 # Three real brokers that are cut off from each other, killed and paused, by the seeds NEMESIS=2-11, two minutes each.
 nemesis: $(VENV)/.made
 	STREAM_SCRUB_TEST_SEEDS=$(NEMESIS) $(BIN)/python -m pytest -s tests/cluster/test_nemesis.py $(PYTEST_ARGS)
+
+# Three diallers of one group with acknowledgements, recalls and rebalances, ten minutes at 50 and at 5,000 leads a second.
+diallers: $(VENV)/.made
+	STREAM_SCRUB_TEST_DIALLERS_S=600 $(BIN)/python -m pytest -s tests/chaos/test_diallers.py $(PYTEST_ARGS)
 
 # BENCH_ARGS=--small tries it in two minutes; bench/README.md has the other options and the other benches.
 bench: $(VENV)/.made
