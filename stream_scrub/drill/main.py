@@ -209,7 +209,7 @@ class Drill:
             for record in self._reader.read(_WAIT_S)[0]:
                 if _has_request(record, place, lifts=lifts):
                     register = record.key
-                elif register == record.key and dict(record.headers).get("part") == b"seal":
+                elif register == record.key and wire.part_of(record) == "seal":
                     self._note(station, started, time.monotonic())
                     return record.offset
             self._poll(0.0)
@@ -270,7 +270,7 @@ def _send(writer: RequestsWriter, key: bytes | None, value: bytes) -> RequestPla
 
 def _has_request(record: LogRecord, place: RequestPlace, *, lifts: bool) -> bool:
     """Whether a record of the log is a part with that request."""
-    if dict(record.headers).get("part") != b"requests":
+    if wire.part_of(record) != "requests":
         return False
     lines = map(wire.read_request_line, filter(None, (record.value or b"").split(b"\n")))
     return any(

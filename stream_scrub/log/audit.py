@@ -20,8 +20,9 @@ from stream_scrub.errors import Corrupt
 from stream_scrub.index import Register, as_numbers
 from stream_scrub.index.index import STATED
 from stream_scrub.log import wire
+from stream_scrub.log.delta import ReplayTerms, SealedDelta
 from stream_scrub.log.ledger import LogChain, LogLedger
-from stream_scrub.log.register_replay import LogRules, RegisterReplay, SealedDelta
+from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import beginning_deleted
 from stream_scrub.model import LogRecord
@@ -93,7 +94,7 @@ class RegisterAudit(RegisterReplay):
     """
 
     def __init__(
-        self, name: str, terms: Replay, report: Callable[[LogProblem], None], *, is_cut: bool
+        self, name: str, terms: ReplayTerms, report: Callable[[LogProblem], None], *, is_cut: bool
     ) -> None:
         super().__init__(name, terms, None, LogRules())
         self.tally = AuditTally()
@@ -242,7 +243,7 @@ class LogAudit(Replay):
             self.problems_left_out += 1
 
     def _open(self, name: str) -> RegisterReplay:
-        register = RegisterAudit(name, self, self._report, is_cut=self._first > 0)
+        register = RegisterAudit(name, self.terms, self._report, is_cut=self._first > 0)
         self._registers[name] = self.registers[name] = register
         return register
 

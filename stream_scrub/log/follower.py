@@ -207,7 +207,7 @@ class Follower:
         self._leader_epoch = reader.leader_epoch
         kept = None if self._snapshots is None else self._snapshots.begin(reader, deadline)
         self._replay = kept or begin(reader, deadline)
-        self._replay.capacity = Capacity(self._max_numbers)
+        self._replay.terms.capacity = Capacity(self._max_numbers)
         if kept is not None:
             self.index = kept.index
             self._on_swap(kept.index, time.perf_counter() - started, 0.0)
@@ -222,7 +222,7 @@ class Follower:
             self.index, self.sealed_ms, self._kept = Index.empty(), None, -1
             self._confirmed_at = self._unsealed = self._mark = self.too_many = None
             self._replay = begin(reader, deadline)
-            self._replay.capacity = Capacity(self._max_numbers)
+            self._replay.terms.capacity = Capacity(self._max_numbers)
             return True
         return False
 
@@ -231,7 +231,7 @@ class Follower:
         again = begin(reader, Deadline.after(_BEGIN_S))
         if not again.begins_behind(self._replay):
             return False
-        again.capacity = Capacity(self._max_numbers)
+        again.terms.capacity = Capacity(self._max_numbers)
         self._replay, self.too_many = again, None
         return True
 
@@ -267,7 +267,7 @@ class Follower:
         """Swap in the index of each seal. A worker that has an index already runs in between."""
         in_use = self._confirmed_at is not None
         if in_use:
-            self._replay.pause = CooperativeYield().pause
+            self._replay.terms.pause = CooperativeYield().pause
         with StallMonitor() if in_use else nullcontext() as watch:
             started = time.perf_counter()
             for record in records:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from stream_scrub.errors import Corrupt, StaleIndex
 from stream_scrub.index.index import ByName
 from stream_scrub.log import wire
-from stream_scrub.log.register_replay import SealedDelta
+from stream_scrub.log.delta import SealedDelta
 
 # Seals for which the log's chain is kept. A publisher may compute for minutes between reading and publishing, and does
 # not know what others published meanwhile. A seal that is further behind is not checked by this; the next one is.

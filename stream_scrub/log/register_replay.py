@@ -8,7 +8,7 @@ there until its next full set.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pyroaring import BitMap64
@@ -19,10 +19,8 @@ from stream_scrub.index import Filter, Hashing, Register, as_numbers
 from stream_scrub.index.deltas import Ends, StatedEnds
 from stream_scrub.index.end_table import EndTable
 from stream_scrub.log import wire
+from stream_scrub.log.delta import Part, ReplayTerms, SealedDelta
 from stream_scrub.model import RESTED, LogRecord, RegisterKind, family
-
-if TYPE_CHECKING:
-    from stream_scrub.log.replay import Replay
 
 _COMPARED = 500_000  # numbers of a restatement that are compared in one call
 _LISTED_MAX = 32  # lists of a register whose moments are kept: a month of daily ones
@@ -41,38 +39,6 @@ class LogRules:
     texts: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
-class Part(NamedTuple):
-    """One part of a delta. `digest` is the header that only a part of rules has."""
-
-    offset: int
-    side: str
-    seq: int
-    i: int
-    value: bytes
-    digest: str
-
-
-class SealedDelta(NamedTuple):
-    """A delta on the log."""
-
-    first: int  # the offset of its first record
-    offset: int  # the offset of its seal
-    seal: wire.Seal
-    parts: Sequence[Part]
-    restates: bool  # a full set that equals what the deltas before it gave
-    sound: bool  # nothing was wrong with it
-
-    @property
-    def is_full(self) -> bool:
-        """Whether a follower may begin here."""
-        return self.seal.kind == "full" or self.seal.seq == 1
-
-    @property
-    def starts(self) -> list[Part]:
-        """The parts that state where all registers begin."""
-        return [part for part in self.parts if part.side == "starts"]
-
-
 class RegisterReplay:
     """The replay of one register, or of the rules. Feed it the register's records in offset order.
 
@@ -80,7 +46,7 @@ class RegisterReplay:
     ends are kept. `listed` has the moments of the latest lists by their SHA-256.
     """
 
-    def __init__(self, name: str, terms: "Replay", register: Register | None, rules: LogRules) -> None:
+    def __init__(self, name: str, terms: ReplayTerms, register: Register | None, rules: LogRules) -> None:
         """`register` or `rules`: the state to go on from, where a snapshot holds one."""
         self.name = name
         self.register = register

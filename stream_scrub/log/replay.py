@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from stream_scrub.errors import Corrupt, ScrubError, TooMany
 from stream_scrub.index import Index
-from stream_scrub.index.capacity import Capacity
 from stream_scrub.index.deltas import Ends
 from stream_scrub.log import wire
+from stream_scrub.log.delta import Part, ReplayTerms, SealedDelta
 from stream_scrub.log.ledger import LogLedger, LogView
-from stream_scrub.log.register_replay import LogRules, Part, RegisterReplay, SealedDelta
+from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.model import LogRecord, RegisterName
 
 
@@ -45,20 +45,14 @@ class ReplayState:
 class Replay:
     """The log so far as an index. Feed it every record in offset order.
 
-    It raises Corrupt for the first fault, or TooMany where `capacity` does not suffice, and then takes no more.
-    `keep_ends`: keep each number's end, for publishers and audits; without it only the next end of each register is
-    known. `digest_of` gives the digest of a rule's text: with it the texts are kept and checked. `pause`: see
-    `Register.changed`. `last` is the register of the last record.
+    It raises Corrupt for the first fault, or TooMany where the capacity of `terms` does not suffice, and then takes no
+    more. Publishers and audits keep ends. `last` is the register of the last record.
     """
 
     def __init__(self, *, keep_ends: bool = False, digest_of: Callable[[bytes], str] | None = None) -> None:
-        self.index = Index.empty()
-        self.pause: Callable[[], None] = lambda: None
-        self.capacity = Capacity()
+        self.terms = ReplayTerms(keep_ends, digest_of)
         self.last = ""
         self.rules = LogRules()
-        self.keep_ends = keep_ends
-        self.digest_of = digest_of
         self._registers: dict[str, RegisterReplay] = {}
         self._waiting: dict[str, RegisterReplay] = {}
         self._ledger = LogLedger()
@@ -67,6 +61,11 @@ class Replay:
         self._spans: deque[tuple[int, int]] = deque()
         self._taken = -1
         self._ended: ScrubError | None = None
+
+    @property
+    def index(self) -> Index:
+        """The log so far."""
+        return self.terms.index
 
     @classmethod
     def starting(
@@ -95,7 +94,7 @@ class Replay:
     def resuming(cls, state: ReplayState) -> "Replay":
         """A replay that goes on after `state`, with the record after its position. It keeps no ends."""
         replay = cls()
-        replay.index, replay.rules = state.index, state.rules
+        replay.terms.index, replay.rules = state.index, state.rules
         replay._ledger = LogLedger.resuming(state.starts, state.read)
         replay._taken = state.index.position
         return replay
@@ -181,7 +180,7 @@ class Replay:
 
     def _open(self, name: str) -> RegisterReplay:
         """The replay of a register whose first record this is."""
-        self._registers[name] = RegisterReplay(name, self, self.index.registers.get(name), self.rules)
+        self._registers[name] = RegisterReplay(name, self.terms, self.index.registers.get(name), self.rules)
         return self._registers[name]
 
     def _counts(self, name: str, offset: int) -> bool:
@@ -209,9 +208,9 @@ class Replay:
     def _accept(self, register: RegisterReplay, delta: SealedDelta) -> None:
         """Swap in the index that a delta gives."""
         if register.register is not None:
-            self.index = self.index.with_register(register.register)
+            self.terms.index = self.index.with_register(register.register)
         else:
-            self.index = replace(self.index, position=delta.offset)
+            self.terms.index = replace(self.index, position=delta.offset)
         if register.rules is not None:
             self.rules = register.rules
         self._ledger.add(register.name, delta)

@@ -11,8 +11,9 @@ from msgspec import UNSET, UnsetType
 
 from stream_scrub.errors import Refused
 from stream_scrub.index import Index
+from stream_scrub.log.delta import SealedDelta
 from stream_scrub.log.encode import FULL_EVERY, PublishedDelta, rules_records
-from stream_scrub.log.register_replay import LogRules, RegisterReplay, SealedDelta
+from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import RULES, DeltaSource

@@ -125,7 +125,7 @@ def mark_seals(reader: LogReader, after: int, upto: int, quiet_s: float) -> list
 
 
 def _is_seal(record: LogRecord, register: str) -> bool:
-    return record.key == register.encode() and dict(record.headers).get("part") == b"seal"
+    return record.key == register.encode() and wire.part_of(record) == "seal"
 
 
 def seal_of(record: LogRecord) -> wire.Seal:
@@ -286,9 +286,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts,
     reader.seek(first)
     records = list(_read(reader, last, deadline))
     sealed = records[-1] if records else record
-    parts = [
-        each for each in records if each.key == sealed.key and dict(each.headers).get("part") == b"starts"
-    ]
+    parts = [each for each in records if each.key == sealed.key and wire.part_of(each) == "starts"]
     if not parts or parts[0].offset != first or sealed.offset != last:
         raise Corrupt("no statement of starts is here, though a later seal says so", first)
     seal, values = seal_of(sealed), [part.value or b"" for part in parts]
@@ -312,7 +310,7 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
         reader.seek(since)
         last = None
         for record in _read(reader, upto - 1, deadline):
-            if dict(record.headers).get("part") == b"seal":
+            if wire.part_of(record) == "seal":
                 last = record
         if last is not None:
             return last

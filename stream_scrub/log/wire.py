@@ -306,6 +306,11 @@ def packed(pieces: Iterable[bytes]) -> list[bytes]:
     return [*parts, bytes(part)] if part else parts
 
 
+def part_of(record: LogRecord) -> str:
+    """The kind of the part that a record is, or "seal"; empty if its headers name none."""
+    return (dict(record.headers).get("part") or b"").decode("utf-8", "replace")
+
+
 def misfit(record: LogRecord, headers: Mapping[str, bytes | None]) -> str | None:
     """Why a record is neither a part nor a seal, by its form; None when it is one. `headers` are the record's."""
     part = headers.get("part")

@@ -20,8 +20,9 @@ from stream_scrub.errors import ConfigError, StaleIndex, Unavailable
 from stream_scrub.index import NO_KEYS, HashKeys, Index, Register
 from stream_scrub.kafka import clients
 from stream_scrub.log import wire
+from stream_scrub.log.delta import SealedDelta
 from stream_scrub.log.ledger import LogMark
-from stream_scrub.log.register_replay import LogRules, RegisterReplay, SealedDelta
+from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import DeltaSource

@@ -195,10 +195,10 @@ def recall(
     count = nbytes = 0
     for record in _last_of(reader, quiet_s, look_back, found):
         heard()
-        kind = dict(record.headers).get("part")
-        if kind == b"seal":
+        kind = wire.part_of(record)
+        if kind == "seal":
             found.renewed_ms = max(found.renewed_ms, _renewed_at(record))
-        if kind != b"requests":
+        if kind != "requests":
             continue
         value = record.value or b""
         register = (record.key or b"").decode("utf-8", "replace")
@@ -260,7 +260,7 @@ def _first_moment(reader: LogReader, quiet_s: float) -> int:
         for record in records:
             if record.key != wire.RULES.encode():  # the log begins with a register
                 return 0
-            if dict(record.headers).get("part") == b"seal":
+            if wire.part_of(record) == "seal":
                 return _renewed_at(record)
     return 0
 

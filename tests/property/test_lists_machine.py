@@ -52,7 +52,7 @@ class Lists(RuleBasedStateMachine):
     def open(self, full_every, start):
         self.log = Log.behind_aborted(start)
         self.publisher = Publisher(self.log, full_every=full_every)
-        self.publisher.replay.digest_of = digest_of
+        self.publisher.replay.terms.digest_of = digest_of
         self.follow("beginning")
 
     def teardown(self):
@@ -139,7 +139,7 @@ class Lists(RuleBasedStateMachine):
     def restart_publisher(self, start):
         self.publisher._reader = Reader(self.log)
         replay = begin(self.publisher._reader, Deadline.after(60), start=start, keep_ends=True)
-        replay.digest_of = digest_of
+        replay.terms.digest_of = digest_of
         self.publisher.replay = replay
         self.publisher.catch_up()
 

@@ -61,7 +61,7 @@ def put_rules(publisher, texts):
 def publish_steps(steps, full_every, log=None):
     """Publish them all; the log, the registers with their ends as dictionaries, and the rules' texts."""
     publisher = Publisher(log or Log.behind_aborted(5), full_every=full_every)
-    publisher.replay.digest_of = digest_of
+    publisher.replay.terms.digest_of = digest_of
     model, texts = {}, {}
     for name, step, listed in steps:
         held = model.get(name, {})
@@ -384,7 +384,7 @@ def test_no_register_is_called_rules():
 
 def rules_log(*texts):
     publisher = Publisher(Log())
-    publisher.replay.digest_of = digest_of
+    publisher.replay.terms.digest_of = digest_of
     for each in texts:
         put_rules(publisher, each)
     return publisher

@@ -131,7 +131,7 @@ class LogTail(Tail):
 
 def _deltas(records: Iterable[LogRecord]) -> Iterable[DeltaSummary]:
     for record in records:
-        if dict(record.headers).get("part") != b"seal":
+        if wire.part_of(record) != "seal":
             continue
         try:
             seal, _ = wire.decode_seal(record.value or b"")

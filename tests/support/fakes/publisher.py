@@ -137,6 +137,6 @@ def followed(
     """A replay of the whole log by somebody else."""
     reader = Reader(log, at_once)
     replay = begin(reader, Deadline.after(60), start=start, keep_ends=keep_ends)
-    replay.digest_of = digest_of
+    replay.terms.digest_of = digest_of
     replay_to_end(reader, Deadline.after(60), replay=replay)
     return replay

@@ -23,7 +23,7 @@ def test_an_old_log_gives_what_it_gave(start):
     deadline = Deadline.after(60)
 
     replay = begin(log, deadline, start=start, keep_ends=True)
-    replay.digest_of = digest_of
+    replay.terms.digest_of = digest_of
     replay_to_end(log, deadline, replay=replay)
 
     state = replay.state

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_scrub.log import wire
+from stream_scrub.log.delta import SealedDelta
 from stream_scrub.log.ledger import _KEPT, LogLedger, Weights
-from stream_scrub.log.register_replay import SealedDelta
 from stream_scrub.log.wire import ReadPosition
 from tests.support.fakes.publisher import seal_of
 
