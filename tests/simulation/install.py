@@ -192,6 +192,11 @@ class Threading:
         def __exit__(self, *_: object) -> None:
             self.release()
 
+    class RLock(Lock):
+        """A lock that its thread may take again."""
+
+        reentrant = True
+
     class Condition(Lock):
         """A condition with a lock of its own."""
 
