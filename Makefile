@@ -148,7 +148,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements/run.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev --no-emit-package stream-scrub pyproject.toml -o requirements/dev.txt
 	printf '%s\n' cython editables hatchling setuptools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt - -o requirements/build.txt
-	printf '%s\n' grpcio-tools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt --no-emit-package protobuf --no-emit-package typing-extensions - -o requirements/protobuf.txt
+	printf '%s\n' grpcio-tools | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --constraints requirements/dev.txt --no-emit-package grpcio --no-emit-package protobuf --no-emit-package setuptools --no-emit-package typing-extensions - -o requirements/protobuf.txt
 
 clean:
 	rm -rf .venv dist build native/build native/*.egg-info native/stream_scrub_native.c .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/.cache tests/kafka/libs tests/kafka/target

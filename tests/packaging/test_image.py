@@ -143,6 +143,17 @@ def test_it_starts_with_its_extension(image, tmp_path):
     assert output(image, ["--version"], tmp_path / "log").startswith(f"stream-scrub {__version__} (Python ")
 
 
+def test_it_compiles_the_registrys_protobuf_schemas(image, state, tmp_path):
+    """Streams in Protobuf would stop in the image only, which has protoc without the packages that its package asks for."""
+    code = (
+        "from stream_scrub.registry.client import Schema\nfrom stream_scrub.registry.protoc import compiled\n"
+    )
+    code += """text = 'syntax = "proto3"; import "google/protobuf/wrappers.proto"; message Lead { string phone = 1; }'\n"""
+    code += "print(compiled(Schema('PROTOBUF', text))[-1].message_type[0].name)"
+    told = output(image, ["-c", code], tmp_path / "log", program=("python",), mounts={STATE: state})
+    assert told == "Lead\n"
+
+
 def test_what_was_left_out_of_it_changes_no_number(image, tmp_path):
     """A number would be read as another, or as none, in the image only: an opposed one could be called."""
     script = ROOT / "tests" / "support" / "packaging" / "answers.py"
