@@ -97,7 +97,7 @@ def steps(scrubber: Scrubber, index: Index, prospects: data.Prospects) -> dict[s
 def stages(scrubber: Scrubber, index: Index) -> dict[str, Step]:
     """The three stages of the whole, as it runs them."""
     now = datetime.now(UTC)
-    reader = scrubber._by.reader(scrubber.terms.members, scrubber.terms.default_region)
+    reader = scrubber._reader
 
     def batch_context() -> BatchContext:
         return BatchContext(scrubber.rulebook, index, now)

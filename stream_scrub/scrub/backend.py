@@ -2,8 +2,8 @@
 
 A plain prospect has one number and nothing that two parsers could read differently. The others are left to `batch`.
 `ReferenceReader` reads one prospect at a time with the strict reader: it is written to be read. The optional extension
-`stream_scrub_native` (`native/` in the repository) is the fast path: it walks bytes, looks digits up in the rows of
-`numbering`, and puts templates into bytes. The same tests hold both.
+`stream_scrub_native` (`native/` in the repository) is the fast path: it walks bytes and looks digits up in the rows of
+`numbering`. The same tests hold both.
 """
 
 from collections.abc import Callable, Sequence
@@ -157,15 +157,13 @@ _PLACE = b'"+%d"'  # of the number in a template
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One way to read and splice plain prospects. All ways give the same bytes."""
+    """One way to read plain prospects. All ways give the same answers."""
 
     name: str
     reader: Callable[[Members, str, FactsOf], Reader]
-    splice: Callable[[Sequence[bytes | None], Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
-    fill: Callable[[Numbers, Kinds, Sequence[bytes]], list[bytes | None]]
 
 
-PYTHON = Backend("python", ReferenceReader, splice, fill)
+PYTHON = Backend("python", ReferenceReader)
 
 
 class SwiftReader:
@@ -240,17 +238,7 @@ def _native(module: ModuleType) -> Backend:
             return SwiftReader(module, members, default_region, facts)
         return ReferenceReader(members, default_region, facts)
 
-    def splice(
-        values: Sequence[bytes | None], numbers: Numbers, ids: Kinds, templates: Sequence[bytes]
-    ) -> list[bytes | None]:
-        spliced: list[bytes | None] = module.splice(list(values), numbers, ids, *ends_of(templates))
-        return spliced
-
-    def fill(numbers: Numbers, ids: Kinds, templates: Sequence[bytes]) -> list[bytes | None]:
-        filled: list[bytes | None] = module.fill(numbers, ids, *ends_of(templates))
-        return filled
-
-    return Backend("native", reader, splice, fill)
+    return Backend("native", reader)
 
 
 def native() -> Backend | None:

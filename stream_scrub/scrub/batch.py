@@ -148,8 +148,8 @@ class RecordVerdicts:
 
 
 class Scrubber:
-    """Built once from terms and rules, then called with each batch. `by` reads and splices the plain prospects: by
-    default the extension if it is installed, else the reference in Python. `facts_of` reads facts: by default as the terms
+    """Built once from terms and rules, then called with each batch. `by` reads the plain prospects: by default the
+    extension if it is installed, else the reference in Python. `facts_of` reads facts: by default as the terms
     say."""
 
     def __init__(
@@ -158,10 +158,9 @@ class Scrubber:
         self.terms = terms
         self.rulebook = rulebook
         self._regions = Regions(terms.default_region)
-        self._by = by or backend.BEST
         self.facts_of = facts_of or terms.facts_of
         self._no_facts, self._silent = self.facts_of(), (ABSENT,) * len(terms.members.facts)
-        self._reader = self._by.reader(terms.members, terms.default_region, self.facts_of)
+        self._reader = (by or backend.BEST).reader(terms.members, terms.default_region, self.facts_of)
 
     def context(self, index: Index, now: datetime, *, asks_now: bool = False) -> BatchContext:
         """What the batches of one index and one moment share. `asks_now`: stamps say whether a call may begin at that
@@ -323,10 +322,10 @@ class Scrubber:
         allowed = [allowing[at] for at in judged.ids.tolist()]
         templates = self._templates(judged)
         if self.terms.stamp == "value":
-            spliced = self._by.splice(values, plain.numbers, judged.ids, templates)
+            spliced = backend.splice(values, plain.numbers, judged.ids, templates)
             batch = Batch(allowed, spliced, [None] * len(values))
         else:
-            batch = Batch(allowed, list(values), self._by.fill(plain.numbers, judged.ids, templates))
+            batch = Batch(allowed, list(values), backend.fill(plain.numbers, judged.ids, templates))
         self._count(judged, batch.tally, batch.stale)
         return batch
 
