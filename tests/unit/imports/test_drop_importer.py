@@ -95,7 +95,8 @@ def world(tmp_path, monkeypatch):
     made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(lists=LISTS), log_id="the-first")
     witnesses = SimpleNamespace(id_of=lambda _topic, _deadline: made.log_id)
     monkeypatch.setattr(module.clients, "reading", reading)
-    monkeypatch.setattr(module.clients, "Brokers", lambda *_: SimpleNamespace(witnesses=witnesses))
+    brokers = SimpleNamespace(witnesses=witnesses, close=lambda: None)
+    monkeypatch.setattr(module.clients, "Brokers", lambda *_: brokers)
     return made
 
 
