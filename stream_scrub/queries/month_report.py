@@ -87,7 +87,7 @@ def first_day(month: str) -> date:
     try:
         first = date.fromisoformat(f"{month}-01")
     except ValueError as error:
-        raise ConfigError([f"--month: {month!r} is not a month; write it as 2026-10"]) from error
+        raise ConfigError(["--month: not a month; write it as 2026-10"]) from error
     if first > datetime.now(UTC).date():
         raise ConfigError([f"--month: {month} has not begun"])
     find_emitted.need_years(first, first)

@@ -194,9 +194,10 @@ def test_the_files_of_an_index_give_what_the_outputs_give(stage, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_the_server_gives_the_same_dossier(stage):
+def test_the_server_gives_the_same_dossier_report_and_proof(stage):
     """An officer without a terminal would hand out another dossier than one with it."""
-    question = {"number": spell(NUMBER, 0), "from": stage.day}
+    question, month = {"number": spell(NUMBER, 0), "from": stage.day}, stage.day[:7]
+    filed = run_json(["lists", "verify"], stage.env)
     with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server, httpx.Client(timeout=60) as officer:
         wait_until(server.ready)
         begun = officer.post(f"{server.url}/dossiers", data=question, headers={"Origin": server.url})
@@ -204,7 +205,11 @@ def test_the_server_gives_the_same_dossier(stage):
         wait_until(lambda: officer.get(f"{path}/state").json()["stage"] in {"done", "failed"})
         state = officer.get(f"{path}/state").json()
         found, page = (officer.get(f"{path}/dossier.{kind}") for kind in ("json", "html"))
+        report = officer.get(f"{server.url}/v1/report", params={"month": month}).json()
+        proof = officer.post(f"{server.url}/v1/verify", json={"against": filed}).json()
         assert server.stop()[0] == 0
+    assert {**report, "at": ""} == {**run_json(["report", "--month", month], stage.env), "at": ""}
+    assert {**proof, "at": "", "took_s": 0} == {**filed, "at": "", "took_s": 0} and proof["sound"]
     assert state["stage"] == "done", state["why"]
     said = run_json(["dossier", spell(NUMBER, 0), "--from", stage.day], stage.env)
     assert {**found.json(), "made_at": ""} == {**said, "made_at": ""}

@@ -62,6 +62,7 @@ def test_a_wrong_month_is_refused_at_once(desk, month):
     report, _ = asked(desk, "evidence", month)
     assert report.status_code == 422
     assert report.json()["errors"][0]["path"] == "month"
+    assert "october" not in report.text, "a number may have been typed there"
 
 
 def test_a_report_that_cannot_be_read_is_none(desk):
