@@ -365,7 +365,7 @@ class ProspectSource:
         with translating("asking for the committed offsets of the prospects"):
             # The brokers' offsets, never remembered ones: a commit that failed may have happened.
             committed = self._committed(self._assignment(), deadline)
-            self._need_no_older(committed)
+            self._need_no_older(committed, deadline)
             offsets = {key_of(place): place.offset for place in committed}
             sure = self._resume_at.choose(committed, deadline)
             for place in committed:
@@ -379,13 +379,12 @@ class ProspectSource:
         self._delivered.clear()
         self._must_rewind = False
 
-    def _need_no_older(self, committed: list[TopicPartition]) -> None:
+    def _need_no_older(self, committed: list[TopicPartition], deadline: Deadline) -> None:
         """Raises Unavailable if an answer is older than what this worker itself has committed. A coordinator that was deposed
         and has not heard of it goes on answering, and every prospect since would be emitted again."""
         for place in committed:
             own, topic_id = self._own.get(key_of(place), (-1, ""))
-            note = CommitNote.read(place.metadata)
-            if note is None or not 0 <= place.offset < own or note.topic_id != topic_id:
+            if not 0 <= place.offset < own or self._topic_id_of(place, deadline) != topic_id:
                 continue
             known = dict(self._own)  # closing takes them for given away
             self._close_failed()
@@ -394,6 +393,12 @@ class ProspectSource:
                 f"a broker answers that offset {place.offset} of {place.topic} partition {place.partition} is committed, and"
                 f" this worker has committed {own}: it may not know that it no longer coordinates the group. Asking again"
             )
+
+    def _topic_id_of(self, committed: TopicPartition, deadline: Deadline) -> str:
+        """The topic that a committed offset is of. An operator's commit has no note, and counts as one for the topic that now
+        has the name."""
+        note = CommitNote.read(committed.metadata)
+        return self._resume_at.witnesses.id_of(committed.topic, deadline) if note is None else note.topic_id
 
     def _committed(self, places: list[TopicPartition], deadline: Deadline) -> list[TopicPartition]:
         committed = self._consumer.committed(places, timeout=max(0.1, deadline.left())) if places else []
