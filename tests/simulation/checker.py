@@ -176,9 +176,9 @@ def heeded(history: History) -> Iterator[str]:
     server says that it may be called, (c) no dialler is handed its lead or told that it may call."""
     times = history.plan.times
     requested = forbidden(history)
-    # With the log and the offsets of the workers' group nobody knows any more that there was another log. A publisher takes
-    # the requests again, but an import must be repeated (docs/runbook.md, Restoring a log).
-    nobody_knows = history.is_log_lost and bool(history.adversary.forgotten)
+    # Without an offset of the workers from before nobody knows that there was another log. A publisher takes the requests
+    # again, but an import must be repeated (docs/runbook.md, Restoring a log).
+    nobody_knows = history.is_log_lost and (not history.was_log_noted or bool(history.adversary.forgotten))
     imported = () if nobody_knows else imported_opposition(history)
     accepted = dict.fromkeys(imported, history.begun) | requested
     if not accepted:

@@ -64,6 +64,7 @@ class History:
         self.deleted: list[Spot] = []  # what was deleted before the workers had committed it
         self.former: list[tuple[str, Topic]] = []  # inputs that were deleted, each with a name of its own
         self.is_cut = self.is_log_lost = False
+        self.was_log_noted = False  # in an offset of the workers, when it was lost
         self.dialled: list[HandedOut] = []
         self.called: set[Any] = set()  # the places of leads that were called and acknowledged
         self.answered: list[tuple[float, Index]] = []  # when a server answered, and by which index
@@ -329,6 +330,7 @@ class History:
         if self.is_log_lost:
             return
         self.is_cut = self.is_log_lost = True
+        self.was_log_noted = bool(self.broker.group(GROUP).committed)
         self.broker.delete(LOG)
         self.world.at(self.world.now + seconds, self.broker.create, LOG, 1)
         for each in self.world.processes:

@@ -63,7 +63,7 @@ def story(plan: Plan) -> list[str]:
         f"{len(plan.changes)} changes, requests are {'counted' if plan.exact else 'timed'}",
         *(f"fault: {fault}" for fault in plan.faults),
         *(f"{at - 1000:9.3f} s  {what}" for at, what in history.world.story),
-        *(f"BROKEN: {what}" for what in wrong),
+        *(f"BROKEN: {what}" for what in wrong[:10]),
         f"schedule {history.world.schedule:016x}",
     ]
 
