@@ -173,11 +173,10 @@ class Handed(Lossy):
 
     def __init__(self, cluster, stages, role: str) -> None:
         large = {"max.message.bytes": "2000000", "retention.ms": str(10_000 * 86_400_000)}
-        super().__init__(cluster, role, **large)
-        for other in ("prospects", "allowed", "blocked", "recalled"):
-            if other != role:
-                config = {} if other == "prospects" else large
-                cluster.create(f"{other}-{self.suffix}", [OTHERS[0]], **config)
+        configs = {"prospects": {}, "allowed": large, "blocked": large, "recalled": large}
+        super().__init__(cluster, role, **configs.pop(role))
+        for other, config in configs.items():
+            cluster.create(f"{other}-{self.suffix}", [OTHERS[0]], **config)
         self.stage = stages(self.place, partitions=1, suffix=self.suffix)
         self.stage.judge_by(RULE)
         self.stage.load("internal", [33_799_999_999])
