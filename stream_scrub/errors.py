@@ -47,9 +47,7 @@ class Unwritable(Migrated):
     `reports` has what the client said of each, by its place in the batch: the client's own word for the error.
     """
 
-    reopens = (
-        True  # a refused record leaves a gap in the sequence: the producer's next transaction would fail
-    )
+    reopens = True  # a refused record leaves a gap in the sequence, and the next transaction would fail
 
     def __init__(self, text: str, reports: collections.abc.Mapping[int, str] | None = None) -> None:
         super().__init__(text)

@@ -242,9 +242,9 @@ def renew(
     numbers = renew_log.left_out(without or [], old)
     with call.progress() as progress:
 
-        def prove(reader: LogReader) -> renew_log.FiledProof:
+        def prove(reader: LogReader) -> renew_log.OldLogProof:
             proof = verify_log.verify(reader, progress, clients.deadline(), topic=old.topics.log)
-            return renew_log.FiledProof(terminal.document(proof).encode() + b"\n", proof.sound, proof.end)
+            return renew_log.OldLogProof(terminal.document(proof).encode() + b"\n", proof.sound, proof.end)
 
         result = renew_log.run(cut, numbers, old, new, prove, quiet_log(old), progress)
     call.write(result, show_renewed)

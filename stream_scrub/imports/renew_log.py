@@ -44,7 +44,7 @@ _TOGETHER = 4_000_000
 _AT_ONCE = 8  # writers that are opened at a time
 
 
-class FiledProof(NamedTuple):
+class OldLogProof(NamedTuple):
     """What `lists verify --json` says of a log, whether the log is sound, and the log's end."""
 
     content: bytes
@@ -98,7 +98,7 @@ def run(
     without: Mapping[str, Numbers],
     old: Settings,
     new: Settings,
-    prove: Callable[[LogReader], FiledProof],
+    prove: Callable[[LogReader], OldLogProof],
     log: Logger,
     stage: Progress,
 ) -> LogRenewed:
