@@ -86,15 +86,19 @@ class WaitingRequests(BackgroundLook):
                 "log-behind", f"it is not known yet whether requests wait for the publisher: {self._trouble}"
             )
         if accepted is None or clock.elapsed() - accepted > self._lag_max_s:
-            raise StaleIndex("requests-waiting", self._why(accepted))
+            raise self._stale(accepted)
 
-    def _why(self, accepted: float | None) -> str:
+    def _stale(self, accepted: float | None) -> StaleIndex:
         since = "" if accepted is None else f" for more than {clock.elapsed() - accepted:.0f} s"
         if self._trouble:
-            return f"it is not known{since} whether a request waits for the publisher: {self._trouble}"
-        if self._waiting:
-            return f"accepted requests wait{since} for the publisher, at {self._waiting}: is `stream-scrub lists publish` running?"
-        return "requests that waited have just come to the log, and the index is about to follow"
+            why = f"it is not known{since} whether a request waits for the publisher: {self._trouble}"
+        elif self._waiting:
+            why = f"accepted requests wait{since} for the publisher, at {self._waiting}: is `stream-scrub lists publish` running?"
+        else:
+            return StaleIndex(
+                "log-behind", "every accepted request is on the log, and the index is about to follow"
+            )
+        return StaleIndex("requests-waiting", why)
 
     def look(self, deadline: Deadline) -> bool:
         """As `BackgroundLook.look`; whether everything that was accepted before a look is on the log."""
