@@ -119,7 +119,7 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
     except (ValueError, RecursionError) as error:
         raise Unreadable("not one JSON object in UTF-8") from error
     if not isinstance(top, _Pairs):
-        raise Unreadable("not an object")
+        raise Unreadable("not a JSON object")
     compared, paths = folder(members.case), _compared_paths(members)
     named = {name: compared(name) for name in top}
     chosen = _chosen(top, paths.tops, named)

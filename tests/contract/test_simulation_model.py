@@ -352,7 +352,13 @@ def on_the_model(script) -> list[str]:
         outside = SimpleNamespace(
             topic=topic, delete=broker.delete, create=lambda name: broker.create(name, 1), producer=producer, group="g", now=lambda: world.now, sleep=lambda seconds: world.wait(world.now + seconds),
             reader=lambda isolation: Consumer({"group.id": "g", "isolation.level": isolation, "enable.partition.eof": True}),
-            member=lambda protocol, place="": Consumer({"group.id": f"g-{protocol}{place and 's'}", **_of(protocol, place)}),
+            member=lambda protocol, place="": Consumer(
+                {
+                    "group.id": f"g-{protocol}{place and 's'}",
+                    "auto.offset.reset": "earliest",
+                    **_of(protocol, place),
+                }
+            ),
         )  # fmt: skip
         thread = world.process("script").spawn("main", lambda: found.extend(script(outside)))
         world.run(world.now + 300, lambda: thread.ended)
