@@ -441,12 +441,21 @@ class ProspectSource:
                 if key_of(committed) not in self._delivered and not surely:
                     return  # not fetching yet, so it will begin at the committed offset by itself
                 if deadline.passed:
+                    self._need_alive()
                     raise Unavailable(
                         f"{committed.topic} partition {committed.partition} cannot be rewound yet"
                     ) from error
                 time.sleep(0.05)
             else:
                 return
+
+    def _need_alive(self) -> None:
+        """Raises the error of a consumer that has failed for good: it never fetches, so it can never be rewound."""
+        came, error = self._intake.take(1, 0)
+        self._delivered.update(came.origins() if came else ())
+        self._has_moved()
+        if error is not None and cause_of(error).fatal():
+            raise self._given_up(error)
 
     def first(self, key: PartitionKey, deadline: Deadline) -> int:
         """The oldest offset of a partition. Raises Unavailable, Refused. We seek to an offset, not to "the beginning":
