@@ -160,7 +160,11 @@ def _options_of(
         max_bad=settings.lists.max_bad,
         max_numbers=settings.lists.max_numbers,
     )
-    return lawful(options, book, settings, now)
+    options = lawful(options, book, settings, now)
+    if options.law.holds_answers:
+        # A scrub as of an earlier day (`--on`) needs the answers that have ended since. All of a file are as old as the file.
+        options = replace(options, law=options.law._replace(good_days=()))
+    return options
 
 
 def _read(options: "ImportOptions", now: datetime) -> "tuple[ImportOptions, ParsedList, DeltaSource]":

@@ -88,9 +88,9 @@ def first_day(month: str) -> date:
         first = date.fromisoformat(f"{month}-01")
     except ValueError as error:
         raise ConfigError(["--month: not a month; write it as 2026-10"]) from error
+    find_emitted.need_years(first, first)
     if first > datetime.now(UTC).date():
         raise ConfigError([f"--month: {month} has not begun"])
-    find_emitted.need_years(first, first)
     return first
 
 

@@ -431,7 +431,7 @@ BUGS: dict[str, Bug] = {
         1168,
     ),
     "no look while nothing comes": Bug(
-        "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 3196
+        "A topic made anew is noticed by what comes from it.", lambda: [(Resume, "is_another", lambda *_: False)], 147532
     ),
     "a newer publisher is fenced unseen": Bug(
         "A publisher that was stopped while its writer was replaced goes on where it was, whatever another has taken.",
@@ -461,12 +461,7 @@ BUGS: dict[str, Bug] = {
     "whichever coordinator, for retry": Bug(
         "What was brought back is asked of whichever broker says that it knows.",
         lambda: [(OutputReader, "confirm", _never)],
-        2466,
-    ),
-    "whichever coordinator, for requests": Bug(
-        "Which requests were taken is asked of whichever broker says that it knows.",
-        lambda: [(RequestsReader, "confirm", _never)],
-        22563,
+        98346,
     ),
     "fetched and forgotten": Bug(
         "What was fetched before its partition is restored is not read again.", _fetched_and_forgotten, 516

@@ -80,5 +80,5 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
 def serve_one(file: str) -> None:
     """What a server does that has one list imported."""
     settings = load(flags={"http.listen": "127.0.0.1:0"}, environ={})
-    questions = Queries(print, print, print, print, print, import_list=imported, answer=print)
+    questions = Queries(*[print] * 8, import_list=imported, answer=print)
     list_import.run(settings, questions, Path(file), {"register": "tps"}, False, lambda: False)

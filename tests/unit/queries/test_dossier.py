@@ -475,7 +475,7 @@ def test_a_year_that_no_log_has_is_refused(day):
     with pytest.raises(ConfigError, match="between 2000 and 2999"):
         dossier.DossierRequest(NUMBER, "FR", day, day)
     with pytest.raises(ConfigError, match="between 2000 and 2999"):
-        month_report.gather(Settings(), None, day.replace(day=1), print)
+        month_report.first_day(f"{day.year:04}-01")
 
 
 def test_a_day_of_today_is_answered_by_the_lists_of_now(told):

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from stream_scrub.scrub import backend
@@ -192,20 +191,6 @@ def test_names_on_a_dotted_path_are_compared_in_every_case(hand):
     assert [reason for _, reason in outcomes(values, members, hand)] == [
         *("opposed", "unreadable", "opposed", "unreadable", "unreadable", "unreadable", "clear"),
     ]
-
-
-@pytest.mark.parametrize("call", ["splice", "fill"])
-@pytest.mark.parametrize(
-    ("heads", "tails"), [([b"a"] * 9, []), ([], [b"a"]), ([b"a", "b"], [b"a", b"b"]), ([b"a"], [None])]
-)
-def test_templates_that_do_not_match_are_refused_before_they_are_read(call, heads, tails):
-    """The extension would read what lies behind a list, and write it into a prospect or crash the worker."""
-    native = pytest.importorskip("stream_scrub_native")
-    numbers, ids = np.array([1], np.uint64), np.array([0], np.int32)
-    given = ([b"{}"], numbers, ids) if call == "splice" else (numbers, ids)
-
-    with pytest.raises((ValueError, TypeError)):
-        getattr(native, call)(*given, heads, tails)
 
 
 def test_the_index_is_the_one_that_these_tests_think_of():
