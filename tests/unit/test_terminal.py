@@ -170,6 +170,7 @@ def explanation(text):
         rule=rule,
         registers=[register],
         missing=[text],
+        reasons=[text],
         decided=[text],
     )
     return Explanation(
