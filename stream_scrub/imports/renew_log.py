@@ -168,17 +168,21 @@ def _need_quiet(settings: Settings, new_log: str, log: Logger) -> None:
     """That its own rights are there, that no publisher lives, and that no request waits which one could still take."""
     with clients.topics(settings, log) as topics:
         preflight.need(topics, settings, "import")
+    waiting: dict[str, int] = {}
     for lifts in (False, True):
         with closing(clients.requests(settings, log, lifts=lifts)) as reader:
             if not lifts:
                 ownership.need_free(reader.note, reader.note().registers)
-            if not (waiting := reader.lag()):
-                continue
-        # Behind the mark of a renewal that was cut off no publisher takes them: they wait for the new log's.
-        if read_log.replayed(settings, log).known("").log.mark != LogMark.moved(new_log):
+            waiting[reader.topic] = reader.lag()
+    if not any(waiting.values()):
+        return
+    # Behind the mark of a renewal that was cut off no publisher takes them: they wait for the new log's.
+    if read_log.replayed(settings, log).known("").log.mark == LogMark.moved(new_log):
+        return
+    for topic, count in waiting.items():
+        if count:
             raise Refused(
-                f"{waiting} requests wait on {reader.topic}: let a publisher take them (`stream-scrub lists publish`),"
-                " and stop it"
+                f"{count} requests wait on {topic}: let a publisher take them (`stream-scrub lists publish`), and stop it"
             )
 
 

@@ -23,6 +23,8 @@ from stream_scrub.model import Deadline, PartitionKey
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _ASK_S = 5.0
 _AGAIN_S = 0.05
+# A seek in a partition that the client does not fetch, or does not fetch yet.
+NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 TRUNCATED = "truncation"  # in the client's text, by the epoch of the last record (KIP-320)
 _NOTE = re.compile(r"index=(\d{1,19}) log=([^\s/]+)/(\S*) topic=(\S*)")
 

@@ -23,7 +23,7 @@ from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, MessageIntake, intake, polled
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import CommitNote, epoch_of, key_of
+from stream_scrub.kafka.offsets import NOT_FETCHING, CommitNote, epoch_of, key_of
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.model import Deadline, PartitionKey
@@ -31,7 +31,6 @@ from stream_scrub.model import Deadline, PartitionKey
 # Short: during a rebalance the coordinator answers nothing else on the connection, and SIGTERM must be handled.
 REWIND_S = 2.0
 _METADATA_FORM = b"CGMDv2:"  # how librdkafka begins the group metadata that a commit carries
-_NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 
 
 class ProspectSource:
@@ -162,8 +161,7 @@ class ProspectSource:
         rest = self._rest
         enough = min(records_max, bytes_max // self._mean_bytes + 1) - len(rest)
         # Poll even while enough is left: only then does the client learn that a partition was taken away.
-        came, error = self._intake.take(max(1, enough), 0 if rest else wait_s)
-        self._delivered.update(came.origins() if came else ())
+        came, error = self._take(max(1, enough), 0 if rest else wait_s)
         moved = self._has_moved()
         # Errors count even if the batch is dropped: a failed consumer says once why, just as partitions are lost.
         if error is not None:
@@ -186,6 +184,13 @@ class ProspectSource:
         elif self._resume_at.is_another(self._read_topics()):
             self._must_rewind = True
         return self._cut(fetched, records_max, bytes_max)
+
+    def _take(self, records_max: int, wait_s: float) -> tuple[Fetched, KafkaError | None]:
+        """The next records of the client, and its error. Their partitions cannot be rewound without a seek."""
+        came, error = self._intake.take(records_max, wait_s)
+        if came:
+            self._delivered.update(came.origins())
+        return came, error
 
     def _note_lost(self, fetched: Fetched) -> None:
         """Note partitions that lost committed records: a leader that was elected later has written others at their offsets."""
@@ -267,10 +272,9 @@ class ProspectSource:
             self._consumer.pause(assigned)
             self._paused = True
         started = time.monotonic()
-        came, error = self._intake.take(1, wait_s)
+        came, error = self._take(1, wait_s)
         if came or error is not None:
             self._must_rewind = True
-            self._delivered.update(came.origins() if came else ())
         if self._has_moved():
             self._moved_at = None  # polling waits for the hold's end, not for the group
         # A consumer may fail for good during a hold, or in the very poll that loses its partitions.
@@ -436,7 +440,7 @@ class ProspectSource:
             try:
                 self._consumer.seek(TopicPartition(committed.topic, committed.partition, offset, "", epoch))
             except KafkaException as error:
-                if error.args[0].code() not in _NOT_FETCHING:
+                if error.args[0].code() not in NOT_FETCHING:
                     raise
                 if key_of(committed) not in self._delivered and not surely:
                     return  # not fetching yet, so it will begin at the committed offset by itself
@@ -451,8 +455,7 @@ class ProspectSource:
 
     def _need_alive(self) -> None:
         """Raises the error of a consumer that has failed for good: it never fetches, so it can never be rewound."""
-        came, error = self._intake.take(1, 0)
-        self._delivered.update(came.origins() if came else ())
+        _, error = self._take(1, 0)
         self._has_moved()
         if error is not None and cause_of(error).fatal():
             raise self._given_up(error)

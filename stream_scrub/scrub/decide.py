@@ -198,11 +198,12 @@ class Plan:
         if finding.reason.verdict is Verdict.BLOCKED:
             return finding
         for name, answers in self.washes:
-            if name in self.washes_of_everybody and not answers.cover(memberships):
+            if name not in self.washes_of_everybody:
+                continue
+            if not answers.cover(memberships):
                 return self._unanswered(name, memberships)
-            if name in self.washes_of_everybody:
-                last = earliest((finding.last, answers.last(memberships, self._last_of)))
-                finding = finding._replace(last=last)
+            last = answers.last(memberships, self._last_of)
+            finding = finding._replace(last=earliest((finding.last, last)))
         rested = tuple(r.name for r in self.rested if r.name in memberships)
         if rested:
             ends = [each.end for each in memberships if isinstance(each, Rest) and each.register in rested]

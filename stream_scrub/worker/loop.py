@@ -42,11 +42,8 @@ from stream_scrub.worker.partitions import InputTopics, PartitionEvents
 from stream_scrub.worker.stale_registers import StaleRegisters
 
 _IDLE_S = 0.1
-_PROSPECT_CAUSES = (
-    "register",
-    "hash-key",
-    "registry",
-)  # single prospects wait for these, not the whole index
+# Single prospects wait for these, not the whole index.
+_PROSPECT_CAUSES = ("register", "hash-key", "registry")
 _SLOW_CAUSES = (*_PROSPECT_CAUSES, "no-offsets")
 _TURNS_BETWEEN_SLOW_RETRIES = 20  # about 2 s
 # Both under transaction.timeout.ms: after that the broker has ended the transaction by itself.

@@ -5,7 +5,7 @@ shows as its shape. Digits never show.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -122,16 +122,21 @@ class _Cells:
         if len(self.sample) < _SAMPLE:
             self.sample += filled[: _SAMPLE - len(self.sample)]
         if self.values is not None:
-            self._take_beside(rows, index, phones)
+            wanting = {cell for cell in {*filled} if self.values[cell] < _BESIDE}
+            if wanting:
+                self._take_beside(rows, index, phones, wanting)
             self.values.update(filled)
             if len(self.values) > _VALUES_MAX:
                 self.values = None
 
-    def _take_beside(self, rows: Sequence[CsvRow], index: int, phones: Sequence[int]) -> None:
+    def _take_beside(
+        self, rows: Sequence[CsvRow], index: int, phones: Sequence[int], wanting: Collection[str]
+    ) -> None:
+        """Keep the first cells of the values in `wanting`, up to `_BESIDE` of each."""
         taken = Counter(self.values)
         for row in rows:
             cell = row.cells[index]
-            if cell and not cell.isspace() and taken[cell] < _BESIDE:
+            if cell in wanting and taken[cell] < _BESIDE:
                 taken[cell] += 1
                 self.beside += [(cell, row.cell(phone)) for phone in phones if row.cell(phone).strip()]
 

@@ -123,15 +123,16 @@ def may_be_countries(name: str, cells: Sequence[str], region: str, beside: Besid
     titled = COUNTRY.search(title)
     if titled and not titled["perhaps"]:
         return True
-    if (
-        region == "US"
-        and "state" in title
-        and all(f"US-{clean(cell).upper()}" in US_STATES for cell in cells)
-    ):
+    if region == "US" and "state" in title and _are_states(cells):
         return False
     if are_regions(cells):
         return _may_be_theirs(beside, region)
     return titled is not None and any(regions)
+
+
+def _are_states(cells: Sequence[str]) -> bool:
+    """Whether a column holds American states alone, some of which are spelt like countries: CA, DE, IN."""
+    return all(f"US-{clean(cell).upper()}" in US_STATES for cell in cells)
 
 
 def _may_be_theirs(beside: Beside, region: str) -> bool:

@@ -28,7 +28,7 @@ from stream_scrub.clock import Throttle
 from stream_scrub.errors import ScrubError
 from stream_scrub.kafka.client.producer_calls import leave_group
 from stream_scrub.kafka.client.translate import cause_of, translate, translating
-from stream_scrub.kafka.offsets import TRUNCATED, committed_soon, epoch_of, key_of
+from stream_scrub.kafka.offsets import NOT_FETCHING, TRUNCATED, committed_soon, epoch_of, key_of
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
@@ -44,7 +44,6 @@ _NOTE = re.compile(
 _WINDOW = 1 << 18  # offsets that a note is about
 _PLACE_EVERY_S = 1.0
 _LOST_NOTE = "brokers lost leads before this offset"  # of an offset that a start must replace
-_NOT_FETCHING = frozenset({KafkaError._STATE, KafkaError._UNKNOWN_PARTITION})
 _NO_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})
 
 
@@ -318,7 +317,7 @@ class AllowedReader:
         try:
             self._consumer.seek(committed)
         except KafkaException as error:
-            if error.args[0].code() not in _NOT_FETCHING:
+            if error.args[0].code() not in NOT_FETCHING:
                 raise
         else:
             self._reads(key_of(committed), _PartitionProgress.noted(committed))

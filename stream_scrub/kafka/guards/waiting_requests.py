@@ -92,13 +92,13 @@ class WaitingRequests(BackgroundLook):
         since = "" if accepted is None else f" for more than {clock.elapsed() - accepted:.0f} s"
         if self._trouble:
             why = f"it is not known{since} whether a request waits for the publisher: {self._trouble}"
-        elif self._waiting:
+            return StaleIndex("requests-waiting", why)
+        if self._waiting:
             why = f"accepted requests wait{since} for the publisher, at {self._waiting}: is `stream-scrub lists publish` running?"
-        else:
-            return StaleIndex(
-                "log-behind", "every accepted request is on the log, and the index is about to follow"
-            )
-        return StaleIndex("requests-waiting", why)
+            return StaleIndex("requests-waiting", why)
+        return StaleIndex(
+            "log-behind", "every accepted request is on the log, and the index is about to follow"
+        )
 
     def look(self, deadline: Deadline) -> bool:
         """As `BackgroundLook.look`; whether everything that was accepted before a look is on the log."""
