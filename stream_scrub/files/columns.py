@@ -180,21 +180,30 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     found = Columns(numbers, where, facts, titles, bool(titles), names, left_out)
     body = rows[titles:]
     overlooked = _overlooked(body, [0.0] * width if asked.numbers else shares, found)
-    countries = _countries(body, width, found, region) if where is None else ()
+    countries: list[str] = []
+    if where is None:
+        all_titles = [_title_at(names, place) for place in range(width)]
+        places = perhaps_countries(body, all_titles, numbers, region, _WORDS)
+        countries = [found.name(place) for place in places]
     return replace(found, overlooked=tuple(overlooked), countries=tuple(countries))
 
 
-def _countries(rows: Rows, width: int, found: Columns, region: str) -> Iterator[str]:
-    """The columns that nobody named and that may say each row's country."""
-    for place in range(width):
-        if place in found.numbers:
+def perhaps_countries(
+    rows: Rows, titles: Sequence[str], numbers: Sequence[int], region: str, most: int | None = None
+) -> list[int]:
+    """The columns that nobody named and that may say each row's country. `numbers`: those of phone numbers; `most`: how many
+    filled cells of a column are looked at."""
+    places = []
+    for place, title in enumerate(titles):
+        if place in numbers:
             continue
-        cells, beside = _filled(rows, place)[:_WORDS], beside_numbers(rows, place, found.numbers)[:_WORDS]
-        if may_be_countries(_title_at(found.names, place), cells, region, beside):
-            yield found.name(place)
+        cells, beside = _filled(rows, place)[:most], _beside_numbers(rows, place, numbers)[:most]
+        if may_be_countries(title, cells, region, beside):
+            places.append(place)
+    return places
 
 
-def beside_numbers(rows: Rows, place: int, numbers: Sequence[int]) -> list[tuple[str, str]]:
+def _beside_numbers(rows: Rows, place: int, numbers: Sequence[int]) -> list[tuple[str, str]]:
     """The filled cells of a column, each with a phone number of its row."""
     return [
         (row[place], row[number])

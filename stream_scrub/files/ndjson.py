@@ -29,7 +29,6 @@ from stream_scrub.files.rows import (
     Watch,
 )
 from stream_scrub.files.source import InputFile
-from stream_scrub.imports.parsing.phone_columns import may_be_countries
 from stream_scrub.model import Reason
 from stream_scrub.numbering import AssumedRegion, is_blank, line_of, read_lines
 from stream_scrub.rules import earliest
@@ -267,13 +266,8 @@ def _countries(
     if (found.get(REGION) or settings.prospect.region) in names:
         return ()
     numbers = [index for index, name in enumerate(names) if name in found["numbers"]]
-    countries = []
-    for index, name in enumerate(names):
-        cells = [row[index] for row in rows if row[index].strip()]
-        beside = columns_of.beside_numbers(rows, index, numbers)
-        if index not in numbers and may_be_countries(name, cells, region, beside):
-            countries.append(columns_of.shown(name))
-    return tuple(countries)
+    places = columns_of.perhaps_countries(rows, names, numbers, region)
+    return tuple(columns_of.shown(names[place]) for place in places)
 
 
 def _table(head: bytes) -> list[list[str]]:
