@@ -22,6 +22,7 @@ from stream_scrub.ops.metrics import Metrics, ProcessStatus
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
+_POLL_S = 0.25
 _RESTART_S = 1.0
 _STOP_S = 30.0
 
@@ -86,6 +87,18 @@ def one_child(
         process.join()
         ours.close()
         kept_open.close()
+
+
+def until_sent(ours: Connection, ends: float, too_long: str, why_end: Callable[[], str]) -> str:
+    """Wait until a child of `one_child` has sent something: then "", otherwise why the wait ended before. That is `too_long`
+    after `ends`, by `time.monotonic`, or what `why_end` gives, which is asked several times a second. Raises EOFError,
+    OSError if the child has ended."""
+    while not ours.poll(_POLL_S):
+        if why := why_end():
+            return why
+        if time.monotonic() > ends:
+            return too_long
+    return ""
 
 
 def begin_child(alive: Connection) -> None:

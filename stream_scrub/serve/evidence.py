@@ -25,7 +25,7 @@ from stream_scrub.serve.files import process
 from stream_scrub.serve.turns import Turns
 
 READ_S_MAX = 3600
-_POLL_S = 0.25
+_TOO_LONG = "the reading takes more than an hour: use a terminal"
 _WAITING_MAX = 2  # questions of one token
 
 
@@ -72,13 +72,14 @@ def _outcome(
 ) -> _Outcome:
     """Ask a query in a child process until the caller has left. Blocks."""
     ends = time.monotonic() + READ_S_MAX
+
+    def why_end() -> str:
+        return "its caller has left" if left() else ""
+
     with processes.one_child(_child, settings, query, asked, token, name="evidence") as (ours, child):
         try:
-            while not ours.poll(_POLL_S):
-                if left() or time.monotonic() > ends:
-                    return _Outcome(
-                        cause="log-unreachable", why="the reading takes more than an hour: use a terminal"
-                    )
+            if why := processes.until_sent(ours, ends, _TOO_LONG, why_end):
+                return _Outcome(cause="log-unreachable", why=why)
             return msgspec.msgpack.decode(ours.recv_bytes(), type=_Outcome)
         except (EOFError, OSError) as error:
             child.join()

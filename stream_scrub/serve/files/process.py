@@ -41,7 +41,6 @@ from stream_scrub.scrub import scrubbing
 MEMORY_BYTES_MAX = 2 << 30  # apart from the index; also the size of a result
 SCRUB_S_MAX = 900
 _NICE = 10  # below the server's own work
-_POLL_S = 0.25
 _STEP_S = 0.25  # between two reports of progress
 _COLUMNS_MAX = 100  # that are offered
 _TITLES = re.compile(r"[0-9]{1,3}")
@@ -99,11 +98,8 @@ def followed(
         try:
             begin(ours)
             while True:
-                while not ours.poll(_POLL_S):
-                    if why := why_end():
-                        return State("failed", why=why)
-                    if time.monotonic() > ends:
-                        return State("failed", why=too_long)
+                if why := processes.until_sent(ours, ends, too_long, why_end):
+                    return State("failed", why=why)
                 outcome = msgspec.msgpack.decode(ours.recv_bytes(), type=State)
                 if outcome.stage != "working":
                     return outcome

@@ -67,7 +67,6 @@ def pending_lists(state_dir: str) -> Uploads:
 
 
 _BEYOND_READING_S = 300.0  # for the log, the dry run's prospects, and the transaction
-_POLL_S = 0.25
 WAIT_S = 60.0  # a file is taken within seconds, and a national list published in less
 _LOOK_S = 0.1
 _NOON = timedelta(hours=12)
@@ -125,14 +124,15 @@ def run(
 ) -> PageImport:
     """Import a list, or make a dry run, in a child process. Blocks; raises nothing."""
     ends = time.monotonic() + time_limit_s(settings)
+
+    def why_end() -> str:
+        return "the server is stopping" if stopping() else ""
+
     arguments = (settings, queries, str(file), form, dry_run)
     with processes.one_child(_child, *arguments, name="import") as (ours, process):
         try:
-            while not ours.poll(_POLL_S):
-                if stopping():
-                    return PageImport("ended", "the server is stopping")
-                if time.monotonic() > ends:
-                    return PageImport("ended", "the import took too long")
+            if why := processes.until_sent(ours, ends, "the import took too long", why_end):
+                return PageImport("ended", why)
             return msgspec.msgpack.decode(ours.recv_bytes(), type=PageImport)
         except (EOFError, OSError, msgspec.MsgspecError):
             process.join()
