@@ -228,7 +228,7 @@ def rules_problems(settings: "Settings") -> list[str]:
     from stream_scrub.rules import Rulebook
 
     try:
-        Rulebook.load(Path(settings.rules.folder) if settings.rules.folder else None)
+        Rulebook.load(settings.rules.own_folder)
     except ConfigError as error:
         return error.problems
     return []

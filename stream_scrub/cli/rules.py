@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -81,8 +80,7 @@ def report(call: Invocation, settings: "Settings", replayed: "Callable[[], Repla
     from stream_scrub.rules import survey
     from stream_scrub.rules.shipped import shipped
 
-    own = Path(settings.rules.folder) if settings.rules.folder else None
-    files = survey(own, always_query=settings.rules.reassigned_query == "always")
+    files = survey(settings.rules.own_folder, always_query=settings.rules.reassigned_query == "always")
     now = datetime.now(UTC)
     prospect = settings.prospect
     warnings = rules_report.warnings(

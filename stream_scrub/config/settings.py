@@ -7,6 +7,7 @@ words of the problems are those of `sources`.
 import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
@@ -435,6 +436,11 @@ class Rules(Section):
     index_lag_max_s: Annotated[float, Field(gt=0)] = 30
     request_lag_max_s: Annotated[float, Field(ge=0)] = 60
     clock_skew_max_s: Annotated[float, Field(ge=1)] = 60
+
+    @property
+    def own_folder(self) -> Path | None:
+        """The folder of the operator's own rules, if there is one."""
+        return Path(self.folder) if self.folder else None
 
 
 class Recall(Section):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -174,8 +173,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     """Create the missing topics, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
-    own_rules = settings.rules.folder
-    countries = Rulebook.load(Path(own_rules) if own_rules else None).countries
+    countries = Rulebook.load(settings.rules.own_folder).countries
     asked = {code: each.evidence_days for code, each in countries.items() if each.evidence_days}
     with clients.topics(settings, log) as topics:
         routes = clients.routes(settings, topics, deadline)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 
 from stream_scrub import rules
 from stream_scrub.call import Call
@@ -21,8 +20,7 @@ from stream_scrub.texts import plain
 
 def rulebook(settings: Settings) -> Rulebook:
     """The shipped rules and the user's own. Raises ConfigError."""
-    own = Path(settings.rules.folder) if settings.rules.folder else None
-    return Rulebook.load(own, always_query=settings.rules.reassigned_query == "always")
+    return Rulebook.load(settings.rules.own_folder, always_query=settings.rules.reassigned_query == "always")
 
 
 def warnings(settings: Settings, book: Rulebook) -> Iterator[tuple[str, str]]:
