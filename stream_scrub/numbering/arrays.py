@@ -7,7 +7,7 @@ phonenumbers skips, with or without a plus before them and double quotes around 
 
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -167,15 +167,12 @@ class Many:
         codes = np.full(len(numbers), ASK, np.uint16)
         if not self._tables.in_use:
             return codes
-        lengths = digits_of(numbers)
-        for length in np.flatnonzero(np.bincount(lengths)).tolist():
-            if DIGITS_MIN < length <= DIGITS_MAX:
-                chosen = lengths == length
-                rows = self._rows(self._significant, length, length, CALLING_CODE_DIGITS_MAX)
-                answers = rows.look_up(
-                    numbers[chosen], lambda number: _row(self._tables.significant(str(number)))
-                )
-                codes[chosen] = answers.codes
+        for length, chosen in _by_length(numbers):
+            rows = self._rows(self._significant, length, length, CALLING_CODE_DIGITS_MAX)
+            answers = rows.look_up(
+                numbers[chosen], lambda number: _row(self._tables.significant(str(number)))
+            )
+            codes[chosen] = answers.codes
         return codes
 
     def _rows(self, known: dict[Any, _Rows], key: Any, length: int, lead: int) -> _Rows:
@@ -189,6 +186,14 @@ def digits_of(numbers: Numbers) -> NDArray[np.int64]:
     """How many digits each number has. DIGITS_MIN means so many or fewer, DIGITS_MAX + 1 means more than
     DIGITS_MAX."""
     return np.searchsorted(_POWERS, numbers, side="right") + DIGITS_MIN
+
+
+def _by_length(values: Numbers) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each number of digits that the tables may know, with the places of the values that have so many."""
+    lengths = digits_of(values)
+    for length in np.flatnonzero(np.bincount(lengths)).tolist():
+        if DIGITS_MIN < length <= DIGITS_MAX:
+            yield length, np.flatnonzero(lengths == length)
 
 
 def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.bool_]]:
@@ -386,11 +391,8 @@ class Typed:
         """The answers that `lines` would give for the digits of each integer."""
         numbers = np.zeros(len(values), np.uint64)
         codes = np.full(len(values), ASK, np.uint16)
-        lengths = digits_of(values)
-        for length in np.flatnonzero(np.bincount(lengths)).tolist():
-            if DIGITS_MIN < length <= DIGITS_MAX:
-                chosen = np.flatnonzero(lengths == length)
-                numbers[chosen], codes[chosen] = self._many.typed(values[chosen], length, region)
+        for length, chosen in _by_length(values):
+            numbers[chosen], codes[chosen] = self._many.typed(values[chosen], length, region)
         return Answers(numbers, codes)
 
     def _column(
