@@ -63,6 +63,14 @@ def dialler(
     return Allowed(group or uuid.uuid4().hex, settings=chosen, recall="none", start=start)
 
 
+def topics_of(embedded) -> tuple[str, str, str]:
+    """An embedded broker's address, with new topics of leads and of recalls."""
+    allowed, recalled = uuid.uuid4().hex, uuid.uuid4().hex
+    embedded.create_topic(allowed)
+    embedded.create_topic(recalled)
+    return embedded.bootstrap, allowed, recalled
+
+
 def given(leads: Allowed, count: int) -> list[Lead]:
     return [lead for _, lead in zip(range(count), leads, strict=False)]
 
@@ -164,10 +172,7 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
 
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
     """A dialler would go on for days, and after its next restart everybody would be called a second time."""
-    names = [uuid.uuid4().hex for _ in range(2)]
-    for name in names:
-        embedded.create_topic(name)
-    at = (embedded.bootstrap, *names)
+    at = topics_of(embedded)
     write(at[0], at[1], lead(0), lead(1))
     with caplog.at_level("INFO", "stream_scrub"), dialler(at, protocol="classic") as leads:
         found = given(leads, 2)
@@ -186,10 +191,7 @@ def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded,
 
 def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
     """A dialler would live, and never be given a lead again."""
-    names = [uuid.uuid4().hex for _ in range(2)]
-    for name in names:
-        embedded.create_topic(name)
-    at = (embedded.bootstrap, *names)
+    at = topics_of(embedded)
     write(at[0], at[1], lead(0), lead(1))
     with dialler(at) as leads:
         found = given(leads, 2)
@@ -352,10 +354,7 @@ def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic)
 
 def test_what_is_acknowledged_is_committed_though_a_broker_refused_it_once(embedded):
     """The last lead of an evening would be called again after the night, though it was acknowledged long before."""
-    names, group = [uuid.uuid4().hex for _ in range(2)], uuid.uuid4().hex
-    for name in names:
-        embedded.create_topic(name)
-    at = (embedded.bootstrap, *names)
+    at, group = topics_of(embedded), uuid.uuid4().hex
     write(at[0], at[1], lead(0))
     asking = Consumer({"bootstrap.servers": at[0], "group.id": group, "log_level": 0})
     with closing(asking), dialler(at, group, "classic") as leads:
@@ -509,10 +508,7 @@ def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog)
 )
 def test_a_note_of_another_program_skips_no_lead(embedded, note):
     """A program that shares the group's name could keep every lead from being called, for ever."""
-    names = [uuid.uuid4().hex for _ in range(2)]
-    for name in names:
-        embedded.create_topic(name)
-    at, group = (embedded.bootstrap, *names), uuid.uuid4().hex
+    at, group = topics_of(embedded), uuid.uuid4().hex
     write(at[0], at[1], *map(lead, range(5)))
     with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
         consumer.commit(offsets=[TopicPartition(at[1], 0, 0, note)], asynchronous=False)
@@ -535,10 +531,7 @@ class AnswersLate(Consumer):
 
 def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(embedded, monkeypatch):
     """After one slow answer everybody who was called meanwhile would be called a second time."""
-    names = [uuid.uuid4().hex for _ in range(2)]
-    for name in names:
-        embedded.create_topic(name)
-    at, group = (embedded.bootstrap, *names), uuid.uuid4().hex
+    at, group = topics_of(embedded), uuid.uuid4().hex
     write(at[0], at[1], *map(lead, range(5)))
     with dialler(at, group, "classic") as leads:
         for each in given(leads, 5):
