@@ -4,16 +4,16 @@ They are emitted in another form: on the blocked topic, with a key of ours if th
 emission. If the topics' size limit is known, nothing larger is sent.
 
 A broker refuses a client's whole batch for one record. The client names the records at fault if there are several. So these
-are sent once more one by one; otherwise those without a key or with a timestamp ahead; otherwise all. What is refused alone
-is proven. The reason (no key, a timestamp too
-far ahead, too many bytes) applies to other records too: for `_FOR_S` seconds they are not even tried, so that a producer
-that always sends them costs the others nothing.
+are sent once more one by one; otherwise those without a key or with the first or last timestamp; otherwise all. What is
+refused alone is proven. The reason (no key, a timestamp too far ahead or behind, too many bytes) applies to other records of
+that topic too: for `_FOR_S` seconds they are not even tried, so that a producer that always sends them costs the others
+nothing.
 """
 
 import math
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ from stream_scrub.scrub.batch import Batch, RecordVerdicts, Scrubber
 Place = tuple[str, int, int]  # topic, partition and offset of a prospect
 
 _FOR_S = 60.0  # how long a proof holds for other records; then the topic's settings may have changed
-_AHEAD_MS = 60_000  # clocks differ; a timestamp that is farther ahead was refused for that
+_NEAR_MS = 60_000  # clocks differ; a timestamp that is farther from now was refused for that
 OTHER = "_INVALID_DIFFERENT_RECORD"  # the client's code for the others of a batch, if the broker named some
 TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 _KEYLESS = "INVALID_RECORD"
@@ -53,7 +53,8 @@ class RecordReport(NamedTuple):
     """What the client reported of a record, and possible reasons."""
 
     place: Place
-    allowed: bool
+    topic: str  # to which it was sent
+    blocked: str  # the topic of its input's blocked prospects
     code: str
     keyless: bool
     timestamp_ms: int
@@ -70,17 +71,19 @@ class RecordRefusal(NamedTuple):
 
 @dataclass(slots=True)
 class _Refuses:
-    """What the topics of one verdict refuse, as far as a record has proven it."""
+    """What one topic refuses, as far as a record has proven it."""
 
     keyless: bool = False
-    from_ms: float = math.inf  # timestamps from here on
+    upto_ms: float = -math.inf  # timestamps up to here
+    from_ms: float = math.inf  # and from here on
     from_bytes: float = math.inf
+    bare_from: float = math.inf  # records with so many bytes of their own as `PLAIN`, too
 
     def cause(self, report: RecordReport) -> str:
         """Why this record is refused; empty if it is not."""
         if self.keyless and report.keyless:
             return _KEYLESS
-        if report.timestamp_ms >= self.from_ms:
+        if not self.upto_ms < report.timestamp_ms < self.from_ms:
             return _TIMESTAMP
         if report.nbytes >= self.from_bytes:
             return TOO_LARGE
@@ -90,20 +93,30 @@ class _Refuses:
         """Learn from a record that was refused alone; returns whether its reason applies to others."""
         if report.code in _SIZES:
             self.from_bytes = min(self.from_bytes, report.nbytes)
-        elif not _is_odd(report, now_ms):
-            return False
         elif report.code == _TIMESTAMP:
-            self.from_ms = min(self.from_ms, report.timestamp_ms)
-        else:
+            if abs(report.timestamp_ms - now_ms) <= _NEAR_MS:
+                return False
+            if report.timestamp_ms > now_ms:
+                self.from_ms = min(self.from_ms, report.timestamp_ms)
+            else:
+                self.upto_ms = max(self.upto_ms, report.timestamp_ms)
+        elif report.keyless:
             self.keyless = True
+        else:
+            return False
         return True
 
 
-def _is_odd(report: RecordReport, now_ms: int) -> bool:
-    """Whether a record has what topics refuse most often with its code."""
-    if report.code == _TIMESTAMP:
-        return report.timestamp_ms > now_ms + _AHEAD_MS
-    return report.keyless and report.code not in _SIZES
+def _likely(named: Sequence[RecordReport]) -> Iterator[RecordReport]:
+    """The records that have what topics refuse most often with their code."""
+    moments = [report.timestamp_ms for report in named if report.code == _TIMESTAMP]
+    first, last = min(moments, default=0), max(moments, default=0)
+    for report in named:
+        if report.code == _TIMESTAMP:
+            if report.timestamp_ms in (first, last):
+                yield report
+        elif report.keyless and report.code not in _SIZES:
+            yield report
 
 
 class RefusedRecords:
@@ -116,8 +129,7 @@ class RefusedRecords:
         self._until_s: float | None = None
         self._suspects: set[Place] = set()
         self._proven: dict[Place, RecordRefusal] = {}
-        self._refuses = {False: _Refuses(), True: _Refuses()}  # by the verdict of the record
-        self._bare_from = math.inf  # records with so many bytes of their own are refused as `PLAIN`, too
+        self._refuses: defaultdict[str, _Refuses] = defaultdict(_Refuses)  # by topic
 
     @property
     def are_known(self) -> bool:
@@ -132,8 +144,7 @@ class RefusedRecords:
         if self._until_s is None:
             self._until_s = now_s + _FOR_S
         if not alone:
-            odd = [report for report in named if _is_odd(report, now_ms)]
-            self._suspects = {report.place for report in odd or named}
+            self._suspects = {report.place for report in list(_likely(named)) or named}
         elif self._prove(named[0], now_ms):
             self._until_s = now_s + _FOR_S
             self._suspects.clear()  # the same reason probably explains them
@@ -143,10 +154,11 @@ class RefusedRecords:
         is_plain = report.place in self._proven
         self._proven[report.place] = RecordRefusal(report.code, BARE if is_plain else PLAIN)
         if not is_plain:
-            return self._refuses[report.allowed].learn(report, now_ms)
+            return self._refuses[report.topic].learn(report, now_ms)
         if report.code not in _SIZES:
             return False
-        self._bare_from = min(self._bare_from, report.own_bytes)
+        refuses = self._refuses[report.blocked]
+        refuses.bare_from = min(refuses.bare_from, report.own_bytes)
         return True
 
     def together(self, places: Iterable[Place]) -> int | None:
@@ -169,10 +181,11 @@ class RefusedRecords:
         return refused
 
     def _by_reason(self, report: RecordReport) -> RecordRefusal | None:
-        if report.own_bytes >= self._bare_from:
-            return RecordRefusal(TOO_LARGE, BARE)
-        cause = self._refuses[report.allowed].cause(report)
-        return RecordRefusal(cause, PLAIN) if cause else None
+        cause = self._refuses[report.topic].cause(report)
+        if not cause:
+            return None
+        is_bare = report.own_bytes >= self._refuses[report.blocked].bare_from
+        return RecordRefusal(cause, BARE if is_bare else PLAIN)
 
     def committed(self, places: Iterable[Place]) -> None:
         """These records are committed: forget them."""
@@ -346,7 +359,7 @@ class Outputs:
             batch = scrub()
         if not (self._refused.are_known or batch.shortened):
             return self._ready(fetched, batch, {}, now)
-        reports = [_report(fetched, batch, at, "") for at in range(len(batch.values))]
+        reports = [self._report(fetched, batch, at, "") for at in range(len(batch.values))]
         refused = self._refused.of(reports, time.monotonic())
         if self.limit is not None:
             hopeless = RecordRefusal(TOO_LARGE, BARE)
@@ -427,12 +440,28 @@ class Outputs:
         form."""
         reports = []
         if isinstance(ready, ReadyBatch):
-            reports = [_report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()]
+            reports = [
+                self._report(ready.fetched, ready.batch, at, code) for at, code in error.reports.items()
+            ]
         if isinstance(error, TooLarge) and self._fits_otherwise(reports):
             return
         alone = len(ready.fetched) == 1
         now_ms = int(time.time() * 1000)
         self._refused.failed(reports, alone=alone, now_s=time.monotonic(), now_ms=now_ms)
+
+    def _report(self, fetched: PolledBatch, batch: Batch, at: int, code: str) -> RecordReport:
+        message = fetched.messages[at]
+        outputs = self.inputs.route(message.topic() or "").outputs
+        return RecordReport(
+            (message.topic() or "", fetched.partitions[at], message.offset() or 0),
+            outputs[batch.allowed[at]],
+            outputs[False],
+            code,
+            keyless=message.key() is None,
+            timestamp_ms=message.timestamp()[1],
+            nbytes=len(batch.values[at] or b"") + len(batch.stamps[at] or b"") + _overhead(fetched, at),
+            own_bytes=len(fetched.values[at] or b"") + _overhead(fetched, at),
+        )
 
     def _fits_otherwise(self, reports: Sequence[RecordReport]) -> bool:
         """Whether a changed limit, or the size of the client's batches, explains the refusal. Then no single record is to
@@ -446,7 +475,7 @@ class Outputs:
             return True
         if limit is not None:
             return False
-        together = Counter((report.allowed, *report.place[:2]) for report in reports)
+        together = Counter((report.topic, report.place[1]) for report in reports)
         if max(together.values(), default=0) > 1 and self.session.batch_bytes > _BATCH_BYTES_MIN:
             self.session.fit(max(_BATCH_BYTES_MIN, self.session.batch_bytes // 2))
             return True
@@ -495,17 +524,4 @@ def _overhead(fetched: PolledBatch, at: int) -> int:
         _RECORD_OVERHEAD
         + len(fetched.messages[at].key() or b"")
         + sum(len(name) + len(value or b"") + 8 for name, value in fetched.headers.each[at] or ())
-    )
-
-
-def _report(fetched: PolledBatch, batch: Batch, at: int, code: str) -> RecordReport:
-    message = fetched.messages[at]
-    return RecordReport(
-        (message.topic() or "", fetched.partitions[at], message.offset() or 0),
-        batch.allowed[at],
-        code,
-        keyless=message.key() is None,
-        timestamp_ms=message.timestamp()[1],
-        nbytes=len(batch.values[at] or b"") + len(batch.stamps[at] or b"") + _overhead(fetched, at),
-        own_bytes=len(fetched.values[at] or b"") + _overhead(fetched, at),
     )

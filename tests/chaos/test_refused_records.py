@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import uuid
 from collections import Counter
 
 import pytest
@@ -134,3 +135,23 @@ def test_prospects_that_do_not_pack_to_half_come_out_with_their_stamps(kafka, st
         assert worker.stop()[0] == 0
     assert Counter(verdict for verdict, _ in came(kafka, stage).values()) == {"allowed": 3000}
     assert worker.log_file.read_text().count("batch given up") == 1, "then its batches fit"
+
+
+def test_what_one_tenants_topic_refuses_is_not_held_against_anothers_prospects(kafka, stages):
+    """A tenant whose outputs are compacted would have the keyless leads of all others come out blocked."""
+    strict, lax = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("strict", "lax"))
+    forms = {f"topics__{verdict}": f"{{input}}.{verdict}" for verdict in ("allowed", "blocked")}
+    stage = stages(kafka.bootstrap, partitions=1, topics__prospects=f"{strict},{lax}", **forms)
+    stage.load("consent", FREE, "--kind", "allow")
+    outputs = {name: [f"{name}.allowed", f"{name}.blocked"] for name in (strict, lax)}
+    for topic in outputs[strict]:
+        configure(kafka, topic, cleanup_policy="compact", message_timestamp_before_max_ms=86_400_000)
+    values, in_seconds = leads(600), int(time.time())
+    odd = {at: {"key": None} if at % 3 else {"timestamp": in_seconds} for at in range(0, 600, 2)}
+    for name in (strict, lax):
+        send(kafka, name, values, odd=odd, partitions=1)
+    with stage.worker("w1") as worker:
+        wait_until(lambda: count(kafka.bootstrap, [*outputs[strict], *outputs[lax]]) >= 1200)
+        assert worker.stop()[0] == 0
+    assert [count(kafka.bootstrap, [topic]) for topic in outputs[strict]] == [300, 300]
+    assert [count(kafka.bootstrap, [topic]) for topic in outputs[lax]] == [600, 0]

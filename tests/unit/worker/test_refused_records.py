@@ -13,7 +13,8 @@ MICROSECONDS = NOW_MS * 1000
 
 
 def report(offset, code="", **more):
-    usual = {"allowed": True, "keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300, "own_bytes": 200}
+    usual = {"keyless": False, "timestamp_ms": NOW_MS, "nbytes": 300, "own_bytes": 200}
+    usual |= {"topic": "allowed", "blocked": "blocked"}
     return RecordReport(("prospects", 0, offset), code=code, **usual | more)
 
 
@@ -74,6 +75,7 @@ def test_exactly_the_refused_ones_come_out_otherwise(bad, code, names):
     [
         ("INVALID_RECORD", {"keyless": True}),
         ("INVALID_TIMESTAMP", {"timestamp_ms": MICROSECONDS}),
+        ("INVALID_TIMESTAMP", {"timestamp_ms": NOW_MS // 1000}),
         ("MSG_SIZE_TOO_LARGE", {"nbytes": 2_000_000}),
     ],
 )
@@ -106,10 +108,23 @@ def test_what_was_learnt_is_forgotten():
     refusals, keyless = RefusedRecords(), report(7, "INVALID_RECORD", keyless=True)
     refusals.failed([keyless], alone=True, now_s=0.0, now_ms=NOW_MS)
     other = [report(8, keyless=True)]
-    assert refusals.of(other, 59.0) and not refusals.of([other[0]._replace(allowed=False)], 59.0)
+    assert refusals.of(other, 59.0)
     assert not refusals.of(other, 61.0)
     refusals.committed([("prospects", 0, 7)])
     assert not refusals.are_known
+
+
+def test_what_one_topic_refuses_is_not_held_against_the_records_of_another():
+    """One tenant's compacted output, or small limit, would have another tenant's lawful leads come out blocked, or bare."""
+    refusals, odd = RefusedRecords(), {"keyless": True, "nbytes": 900, "own_bytes": 800}
+    theirs = {"topic": "acme.allowed", "blocked": "acme.blocked"}
+    for at, code in enumerate(["INVALID_RECORD", "MSG_SIZE_TOO_LARGE"]):
+        for sent_to in theirs.values():
+            named = report(at, code, **odd | theirs | {"topic": sent_to})
+            refusals.failed([named], alone=True, now_s=0.0, now_ms=NOW_MS)
+    assert refusals.of([report(7, **odd | theirs)], 1.0)[0].form == BARE
+    assert not refusals.of([report(7, **odd)], 1.0)
+    assert not refusals.of([report(7, **odd, topic="acme.all", blocked="acme.blocked")], 1.0), "tried first"
 
 
 def test_what_is_refused_again_comes_out_without_its_bytes():
