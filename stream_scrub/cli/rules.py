@@ -56,7 +56,7 @@ def purposes(call: Invocation, folder: RulesFolder = None) -> None:
     from stream_scrub.scrub import scrubbing
 
     settings = call.settings(rules__folder=folder)
-    known = purposes_in(scrubbing.vocabulary(scrubbing.rulebook(settings)))
+    known = purposes_in(scrubbing.vocabulary(scrubbing.law(settings)))
     call.write(
         known,
         lambda each: terminal.people().rows(
@@ -78,9 +78,13 @@ def report(call: Invocation, settings: "Settings", replayed: "Callable[[], Repla
     Raises Corrupt after printing."""
     from stream_scrub.queries import rules_report
     from stream_scrub.rules import survey
+    from stream_scrub.rules.book import in_use, unknown_countries
     from stream_scrub.rules.shipped import shipped
 
     files = survey(settings.rules.own_folder, always_query=settings.rules.reassigned_query == "always")
+    codes = settings.rules.countries
+    unknown = unknown_countries(files.countries, codes)
+    files = files._replace(countries=in_use(files.countries, codes), problems=(*files.problems, *unknown))
     now = datetime.now(UTC)
     prospect = settings.prospect
     warnings = rules_report.warnings(
@@ -166,7 +170,7 @@ def show_rule(call: Invocation, settings: "Settings", what: str, on: str, channe
     from stream_scrub.queries import rules_report
     from stream_scrub.scrub import scrubbing
 
-    day = _country_day(scrubbing.rulebook(settings), what, on, channel)
+    day = _country_day(scrubbing.law(settings), what, on, channel)
     call.write(rules_report.of_day(*day), show_country)
 
 

@@ -317,6 +317,14 @@ def _event_source(value: str) -> str:
     return value
 
 
+def _country_codes(value: object) -> object:
+    """A text with commas is a list of codes; both in any case."""
+    codes = value.split(",") if isinstance(value, str) else value
+    if not isinstance(codes, list | tuple):
+        return value
+    return tuple(_upper(code.strip() if isinstance(code, str) else code) for code in codes)
+
+
 def _region(value: str) -> str:
     if not re.fullmatch(r"[A-Z]{2}", value):
         raise ValueError('should be an ISO 3166-1 code of two letters, as in "FR"')
@@ -428,6 +436,7 @@ class Rules(Section):
     """The country rules and how fresh the index must be."""
 
     folder: str = ""
+    countries: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_country_codes)] = ()
     reassigned_query: Literal["by-law", "always"] = "by-law"
     stale: OfStale = "block"
     stale_by_register: Annotated[Mapping[str, OfStale], AfterValidator(named_registers)] = Field(

@@ -48,7 +48,7 @@ def publishing(settings: Settings, log: Logger) -> Iterator[None]:
 class _TrialPublisher:
     def __init__(self, settings: Settings, log: Logger) -> None:
         self._settings, self._log = settings, log
-        self._rulebook = scrubbing.rulebook(settings)
+        self._rulebook = scrubbing.law(settings)
         self._law = ConsentLaw(self._rulebook, proof_required=False)
         self._oppositions = Oppositions()
         self._scopes = KnownScopes(most=settings.lists.max_scopes)

@@ -73,7 +73,7 @@ class Allowed:
             raise ConfigError(["group: name the group whose members share the leads, as in dialler-7"])
         if group in (loaded.worker.group_id, clients.recall_group(loaded)):
             raise ConfigError([f"group: {group} belongs to stream-scrub's own processes: choose another"])
-        book = scrubbing.rulebook(loaded)
+        book = scrubbing.law(loaded)
         log = logs.of_library()
         # An older recall takes back only verdicts that are too old.
         since = datetime.now(UTC) - max_age - WRITTEN_BEFORE

@@ -374,12 +374,12 @@ def _read_once(
 
 def named(text: str, settings: Settings) -> str:
     """The register that `--register` means, in the words of the rules in use. Raises ConfigError."""
-    return plan_import.named(text, ConsentLaw(scrubbing.rulebook(settings)).known)
+    return plan_import.named(text, ConsentLaw(scrubbing.law(settings)).known)
 
 
 def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
     """As `plan_import.lawful`, by the rules in use now."""
-    return plan_import.lawful(options, scrubbing.rulebook(settings), settings, datetime.now(UTC))
+    return plan_import.lawful(options, scrubbing.law(settings), settings, datetime.now(UTC))
 
 
 def effect_of(
@@ -391,7 +391,7 @@ def effect_of(
 ) -> ImportEffect:
     """What a plan did or, where nothing is `published`, would do."""
     base, delta = plan.base, plan.delta
-    unasked = scrubbing.unasked(scrubbing.rulebook(settings), base.name, datetime.now(UTC))
+    unasked = scrubbing.unasked(scrubbing.law(settings), base.name, datetime.now(UTC))
     told = reading_of(reading, plan)
     notes = [f"{LETS_THROUGH} let through: {fact}" for fact in plan.let_through]
     return ImportEffect(

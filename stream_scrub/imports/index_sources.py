@@ -98,7 +98,7 @@ def of_lists(
     from stream_scrub.imports.plan_import import check_lines, plan_of, reading_of
 
     need_lists(lists)
-    book, now = scrubbing.rulebook(settings), datetime.now(UTC)
+    book, now = scrubbing.law(settings), datetime.now(UTC)
     all_options = [_options_of(name, file, settings, book, now) for name, file in lists.items()]
     replay, offset, readings = Replay(keep_ends=True), 0, dict[str, ListReading]()
     for each, file in zip(all_options, lists.values(), strict=True):

@@ -34,7 +34,7 @@ def run(
 ) -> RegisterRemoved:
     """Remove a register. Raises Refused if its removal could let somebody be called, or if the log does not hold it;
     and as `import_list.run`."""
-    book, today = scrubbing.rulebook(settings), datetime.now(UTC).date()
+    book, today = scrubbing.law(settings), datetime.now(UTC).date()
     import_list.look(settings, log)
     ownership.leave_to_daemon(settings, register, log)
 

@@ -189,7 +189,7 @@ def _need_quiet(settings: Settings, new_log: str, log: Logger) -> None:
 def _fence(settings: Settings, log: Logger) -> None:
     """Fence the publishers of the log, end what was left open, and wait until all that was committed can be read."""
     held = {family(name) for name in read_log.replayed(settings, log).index.registers}
-    named = map(family, (*settings.lists.registers, *scrubbing.rulebook(settings).kinds))
+    named = map(family, (*settings.lists.registers, *scrubbing.law(settings).kinds))
     names = {RULES, *OWN, *named, *held}
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # each takes up to a second
         for writer in pool.map(lambda name: clients.taken_over(settings, name, log), sorted(names)):

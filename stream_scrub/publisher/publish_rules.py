@@ -28,7 +28,7 @@ class RulesPublished(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, log: Logger) -> RulesPublished:
     """Put the texts of the rules in use on the log, as far as it lacks them. Raises as `keep_rules`."""
-    replay, book = read_log.replayed(settings, log), scrubbing.rulebook(settings)
+    replay, book = read_log.replayed(settings, log), scrubbing.law(settings)
     added = sorted(rules_on_log.lacking(replay.rules, book))
     published = keep_rules(settings, log, replay)
     return RulesPublished(sorted(book.texts), added, None if published is None else published.position)
@@ -41,7 +41,7 @@ def keep_rules(settings: Settings, log: Logger, replay: Replay) -> PublishedDelt
 
     Raises ConfigError, Corrupt, Unavailable, Refused, Uncertain; Migrated when somebody else puts them there now.
     """
-    book = scrubbing.rulebook(settings)
+    book = scrubbing.law(settings)
     if not rules_on_log.lacking(replay.rules, book):
         return None
     known = replay.known(RULES)

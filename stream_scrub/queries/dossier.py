@@ -177,7 +177,7 @@ def gather(
     settings: Settings, log: Logger, asked: DossierRequest, progress: Progress, results: Sequence[Path] = ()
 ) -> Dossier:
     """Read the topics and the log. `results`: folders with the results of files. Raises ConfigError (a folder without sound results), Corrupt, Unavailable, Refused, StaleIndex."""
-    book = scrubbing.rulebook(settings)
+    book = scrubbing.law(settings)
     since = asked.first - timedelta(days=gaps.look_back_days(book, asked.number))
     try:
         emitted = find_emitted.emitted_between(settings, log, asked.number, since, asked.last, progress)
@@ -233,7 +233,7 @@ def of(
 ) -> Dossier:
     """Make the dossier of what was found, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
     Unavailable, Refused, StaleIndex, ConfigError (a stamp that is none)."""
-    book, now = scrubbing.rulebook(settings), now or datetime.now(UTC)
+    book, now = scrubbing.law(settings), now or datetime.now(UTC)
     with read_in(asked.language, find_emitted.zone_of(book, asked.number)):
         terms = scrubbing.terms(settings, header=True, hold=False)
         found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]

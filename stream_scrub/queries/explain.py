@@ -290,7 +290,7 @@ class Replays:
         at = moment_of(stamp["at"])
         # The stamp of an unreadable prospect names no rule, but a prospect that was too large is measured with the stamp
         # it would have had: use today's rules.
-        book = scrubbing.rulebook(settings) if stamp.get("reason") == "unreadable" else rules.book
+        book = scrubbing.law(settings) if stamp.get("reason") == "unreadable" else rules.book
         # The scrubber cuts the stamp out of an emitted value, so nothing but the stamp can differ.
         spoilt: dict[str, Any] = {
             name: stamp[name] for name in ("cause", "from", "timestamp") if name in stamp
@@ -399,7 +399,7 @@ def _resolved(
                 texts.append(text)
 
     take("log", on_log.text)
-    take("installed", scrubbing.rulebook(settings).texts.get)
+    take("installed", scrubbing.law(settings).texts.get)
     if len(text_from) < len(wanted):
         take("log, from later", later().text)
     if missing := [digest for digest in wanted if digest not in text_from]:

@@ -71,7 +71,7 @@ def emitted_between(
     """Return the prospects with this number that were judged on these days, in the number's own country. Raises
     Unavailable, Refused; OSError for `files.index_dir`."""
     index = settings.files.index_dir
-    typed, rulebook = e164(number), scrubbing.rulebook(settings)
+    typed, rulebook = e164(number), scrubbing.law(settings)
     region = region_of(rulebook, number)
     found, deleted, ids = list[FoundProspect](), list[OldestLeft](), dict[str, str]()
     for topic, partition, reader in outputs(settings, log):

@@ -44,7 +44,7 @@ class LogWatch:
         sides: SideRecords,
     ) -> None:
         """A dossier of everything is about the days of verdicts and calls."""
-        book, line = scrubbing.rulebook(settings), line_of(asked.number)
+        book, line = scrubbing.law(settings), line_of(asked.number)
         self.region, self.line = find_emitted.region_of(book, asked.number), "" if line is None else line.type
         self.zone = find_emitted.zone_of(book, asked.number)
         count = 0 if asked.whole else (asked.last - asked.first).days + 1

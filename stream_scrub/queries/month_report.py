@@ -102,7 +102,7 @@ def gather(
     last = first.replace(day=monthrange(first.year, first.month)[1])
     with clients.reading(settings, log) as reader:
         lists = ListDates.read(reader, progress, clients.deadline())
-    counts = MonthCounts(scrubbing.rulebook(settings), lists, first, last)
+    counts = MonthCounts(scrubbing.law(settings), lists, first, last)
     for topic, partition, reader in find_emitted.outputs(settings, log):
         if (oldest := find_emitted.oldest(reader)) is not None and oldest.date() >= first:
             counts.notes.append(

@@ -228,7 +228,7 @@ class PublisherDaemon:
         )
         self._topics: RequestTopics | None = None
         self._topic_ids: dict[str, str] = {}
-        self._rulebook = scrubbing.rulebook(settings)
+        self._rulebook = scrubbing.law(settings)
         self._ruled = dict(self._rulebook.kinds)
         self._law = ConsentLaw(self._rulebook, proof_required=settings.lists.consent_proof == "required")
         kinds = dict.fromkeys(settings.lists.registers, RegisterKind.DENY) | dict(OWN)
@@ -336,7 +336,7 @@ class PublisherDaemon:
         self._log_name = log_name
         self._commit(topics.skipped())
         self._state.open = unread.open_places(self._settings, self._log)
-        self._state.attach(self._delta_publisher.replay, self._rulebook)
+        self._state.attach(self._delta_publisher.replay, scrubbing.rulebook(self._settings))
         self._recalled(datetime.now(UTC))
         self._ended.unlimited = that_end(self._rulebook, self._delta_publisher.registers, datetime.now(UTC))
         if self._drop_importer is not None:

@@ -81,6 +81,13 @@ class Rulebook:
             raise ConfigError(list(survey.problems))
         return cls(survey.countries)
 
+    def narrowed(self, codes: Collection[str]) -> "Rulebook":
+        """The rules of these countries and their states; all rules without any code. Numbers of other countries have no
+        rule. Raises ConfigError for a code without a country."""
+        if problems := unknown_countries(self.countries.values(), codes):
+            raise ConfigError(problems)
+        return Rulebook(in_use(self.countries.values(), codes))
+
     def country(self, region: str) -> Country | None:
         """The country, or state, whose rules govern numbers of that region, if any. A state without rules of its own
         has those of its country."""
@@ -134,6 +141,26 @@ class Rulebook:
         if country is not None and country.parent and country.on(day, channel) is None:
             return self._of_region.get(country.parent)
         return country
+
+
+def in_use(countries: Iterable[Country], codes: Collection[str]) -> tuple[Country, ...]:
+    """The countries with these codes. A country is in use with its states: without the rules of a state, its country's
+    would hold there. Without any code, all."""
+    return tuple(each for each in countries if not codes or each.code in codes or each.parent in codes)
+
+
+def unknown_countries(countries: Iterable[Country], codes: Iterable[str]) -> list[str]:
+    """The problem with codes that are no country's, if any."""
+    governing = {region: each.parent or each.code for each in countries for region in each.regions}
+    known = sorted(set(governing.values()))
+    unknown = []
+    for code in dict.fromkeys(codes):
+        if code not in known:
+            of_country = f" (its rules are those of {governing[code]})" if code in governing else ""
+            unknown.append(f'"{code}"{of_country}')
+    if not unknown:
+        return []
+    return [f"rules.countries: no country is called {', '.join(unknown)}: use some of {', '.join(known)}"]
 
 
 def _regions_of(countries: Iterable[Country]) -> dict[str, dict[str, str]]:

@@ -19,7 +19,13 @@ from stream_scrub.texts import plain
 
 
 def rulebook(settings: Settings) -> Rulebook:
-    """The shipped rules and the user's own. Raises ConfigError."""
+    """The rules by which verdicts are given: those of the countries in use. Raises ConfigError."""
+    return law(settings).narrowed(settings.rules.countries)
+
+
+def law(settings: Settings) -> Rulebook:
+    """The shipped rules and the user's own, whichever countries are in use: for lists, requests and evidence, which
+    outlive that setting. Raises ConfigError."""
     return Rulebook.load(settings.rules.own_folder, always_query=settings.rules.reassigned_query == "always")
 
 

@@ -34,6 +34,7 @@ from stream_scrub.requests.lifts import takes_out
 from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.requests.unread import UnreadRequest, open_requests
 from stream_scrub.rules import Country, Rule, Rulebook
+from stream_scrub.scrub import scrubbing
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Kind, Problem, invalid, stale
 from stream_scrub.serve.check import CheckEndpoint
@@ -358,5 +359,9 @@ class Endpoints:
         )
         self.history = HistoryEndpoint(context.settings, context.queries, context.log)
         self.requests = RequestEndpoint(
-            context.settings, context.rulebook, lambda: follower.index, context.send, context.log
+            context.settings,
+            scrubbing.law(context.settings),
+            lambda: follower.index,
+            context.send,
+            context.log,
         )

@@ -81,6 +81,7 @@ def work(
         topic=str(settings.topics.inputs),
         group=settings.worker.group_id,
         record_limit=record_limit,
+        countries=", ".join(settings.rules.countries) or "all",
         reader=backend.BEST.name,
         transport=loop.transport,
     )

@@ -129,13 +129,13 @@ def _scrubber() -> Scrubber:
 @contextmanager
 def by_the_law_of_the_tests() -> Iterator[None]:
     """What is made meanwhile judges by it."""
-    shipped = scrubbing.scrubber, scrubbing.rulebook
+    shipped = scrubbing.scrubber, scrubbing.rulebook, scrubbing.law
     scrubbing.scrubber = lambda *_, **__: _scrubber()
-    scrubbing.rulebook = lambda _: _scrubber().rulebook
+    scrubbing.rulebook = scrubbing.law = lambda _: _scrubber().rulebook
     try:
         yield
     finally:
-        scrubbing.scrubber, scrubbing.rulebook = shipped
+        scrubbing.scrubber, scrubbing.rulebook, scrubbing.law = shipped
 
 
 @cache

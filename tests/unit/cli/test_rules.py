@@ -70,6 +70,17 @@ def test_check_says_what_is_in_force_and_whose_it_is(own, capsys):
     assert "asks more: deny tps" in said and "\nshipped rules of 20" in said
 
 
+def test_check_speaks_of_the_countries_in_use(own, capsys):
+    """An operator of two countries would search twenty-five for the one warning that matters."""
+    used = Settings.model_validate({"rules": {"folder": str(own), "countries": ["GB", "FI"]}})
+    assert rules.report(Invocation(as_json=True), used, None) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {each["country"] for each in told["countries"]} == {"GB", "FI"}
+    unknown = Settings.model_validate({"rules": {"folder": str(own), "countries": ["XX"]}})
+    assert rules.report(Invocation(as_json=True), unknown, None) == 2
+    assert 'no country is called "XX"' in json.loads(capsys.readouterr().out)["errors"][0]
+
+
 def test_check_tells_all_mistakes_and_all_doubts_at_once(own, capsys):
     """A user would mend one mistake, run it again, and meet the next."""
     (own / "gb.toml").write_text(OWN.format(code="GB").replace("deny", "denny"))
