@@ -336,10 +336,8 @@ def _anchor_lines(anchors: "Sequence[AnchorProof]") -> Iterator[str]:
         yield "no timestamp proves when the log was written: see `stream-scrub lists anchor`"
         return
     first, last = good[0], good[-1]
-    yield (
-        f"timestamps: {len(good)}. The log existed up to position {first.upto} at {first.at}, and up to position"
-        f" {last.upto} at {last.at}"
-    )
+    line = f"timestamps: {len(good)}. The log existed up to position {first.upto} at {first.at}"
+    yield line if first is last else f"{line}, and up to position {last.upto} at {last.at}"
     if not last.checked:
         yield "set evidence.timestamp_ca to have their signatures checked too"
 

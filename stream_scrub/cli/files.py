@@ -401,7 +401,7 @@ def show_prepared(prepared: "WashPrepared", folder: Path) -> None:
         ],
     )
     console.print(
-        f"import the answer with `stream-scrub lists import ANSWER -r {prepared.register} --format wash`, and scrub again"
+        f"import the answer with `stream-scrub lists import ANSWER -r {prepared.answer_into} --format wash`, and scrub again"
     )
 
 

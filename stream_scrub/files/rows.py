@@ -33,7 +33,7 @@ from stream_scrub.index import Index, Register
 from stream_scrub.index.index import ByName
 from stream_scrub.model import Reason, Verdict, family
 from stream_scrub.numbering import AssumedRegion, Line, is_blank, region_named
-from stream_scrub.rules import Rulebook, earliest
+from stream_scrub.rules import earliest
 from stream_scrub.scrub.backend import Plain
 from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.scrub.decide import Finding
@@ -429,23 +429,13 @@ class Judging:
         """Judge as of a moment; None: as of now. An answer of a later day says nothing of that day."""
         if on is None:
             return cls(settings, scrubber, index, datetime.now(UTC), watch)
-        washes = washed_by(scrubber.rulebook)
+        washes = scrubber.rulebook.washes
         answers = [each for each in index.present() if family(each.name) in washes]
         later = {each.name: each for each in answers if each.effective_at.date() > on.date()}
         if later:
             known = {name: each for name, each in index.registers.items() if name not in later}
             index = Index(ByName(known), index.position)
         return cls(settings, scrubber, index, on, watch, tuple(later.values()))
-
-
-def washed_by(rulebook: Rulebook) -> set[str]:
-    """The registers by which rules wash: their numbers are the answers."""
-    return {
-        name
-        for country in rulebook.countries.values()
-        for rule in country.rules
-        for name in (*rule.wash, *rule.wash_named)
-    }
 
 
 class Run:

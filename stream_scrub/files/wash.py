@@ -16,7 +16,7 @@ from stream_scrub.errors import BadFile, ConfigError
 from stream_scrub.files.cells import CellColumn
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import Nowhere, need_apart, output_folder
-from stream_scrub.files.rows import Duplicates, JudgedRows, Judging, Targets, washed_by
+from stream_scrub.files.rows import Duplicates, JudgedRows, Judging, Targets
 from stream_scrub.files.scrub_file import leads_of
 from stream_scrub.files.source import open_input
 from stream_scrub.imports.index_sources import IndexUsed
@@ -34,9 +34,11 @@ class WashPrepared(msgspec.Struct, frozen=True, kw_only=True):
     """The upload and what it saves: `numbers` are in it, the others are left out. `cells` are all that hold something,
     `invalid` those without a valid number, `repeated` those whose number was there before; `good` are numbers whose verdict
     is still good by an earlier answer, `others` those that the register is not asked about: other countries' rules,
-    blocked whatever the answer, or allowed without one (exempt, a contract, a consent)."""
+    blocked whatever the answer, or allowed without one (exempt, a contract, a consent). `answer_into`: the register for the
+    answer, with CAMPAIGN in place of an unknown campaign."""
 
     register: str
+    answer_into: str
     file: str
     cells: int
     numbers: int
@@ -143,6 +145,9 @@ def prepare_wash(options: FileOptions, register: str, settings: Settings, used: 
     known = len(asked) + len(good) + len(others)
     return WashPrepared(
         register=register,
+        answer_into=_answer_into(
+            register, scrubber.rulebook, options.call.members().get("campaign"), settings
+        ),
         file=name,
         cells=sorter.cells,
         numbers=len(asked),
@@ -153,9 +158,18 @@ def prepare_wash(options: FileOptions, register: str, settings: Settings, used: 
     )
 
 
+def _answer_into(register: str, rulebook: Rulebook, campaign: str | None, settings: Settings) -> str:
+    """The register for the answer: some rules count only an answer to the campaign's own question."""
+    own = settings.prospect.default_campaign
+    rules = [rule for country in rulebook.countries.values() for rule in country.rules]
+    if not any(register in rule.wash_named for rule in rules) or (campaign or own) == own != "":
+        return register
+    return f"{register}@{campaign or 'CAMPAIGN'}"
+
+
 def _need_required(register: str, rulebook: Rulebook) -> None:
     """Raises ConfigError for a register that no rule requires: nothing of it would ever be asked."""
-    required = washed_by(rulebook)
+    required = rulebook.washes
     if register not in required or RegisterName.parse(register) is None:
         listed = ", ".join(sorted(required))
         raise ConfigError([f"--prepare-wash: no rule washes by {register!r}; rules wash by: {listed}"])

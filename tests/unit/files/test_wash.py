@@ -136,3 +136,17 @@ def test_the_command_says_what_is_saved(washed, bureau, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "w/wash-bloctel-clean.csv: 3 numbers to submit to bloctel-clean" in said
     assert "duplicates" in said and "--format wash" in said
+
+
+@pytest.mark.parametrize(
+    ("campaign", "register"), [("acme", "rpo-clean@acme"), ("", "rpo-clean@CAMPAIGN"), ("own", "rpo-clean")]
+)
+def test_the_answer_goes_into_the_register_that_counts(bureau, monkeypatch, capsys, campaign, register):
+    """An answer to a campaign's question that is imported without its name leaves every number as not washed."""
+    (bureau.folder / "italian.csv").write_text("Phone\n3331234567\n")
+    monkeypatch.setenv("STREAM_SCRUB_PROSPECT__DEFAULT_CAMPAIGN", "own" if campaign == "own" else "")
+    argv = ["file", "italian.csv", "-o", "w", "--list=internal=internal.txt", "--region=IT"]
+    argv += ["--purpose=insurance", "--prepare-wash=rpo-clean", f"--campaign={campaign}"]
+    monkeypatch.setattr("sys.argv", ["stream-scrub", *argv])
+    assert _command() == 0
+    assert f"lists import ANSWER -r {register} --format wash" in capsys.readouterr().out
