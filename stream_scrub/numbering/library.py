@@ -50,7 +50,7 @@ _START = re.compile(r"[+\uff0b\d]")  # phonenumbers drops what stands before the
 _REPEATED = re.compile("([ \u00a0\t-])\\1+")
 _CROWD = re.compile("[ \u00a0\t,-]{7}")  # so many separators in a row, not all the same: no number needs them
 # Signs that phonenumbers takes for the beginning of an extension, and people for a separator.
-_EXTENSION_SIGN = re.compile(r"[~\u2053\u223c\uff5e,\uff0c#\uff03]|;(?!ext=)")
+_EXTENSION_SIGN = re.compile(r"[~\uff5e,#\uff03]|;(?!ext=)")
 # What phonenumbers drops unread, with any number in it: (a) what follows /x, (b) two parameters of RFC 3966 (and what
 # stands before "tel:" in a text that has the second one).
 _DROPPED = re.compile(r"[\\/] *x.*\d|;isub=|;phone-context=", re.DOTALL)

@@ -181,7 +181,7 @@ def without_fraction(text):
 def may_go_on(text, region, found):
     """Whether a sign that may only separate groups begins the extension, and all digits are a number."""
     text = text[re.search(r"[+\uff0b\d]", text).start() :]
-    if not found.extension or not re.search(r"[~\u2053\u223c\uff5e,\uff0c#\uff03]|;(?!ext=)", text[1:]):
+    if not found.extension or not re.search(r"[~\uff5e,#\uff03]|;(?!ext=)", text[1:]):
         return False
     bare = "".join(str(int(sign)) for sign in text if sign.isdecimal())
     return parsed("+" + bare if text[0] in PLUS else bare, region) is not None
