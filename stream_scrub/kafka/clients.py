@@ -282,10 +282,10 @@ def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> Request
     return RequestsReader(chosen, Witnesses(chosen), topic, lifts=lifts)
 
 
-def goes_on(settings: Settings, log_topic: str, log: Logger) -> None:
+def goes_on(old: Settings, new_log: str, log: Logger) -> None:
     """As `RequestsReader.goes_on`."""
-    with closing(requests(settings, log)) as reader:
-        reader.goes_on(log_topic)
+    with closing(requests(old, log)) as reader:
+        reader.goes_on(old.topics.log, new_log)
 
 
 def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:

@@ -39,7 +39,7 @@ class OwnerNote(NamedTuple):
     """Which publisher consumes the requests of this group."""
 
     owner: str  # empty once the publisher has ended
-    beat: int  # counts up while the publisher is alive
+    beat: int  # counts up while the publisher is alive; 0 if none has committed since a renewal of the log
     registers: frozenset[str]  # without scopes
     topic: str = ""  # the id of the topic that the offsets belong to; empty if the brokers give none
     seal: str = ""  # of the last delta that these offsets rest on (`publisher/delta_publisher.py: SealName`); empty before the first
@@ -125,13 +125,19 @@ class RequestsReader:
         # is not available, as on a new cluster or after a broker's restart.
         return self._committed(Deadline.after(_ASK_S), self._asking)
 
-    def goes_on(self, log_topic: str) -> None:
-        """Note that the offsets of the group are for this log, which states all that was published by them. Call it when every
-        publisher has been fenced, and none began since."""
+    def goes_on(self, old_log: str, new_log: str) -> None:
+        """Note that the offsets of the group are for the new log, which states all that was published to the old one. Call it
+        when every publisher has been fenced, and none began since.
+
+        If a publisher has committed them for a third log, nothing states what was published there: they stay as they are, and
+        the next publisher takes all requests again."""
         place = self._committed(Deadline.after(_ASK_S), self._consumer)[0]
         if place.offset < 0:
             return
-        note = OwnerNote.of(place.metadata)._replace(log=f"{log_topic}/{self.id_of(log_topic)}")
+        note = OwnerNote.of(place.metadata)
+        if note.log not in ("", f"{old_log}/{self.id_of(old_log)}") and note.beat > 0:
+            return
+        note = note._replace(owner="", beat=0, log=f"{new_log}/{self.id_of(new_log)}")
         # A TopicPartition's metadata cannot be assigned.
         noted = TopicPartition(
             self.topic, place.partition, place.offset, str(note), epoch_of(place.leader_epoch)

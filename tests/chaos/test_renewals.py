@@ -294,3 +294,31 @@ def test_a_removal_that_is_killed_is_ended_by_another(stage, proxy, applied):
     assert counts(stage.env) == {"consent": 3}
     stage.load("partner", [K])
     assert counts(stage.env) == {"consent": 3, "partner": 1}
+
+
+def test_what_a_finished_log_took_is_taken_again_after_it_was_deleted_and_renewed(stage, tmp_path):
+    """Whoever opted out on a new log that somebody deleted, to renew again, would be called."""
+    topic, env = new_log(stage)
+    for cut in ("cut.json", "again.json"):
+        done = run(renewal(topic, tmp_path / cut), stage.env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if cut == "again.json":
+            # Its register is further than it was on the log that was deleted.
+            for number in (N, M):
+                file = stage.list_file([number], "more.txt")
+                imported = run(["lists", "import", str(file), "--register", "internal", "--adds"], env)
+                assert imported.returncode == 0, imported.stdout + imported.stderr
+        with PublisherProcess(stage, None, cut, topics__log=topic) as publisher:
+            if cut == "cut.json":
+                said = {"request": "opt-out", "number": f"+{K}"}
+                produce(stage.bootstrap, stage.topics["requests"], [(b"k", json.dumps(said).encode())])
+                wait_until(lambda: counts(env).get("internal") == 1)
+            else:
+                wait_until(publisher.ready)
+                wait_until(lambda: lag(publisher) == 0)
+                assert counts(env)["internal"] == 3
+            assert publisher.stop()[0] == 0
+        if cut == "cut.json":
+            admin = AdminClient({"bootstrap.servers": stage.bootstrap})
+            admin.delete_topics([topic])[topic].result()
+            wait_until(lambda: topic not in admin.list_topics(timeout=60).topics)
