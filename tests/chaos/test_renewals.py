@@ -173,11 +173,22 @@ def test_a_dropped_list_of_an_unnamed_register_is_not_lost_with_the_old_log(stag
     assert left and "tps2" not in counts(env)
 
 
-# Requests by which a renewal writes something, in their order, by the new log's name.
+def mark_of(log, skip=0):
+    """The commit of a mark on a log, after `skip` others."""
+    return matching(Api.END_TXN, of=id_of_publisher(log, "rules"), commits=True), skip
+
+
+def stating(register):
+    return lambda _, new: (matching(Api.END_TXN, of=id_of_publisher(new, register), commits=True), 0)
+
+
+# Requests by which a renewal writes something, in their order, by the names of the old log and the new one.
 STEPS = {
-    "the new topic": lambda _: matching(Api.CREATE_TOPICS),
-    "the proof's file": lambda new: matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(new, "rules")),
-    "the requests' note": lambda _: matching(Api.OFFSET_COMMIT),
+    "the new topic": lambda *_: (matching(Api.CREATE_TOPICS), 0),
+    "the proof's file": lambda _, new: (matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(new, "rules")), 0),
+    "the oppositions": stating("internal"),
+    "the requests' note": lambda *_: (matching(Api.OFFSET_COMMIT), 0),
+    "the end of the new log's mark": lambda _, new: mark_of(new, 1),
 }
 
 
@@ -222,7 +233,8 @@ class Renewing:
             assert publisher.stop()[0] == 0 or "was renewed as" in publisher.lines()[-1]["why"]
 
     def kill_at(self, step, *, applied: bool) -> None:
-        hold = self.proxy.hold(STEPS[step](self.topic))
+        matches, skip = STEPS[step](self.stage.topics["log"], self.topic)
+        hold = self.proxy.hold(matches, skip=skip)
         kill_at(hold, self.stage, self.proxy, *renewal(self.topic, self.cut), applied=applied)
 
     def none_is_allowed(self) -> None:
