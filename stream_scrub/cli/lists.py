@@ -83,7 +83,7 @@ Kind = Annotated[
     ),
 ]
 ListRegion = Annotated[
-    str | None, option("REGION", "Region of national numbers (prospect.default_region).", LIST)
+    str | None, option("REGION", "Region of national numbers; default: the register's (lists.regions).", LIST)
 ]
 MaxBad = Annotated[
     float | None, option("SHARE", "Refuse above this share of bad lines (lists.max_bad).", GUARDS)
@@ -144,7 +144,7 @@ def import_(
         change="adds" if adds else "removes" if removes else "full",
         kind=kind,
         effective_at=import_list.effective(effective_at, datetime.now(UTC)),
-        region=region or settings.prospect.default_region,
+        region=region or "",
         is_region_named=region is not None,
         column=column,
         format=format_,

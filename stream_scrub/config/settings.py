@@ -332,6 +332,7 @@ def _region(value: str) -> str:
 
 
 Member = Annotated[str, AfterValidator(_member)]
+Region = Annotated[str, BeforeValidator(_upper), AfterValidator(_region)]
 Properties = Mapping[str, str]
 OfStale = Literal["hold", "block"]
 
@@ -375,7 +376,7 @@ class Worker(Section):
 class _NumberMembers(Section):
     numbers: Annotated[tuple[Member, ...], Field(strict=False), AfterValidator(_members)] = ("phone",)
     region: Member = "country"
-    default_region: Annotated[str, BeforeValidator(_upper), AfterValidator(_region)] = "FR"
+    default_region: Region = "FR"
 
 
 if TYPE_CHECKING:
@@ -495,6 +496,7 @@ class Lists(Section):
         default_factory=dict
     )
     no_into: Annotated[Properties, AfterValidator(opt_out_registers)] = Field(default_factory=dict)
+    regions: Annotated[Mapping[str, Region], AfterValidator(named_registers)] = Field(default_factory=dict)
     consent_proof: Literal["kept", "required"] = "kept"
     folder: str = ""
     hash_keys: str = ""
@@ -503,6 +505,10 @@ class Lists(Section):
     batch_requests: Annotated[int, Field(ge=1, le=100_000)] = 5000
     batch_ms: Annotated[int, Field(ge=1, le=10_000)] = 100
     attempts_max: Annotated[int, Field(ge=1_000, le=1_000_000_000)] = 10_000_000
+
+    def region_of(self, register: str) -> str:
+        """The configured region of national numbers in lists of the register; empty: none."""
+        return self.regions.get(register) or self.regions.get(family(register)) or ""
 
     def change_allowed(self, register: str) -> float:
         """The largest share of the register's numbers that a full list may change."""

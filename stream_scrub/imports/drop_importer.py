@@ -18,7 +18,14 @@ from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError, Uncertain
 from stream_scrub.imports import import_list, plan_import
-from stream_scrub.imports.drop_folder import DONE, REFUSED, DropFolder, DroppedFile, PublicationNote
+from stream_scrub.imports.drop_folder import (
+    DONE,
+    REFUSED,
+    DropFolder,
+    DroppedFile,
+    PublicationNote,
+    speakable,
+)
 from stream_scrub.imports.formats import BadList, ParsedList
 from stream_scrub.imports.isolated_reader import IsolatedReader, ReaderFault
 from stream_scrub.imports.parsing.unpack import digest_of
@@ -27,6 +34,7 @@ from stream_scrub.log.encode import PublishedDelta
 from stream_scrub.log.scan import find_seal
 from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import Deadline, Logger, family
+from stream_scrub.ops.logs import mask
 from stream_scrub.publisher import ownership
 from stream_scrub.publisher.delta_publisher import DeltaPublisher, PendingDelta, RegisterBusy
 
@@ -253,7 +261,6 @@ class DropImporter:
             file=dropped.path,
             register=dropped.register,
             change=dropped.change,
-            region=self.settings.prospect.default_region,
             max_bad=self.settings.lists.max_bad,
             allow_ends=dropped.ends,
             register_unknown=dropped.any_change,
@@ -348,7 +355,8 @@ class DropImporter:
         if endless := report.get("endless"):
             self.log.warning("expiry dates ignored", register=dropped.register, count=endless)
         level = self.log.info if where == DONE else self.log.warning
-        # its name and why: in the report
+        if where == REFUSED:
+            brief = {"file": mask(speakable(dropped.path.name)), "why": mask(report["why"])}
         level(f"file {head['outcome']}", register=dropped.register, **brief)
 
     def _move(self, dropped: DroppedFile, where: str, report: Mapping[str, Any]) -> str:

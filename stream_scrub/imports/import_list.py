@@ -33,6 +33,7 @@ from stream_scrub.imports.plan_import import (
     read,
     reading_of,
 )
+from stream_scrub.imports.register_law import RegisterLaw
 from stream_scrub.index import Index, Numbers, Register, as_numbers
 from stream_scrub.index.deltas import Delta
 from stream_scrub.kafka import clients
@@ -229,6 +230,7 @@ def parts_of(
         file=options.file,
         register=options.no_into,
         region=options.region,
+        is_region_named=options.is_region_named,
         max_bad=options.max_bad,
         change="adds",
         dry_run=options.dry_run,
@@ -303,7 +305,7 @@ def asked(
         change=cast("ImportMode", change),
         kind=RegisterKind(kind) if kind else None,
         effective_at=effective(said.get("effective_at", ""), datetime.now(UTC)),
-        region=said.get("region", settings.prospect.default_region),
+        region=said.get("region", ""),
         columns=columns(said.get("columns", "")),
         all_consented=bool(said.get("all_consented")),
         no_into=named(said["no_into"], settings) if said.get("no_into") else "",
@@ -382,6 +384,11 @@ def lawful(options: ImportOptions, settings: Settings) -> ImportOptions:
     return plan_import.lawful(options, scrubbing.law(settings), settings, datetime.now(UTC))
 
 
+def region_of(register: str, settings: Settings) -> str:
+    """The region of national numbers in lists of the register, if nobody names another."""
+    return lawful(ImportOptions(file=Path(), register=register, max_bad=1.0), settings).region
+
+
 def effect_of(
     reading: ParsedList,
     plan: ImportPlan,
@@ -391,9 +398,17 @@ def effect_of(
 ) -> ImportEffect:
     """What a plan did or, where nothing is `published`, would do."""
     base, delta = plan.base, plan.delta
-    unasked = scrubbing.unasked(scrubbing.law(settings), base.name, datetime.now(UTC))
+    book, now = scrubbing.law(settings), datetime.now(UTC)
+    unasked = scrubbing.unasked(book, base.name, now)
     told = reading_of(reading, plan)
     notes = [f"{LETS_THROUGH} let through: {fact}" for fact in plan.let_through]
+    country = RegisterLaw.of(book, base.name, now).country
+    is_read_for_it = reading.assumed is not None and reading.assumed.region == country
+    if is_read_for_it and country not in (
+        settings.prospect.default_region,
+        settings.lists.region_of(base.name),
+    ):
+        notes.append(f"national numbers are those of {country}: only its rules use {base.name}")
     return ImportEffect(
         register=base.name,
         kind=base.kind,

@@ -151,7 +151,7 @@ def _options_of(
         register_unknown=listed.register_unknown,
         kind=listed.kind,
         effective_at=listed.effective_at,
-        region=listed.region or settings.prospect.default_region,
+        region=listed.region or "",
         is_region_named=listed.region is not None,
         column=listed.column,
         columns=listed.columns,

@@ -288,9 +288,9 @@ class ImportOptions:
 
     file: Path
     register: str
-    region: str
     max_bad: float
-    is_region_named: bool = False  # the operator named `region`; else it is the settings' own
+    region: str = ""  # of national numbers; empty: `lawful` chooses it
+    is_region_named: bool = False  # the operator named it
     change: ImportMode = "full"
     kind: RegisterKind | None = None  # None: as it is; at its first import as the rules or the list mean it
     effective_at: datetime | None = None  # None: what the list says, else now
@@ -365,7 +365,12 @@ def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
 def lawful(options: ImportOptions, book: Rulebook, settings: Settings, now: datetime) -> ImportOptions:
     """The order with what the rules ask of its register, and with the registers that it may name."""
     law = RegisterLaw.of(book, options.register, now)
-    return replace(options, law=law, known=scrubbing.known_registers(book, settings))
+    known = scrubbing.known_registers(book, settings)
+    named, region = options.is_region_named, options.region
+    if not region:
+        configured = settings.lists.region_of(options.register)
+        named, region = bool(configured), configured or law.country or settings.prospect.default_region
+    return replace(options, law=law, known=known, region=region, is_region_named=named)
 
 
 def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:

@@ -28,6 +28,7 @@ class RegisterLaw(NamedTuple):
     dated_consents: ConsentDays = ()
     channels: frozenset[str] = frozenset({VOICE})  # that its consents are for
     codes: tuple[str, ...] = ()  # calling codes of the countries whose rules use it; empty: any
+    country: str = ""  # the only country whose rules use it, with its states; empty: none or several
 
     @classmethod
     def of(cls, book: Rulebook, register: str, now: datetime) -> "RegisterLaw":
@@ -35,11 +36,14 @@ class RegisterLaw(NamedTuple):
         `now`; everything else is that of the rules of any day."""
         name = family(register)
         codes: set[str] = set()
+        countries: set[str] = set()
         areas = None
         for country in book.countries.values():
             for rule in country.rules:
                 if name in rule.registers:
                     codes |= _codes_of(country)
+                if name in rule.asked:
+                    countries.add(country.parent or country.code)
                 if name in rule.areas and areas is None:
                     areas = AreaShape(rule.areas[name], calling_code(country.regions[0]))
         return cls(
@@ -51,6 +55,7 @@ class RegisterLaw(NamedTuple):
             dated_consents=_dated_consents(book, name, now),
             channels=ConsentLaw(book).channels_of(name) or frozenset({VOICE}),
             codes=() if name in OWN else tuple(sorted(codes)),
+            country=countries.pop() if len(countries) == 1 and name not in OWN else "",
         )
 
 

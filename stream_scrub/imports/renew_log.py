@@ -84,7 +84,6 @@ def left_out(said: Sequence[str], settings: Settings) -> dict[str, Numbers]:
             file=Path(file),
             register=import_list.named(register, settings),
             change="removes",
-            region=settings.prospect.default_region,
             max_bad=settings.lists.max_bad,
         )
         if options.register in found:

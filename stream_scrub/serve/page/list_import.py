@@ -26,7 +26,7 @@ from starlette.requests import Request
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, ScrubError, TooMany
-from stream_scrub.imports import drop_folder
+from stream_scrub.imports import drop_folder, import_list
 from stream_scrub.imports.drop_folder import HandedOrder
 from stream_scrub.imports.formats import BadList, ParsedList, open_list
 from stream_scrub.imports.guards import UnstatedConsents
@@ -320,7 +320,7 @@ class ListImport:
         fields = {field: form[field] for field in _FIELDS if field in form}
         if campaign := form.get("campaign"):
             fields["register"] = f"{fields.get('register', '')}@{campaign}"
-        region = self._context.settings.prospect.default_region
+        region = import_list.region_of(fields.get("register", ""), self._context.settings)
         if self._folder is not None and fields.get("region", region) != region:
             why = (
                 f"the publisher reads national numbers as those of {region}: write others in full, as in +44"

@@ -145,6 +145,34 @@ def test_a_list_whose_numbers_are_mostly_of_another_country_asks_for_the_region(
     assert french.read_as.endswith("national numbers are read as FR")
 
 
+BRITISH = b"07400123456\n07400123457\n"
+
+
+def test_national_numbers_are_those_of_the_only_country_that_uses_the_register(log, tmp_path):
+    """An operator in France would import the British register without a region, and every line be refused."""
+    effect = run(written(tmp_path, BRITISH), "tps", region="", effective_at=NOW)
+    assert {*log.replayed().index.registers["tps"].numbers} == {447400123456, 447400123457}
+    assert "national numbers are those of GB: only its rules use tps" in effect.notes
+
+
+def test_a_list_of_the_american_register_is_read_for_its_states_too(log, tmp_path):
+    """Thirty states use the register besides their country, which is still one country."""
+    assert import_list.region_of("us-dnc", load(environ={}, cwd=tmp_path)) == "US"
+    assert import_list.region_of("us-tx-dnc", load(environ={}, cwd=tmp_path)) == "US"
+    assert import_list.region_of("consent", load(environ={}, cwd=tmp_path)) == "FR"
+
+
+def test_the_configured_region_of_a_register_counts(log, tmp_path):
+    """The drop folder has no option for a region, so an opt-out list of another country would be refused."""
+    (tmp_path / "stream-scrub.toml").write_text('[lists.regions]\npartner = "UK"\n"partner@acme" = "BE"\n')
+    run(written(tmp_path, BRITISH), "partner", region="")
+    assert {*log.replayed().index.registers["partner"].numbers} == {447400123456, 447400123457}
+    run(written(tmp_path, b"0470123450\n"), "partner@acme", region="")
+    assert {*log.replayed().index.registers["partner@acme"].numbers} == {32470123450}
+    run(written(tmp_path, BRITISH), "partner@spring", region="")
+    assert {*log.replayed().index.registers["partner@spring"].numbers} == {447400123456, 447400123457}
+
+
 def test_consents_are_not_imported_into_a_register_of_oppositions(log, tmp_path):
     """People who agreed to be called would be blocked as if they had opposed."""
     washed = LISTS / "wash-status-2026-11-20.csv"

@@ -26,7 +26,13 @@ FRENCH_CODES = {"262", "33", "508", "590", "594", "596", "681", "687", "689"}
         ("internal@acme", RegisterLaw(kind=RegisterKind.DENY)),
         (
             "us-dnc",
-            RegisterLaw(kind=RegisterKind.DENY, must_be_dated=True, areas=AreaShape(4, "1"), codes=("1",)),
+            RegisterLaw(
+                kind=RegisterKind.DENY,
+                must_be_dated=True,
+                areas=AreaShape(4, "1"),
+                codes=("1",),
+                country="US",
+            ),
         ),
         (
             "us-rnd-clean",
@@ -36,10 +42,11 @@ FRENCH_CODES = {"262", "33", "508", "590", "594", "596", "681", "687", "689"}
                 must_be_dated=True,
                 good_days=(("1", 31),),
                 codes=("1",),
+                country="US",
             ),
         ),
-        ("us-reassigned", RegisterLaw(kind=RegisterKind.DENY)),
-        ("tps", RegisterLaw(kind=RegisterKind.DENY, must_be_dated=True, codes=("44",))),
+        ("us-reassigned", RegisterLaw(kind=RegisterKind.DENY, country="US")),
+        ("tps", RegisterLaw(kind=RegisterKind.DENY, must_be_dated=True, codes=("44",), country="GB")),
         ("partner@acme", NO_LAW),
     ],
 )

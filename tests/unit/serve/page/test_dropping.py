@@ -231,7 +231,7 @@ def test_a_list_is_handed_to_the_publisher(own, tmp_path, monkeypatch):
     late = publish(server, drop(server))
     assert late.status_code == 503 and "the publisher has the file in its folder" in late.text
     assert (tmp_path / "drop" / "tps" / "list.txt").read_text() == "447400123456\n"
-    elsewhere = drop(server, region="GB")
+    elsewhere = drop(server, region="DE")
     assert elsewhere.status_code == 422 and "+44" in elsewhere.text
 
 
