@@ -58,6 +58,45 @@ class Reason(StrEnum):
         return Verdict.ALLOWED if self in _ALLOWING else Verdict.BLOCKED
 
 
+class Why(StrEnum):
+    """Why a prospect is `unreadable`, or a number is an `invalid-number`. A closed set."""
+
+    # The value
+    NULL = "null"
+    EMPTY = "empty"
+    NOT_UTF_8 = "not-utf-8"
+    BYTE_ORDER_MARK = "byte-order-mark"
+    TRUNCATED = "truncated"
+    NOT_JSON = "not-json"
+    NOT_AN_OBJECT = "not-an-object"
+    NESTED_TOO_DEEP = "nested-too-deep"
+    MEMBER_TWICE = "member-twice"
+    TOO_LARGE = "too-large"  # for its topic, with its stamp
+    # The value in Avro or Protobuf
+    NO_SCHEMA_ID = "no-schema-id"
+    UNKNOWN_SCHEMA = "unknown-schema"
+    UNUSABLE_SCHEMA = "unusable-schema"
+    SCHEMA_MISMATCH = "schema-mismatch"
+    # The number
+    NO_NUMBER = "no-number"
+    WRONG_TYPE = "wrong-type"
+    TOO_MANY_NUMBERS = "too-many-numbers"
+    SEVERAL_NUMBERS = "several-numbers"  # in one text
+    NO_DIGITS = "no-digits"
+    LOST_DIGITS = "lost-digits"  # a spreadsheet rounded it
+    TOO_SHORT = "too-short"
+    TOO_LONG = "too-long"
+    NOT_VALID = "not-valid"  # in its region
+
+
+class Fault(NamedTuple):
+    """Why, with the member of the settings and the schema's id that it is about, as far as these are known."""
+
+    why: Why
+    member: str = ""
+    schema: str = ""
+
+
 _ALLOWING = frozenset({Reason.CLEAR, Reason.CONSENTED, Reason.CONTRACT, Reason.EXEMPT})
 
 

@@ -15,7 +15,7 @@ import msgspec
 from stream_scrub import strict_json
 from stream_scrub.call import VOICE
 from stream_scrub.clock import parse_zoned
-from stream_scrub.model import Header, Reason, Verdict
+from stream_scrub.model import Header, Reason, Verdict, Why
 
 STAMP = "scrub"  # the member of the value, or the record's header, that holds it
 E164 = Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{1,18}\Z")]  # E.164 with a plus
@@ -77,6 +77,7 @@ class NumberStamp(_Verdict, msgspec.Struct, frozen=True, omit_defaults=True):
 
     verdict: Verdict
     reason: Reason
+    why: Why | None = None  # it is an `invalid-number`
     number: E164 | None = None  # dial this. None if it is not valid
     registers: Sequence[str] = ()  # those that the verdict rests on
     rules: str = ""  # digest of the rule that decided
@@ -90,6 +91,9 @@ class Stamp(_Verdict, msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     verdict: Verdict
     reason: Reason
+    why: Why | None = None  # it is `unreadable`, or its only number an `invalid-number`
+    member: str = ""  # the prospect's member that `why` is about
+    schema: str = ""  # the id of the schema that `why` is about
     channel: str = VOICE
     cause: str = ""  # what was wrong with the record, of a prospect that is unreadable for that
     origin: str = msgspec.field(default="", name="from")  # and the place that it came from

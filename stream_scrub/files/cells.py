@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.call import FACTS, Call
+from stream_scrub.model import Why
 from stream_scrub.numbering import (
     AssumedRegion,
     Line,
@@ -150,8 +151,7 @@ class CellReader:
             if found:
                 self._several(found, region, row, into)
                 continue
-            why = DESTROYED if destroyed[place] else why_invalid(text, region)
-            into.bad.append(BadCell(row, text, why))
+            into.bad.append(BadCell(row, text, _in_words(why_invalid(text, region), text, region)))
         into.destroyed[rows] = destroyed
         return chunk
 
@@ -170,6 +170,17 @@ class CellReader:
         if place == len(self.lines):
             self.lines.append(line)
         return place
+
+
+def _in_words(why: Why, text: str, region: str) -> str:
+    digits = sum(map(str.isdigit, text))
+    if why is Why.SEVERAL_NUMBERS:
+        return "may be several numbers, and it is not clear where one ends"
+    if why is Why.LOST_DIGITS:
+        return DESTROYED
+    if why in (Why.TOO_SHORT, Why.TOO_LONG):
+        return f"{why.replace('-', ' ')}: {digits} digits"
+    return "no valid number" if "+" in text else f"no valid number of {region}"
 
 
 def distinct(block: bytes, begins: Places, ends: Places, text_of: Callable[[bytes], str]) -> Distinct:

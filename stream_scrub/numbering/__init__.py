@@ -5,6 +5,7 @@ For digits in a shape whose parsing phonenumbers' metadata proves, tables made f
 else. A text that may be two numbers is none (`two_numbers`). Tables of another version than the installed one are ignored. This room never logs or keeps a number, never guesses, never raises for a text.
 """
 
+from stream_scrub.model import Why
 from stream_scrub.numbering.arrays import DIGITS_MAX, Column, Many, Typed, validator
 from stream_scrub.numbering.assumed_region import AssumedRegion
 from stream_scrub.numbering.fractions import has_lost_digits, is_suspect, readings
@@ -102,16 +103,20 @@ def _number_of(text: str, region: str) -> int | None:
     return None if found is None else found[0]
 
 
-def why_invalid(text: str, region: str) -> str:
-    """Why `normalise` takes a text with digits for no number, for people."""
+def why_invalid(text: str, region: str) -> Why:
+    """Why `normalise` takes a text for no number."""
     digits = sum(map(str.isdigit, text))
+    if not text.strip():
+        return Why.NO_NUMBER
+    if not digits:
+        return Why.NO_DIGITS
     if may_be_several(text, region):
-        return "may be several numbers, and it is not clear where one ends"
+        return Why.SEVERAL_NUMBERS
+    if has_lost_digits(text):
+        return Why.LOST_DIGITS
     if digits < least_digits(region):
-        return f"too short: {digits} digits"
-    if digits > DIGITS_MAX:
-        return f"too long: {digits} digits"
-    return "no valid number" if "+" in text else f"no valid number of {region}"
+        return Why.TOO_SHORT
+    return Why.TOO_LONG if digits > DIGITS_MAX else Why.NOT_VALID
 
 
 def tables_in_use() -> bool:

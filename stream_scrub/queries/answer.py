@@ -115,6 +115,8 @@ def _why(stamp: Stamp | NumberStamp, changes: Sequence[LoggedChange]) -> str:
         first = changes[0]
         text = _OPPOSED.get((first.reason, RegisterKind(first.kind)), _OPPOSED_BY_LIST)
         return _dated(text, first)
+    if stamp.why is not None:
+        return f"{means(stamp.reason)} ({stamp.why})"
     again = again_from(stamp)
     return f"{means(stamp.reason)}; {again}" if again else means(stamp.reason)
 

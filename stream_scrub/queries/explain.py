@@ -29,11 +29,13 @@ from stream_scrub.model import (
     HASHED,
     INTERNAL,
     Deadline,
+    Fault,
     Header,
     LogReader,
     LogRecord,
     Progress,
     RegisterName,
+    Why,
     family,
 )
 from stream_scrub.queries import answer as answers
@@ -222,6 +224,10 @@ class Replays:
         self._terms = scrubbing.terms(settings, header=True, hold=False)
         # The prospects as JSON.
         self.read = read_all(records, [each.value for each in emitted], [each.headers for each in emitted])
+        self._faults = [
+            records.fault(each.value, each.headers) if value is None else None
+            for value, each in zip(self.read, emitted, strict=True)
+        ]
         numbers = [
             number
             for value, stamp in zip(self.read, self._stamps, strict=True)
@@ -256,7 +262,7 @@ class Replays:
             return None
         emitted, read = self._emitted[place], self.read[place]
         own = None if read is emitted.value else emitted.value
-        return judged(read, rules.book, index, at, self._terms, emitted=own)
+        return judged(read, rules.book, index, at, self._terms, emitted=own, fault=self._faults[place])
 
     def _read(self, upto: int | None, last: int, watch: Watch | None) -> None:
         """Read on up to a position; None: to the log's end."""
@@ -299,7 +305,16 @@ class Replays:
         asks_now = "callable_now" in stamp
         own = None if read is emitted.value else emitted.value
         replayed = judged(
-            read, book, past.index, at, terms, self._limit, spoilt_at, asks_now=asks_now, emitted=own
+            read,
+            book,
+            past.index,
+            at,
+            terms,
+            self._limit,
+            spoilt_at,
+            asks_now=asks_now,
+            emitted=own,
+            fault=self._faults[place],
         )
         differences = list(differences_of(stamp, replayed or {}))
         if emitted.topic_verdict and emitted.topic_verdict != stamp.get("verdict"):
@@ -367,8 +382,10 @@ def judged(
     *,
     asks_now: bool = False,
     emitted: bytes | None = None,
+    fault: Fault | None = None,
 ) -> dict[str, Any] | None:
-    """Return the stamp that the value gets; None if the value is too large for any stamp. `emitted`: as for `Scrubber.scrub`."""
+    """Return the stamp that the value gets; None if the value is too large for any stamp. `emitted`: as for `Scrubber.scrub`.
+    `fault`: why the value is None."""
     scrubber = Scrubber(terms, book)
     context = scrubber.context(index, at, asks_now=asks_now)
     batch = scrubber.scrub(
@@ -380,6 +397,7 @@ def judged(
         spoilt=spoilt,
         context=context,
         emitted=None if emitted is None else [emitted],
+        fault_at=lambda _: fault or Fault(Why.NULL),
     )
     stamp = batch.stamps[0]
     return None if stamp is None else msgspec.json.decode(stamp, type=dict[str, Any])

@@ -16,12 +16,12 @@ import numpy as np
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Unavailable
 from stream_scrub.extension import HOW_TO_BUILD, extension
-from stream_scrub.model import Header, Logger
+from stream_scrub.model import Fault, Header, Logger, Why
 from stream_scrub.registry.client import AVRO, NUMBER_BYTES, RegistryClient, Schema, shown
 from stream_scrub.scrub.avro import program_of
 from stream_scrub.scrub.decode import Members, Unreadable
 from stream_scrub.scrub.protobuf import Arrays, Message, arrays_of, message_at
-from stream_scrub.scrub.schemas import Indexes, Plan, SchemaId, framed, indexes, unreadable
+from stream_scrub.scrub.schemas import Indexes, Plan, SchemaId, UnusablePlan, framed, indexes
 
 PLANS_MAX = 1000
 _TOO_LARGE = b"\x80"  # the first of the numbers that are none of Java's int
@@ -51,6 +51,10 @@ class RecordReader(Protocol):
         """The same for records that the extension holds: as many of them, with their JSON as values."""
         ...
 
+    def fault(self, value: bytes | None, headers: Sequence[Header] | None) -> Fault:
+        """Why a record is unreadable. Raises Unavailable."""
+        ...
+
     def close(self) -> None:
         """Release the connections."""
         ...
@@ -66,6 +70,10 @@ class JsonRecords:
     def read_records(self, records: Any, enough: Callable[[], bool]) -> Any:  # noqa: ARG002
         """As `RecordReader.read_records`: the records themselves."""
         return records
+
+    def fault(self, value: bytes | None, headers: Sequence[Header] | None) -> Fault:  # noqa: ARG002
+        """As `RecordReader.fault`."""
+        return Fault(Why.NULL)
 
     def close(self) -> None:
         """As `RecordReader.close`."""
@@ -89,6 +97,7 @@ class RegistryRecords:
         self._registry, self._members, self._log = registry, members, log
         self._type, self._indexed = kind.upper(), kind == "protobuf"
         self._plans: dict[SchemaId, Plan] = {}
+        self._messages: dict[SchemaId, dict[Indexes, Fault]] = {}  # in Protobuf, those that cannot be read
         self._absent: dict[SchemaId, float] = {}  # until when the registry is not asked again
         self._away_until, self._pause_s, self._away = 0.0, _PAUSE_S, ""
 
@@ -115,6 +124,21 @@ class RegistryRecords:
         """As `RecordReader.read_records`."""
         return self._native.read_by_schema(records, self._indexed, self._plans, self._found_at, enough)
 
+    def fault(self, value: bytes | None, headers: Sequence[Header] | None) -> Fault:
+        """As `RecordReader.fault`."""
+        if value is None:
+            return Fault(Why.NULL)
+        frame = framed(value, headers, indexed=self._indexed)
+        if frame is None:
+            return Fault(Why.NO_SCHEMA_ID if value else Why.EMPTY)
+        which, data, start = frame
+        plan = self._plans.get(which) or self._found(which)[0]
+        if isinstance(plan, UnusablePlan):
+            return plan.fault
+        unusable = self._messages.get(which, {})
+        message = indexes(data, start)[0] if self._indexed else ()
+        return unusable.get(message, Fault(Why.SCHEMA_MISMATCH, schema=shown(which)))
+
     def _found_at(self, which: SchemaId, place: int) -> tuple[Plan, bool] | None:
         """As `_found`, for the record at that place; None if it and those behind it cannot be read now."""
         try:
@@ -128,10 +152,10 @@ class RegistryRecords:
         """The plan for a schema, and whether the registry was asked. Raises Unavailable."""
         # Some registries answer such a number as nothing that they understand, again and again.
         if len(which) == NUMBER_BYTES and which >= _TOO_LARGE:
-            return unreadable, False
+            return _unknown(which), False
         now = time.monotonic()
         if self._absent.get(which, 0.0) > now:
-            return unreadable, False
+            return _unknown(which), False
         if now < self._away_until:
             raise Unavailable(self._away)
         try:
@@ -146,10 +170,12 @@ class RegistryRecords:
             if len(self._absent) >= _ABSENT_MAX:
                 self._absent.clear()
             self._absent[which] = time.monotonic() + _ABSENT_S
-            return unreadable, True
+            return _unknown(which), True
         if len(self._plans) >= PLANS_MAX:
             # Any of them: where the oldest goes, one schema more than there is room for is asked for at each record.
-            del self._plans[random.choice([*self._plans])]  # noqa: S311
+            evicted = random.choice([*self._plans])  # noqa: S311
+            del self._plans[evicted]
+            self._messages.pop(evicted, None)
         self._absent.pop(which, None)
         plan = self._plans[which] = self._plan(which, schema)
         return plan, True
@@ -161,7 +187,7 @@ class RegistryRecords:
             self._log.error(
                 "schema unusable: its records come out blocked", schema=shown(which), why=str(error)
             )
-            return unreadable
+            return UnusablePlan(Fault(error.why, error.member, shown(which)))
         self._log.info("schema known", schema=shown(which))
         return plan
 
@@ -173,12 +199,15 @@ class RegistryRecords:
             return avro_plan(self._native, schema.text, list(texts), self._members)
         from stream_scrub.registry.protobuf import messages_of
 
-        def refused(at: Indexes, why: str) -> None:
+        unusable = self._messages[which] = {}
+
+        def refused(at: Indexes, error: Unreadable) -> None:
+            unusable[at] = Fault(error.why, error.member, shown(which))
             self._log.error(
                 "message unusable: its records come out blocked",
                 schema=shown(which),
                 message=list(at),
-                why=why,
+                why=str(error),
             )
 
         return protobuf_plan(self._native, messages_of(schema), self._members, refused)
@@ -186,6 +215,10 @@ class RegistryRecords:
     def close(self) -> None:
         """As `RecordReader.close`."""
         self._registry.close()
+
+
+def _unknown(which: SchemaId) -> Plan:
+    return UnusablePlan(Fault(Why.UNKNOWN_SCHEMA, schema=shown(which)))
 
 
 def avro_plan(native: ModuleType, schema: str, references: Sequence[str], members: Members) -> Plan:
@@ -199,7 +232,7 @@ def protobuf_plan(
     native: ModuleType,
     messages: Sequence[Message],
     members: Members,
-    refused: Callable[[Indexes, str], None],
+    refused: Callable[[Indexes, Unreadable], None],
 ) -> Plan:
     """The plan for the records of a schema in Protobuf. `refused` is told once of each message that cannot be read, and why."""
     unusable: set[Indexes] = set()
@@ -213,7 +246,7 @@ def protobuf_plan(
             return arrays_of(message, members)
         except Unreadable as error:
             unusable.add(at)
-            refused(at, str(error))
+            refused(at, error)
             return None
 
     plan: Plan = native.ProtobufPlan(find)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import NO_KEYS, HashKeys, Index, Numbers
-from stream_scrub.model import Reason, Verdict, family
+from stream_scrub.model import Fault, Reason, Verdict, Why, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import backend, stamp
 from stream_scrub.scrub.backend import Backend, Kinds, Plain, Regions, SwiftReader
@@ -30,6 +30,7 @@ from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decide_batch import BatchContext, Judged, judge, judge_text
 from stream_scrub.scrub.decode import ABSENT, Members, Prospect, Unreadable, read_strictly
 from stream_scrub.scrub.facts import Facts, FactsOf, facts_of
+from stream_scrub.scrub.stamp import Outcome
 
 # The record of a value longer than this is measured against the topic's limit. Key and headers are mostly far shorter.
 LARGE = 32_768
@@ -43,6 +44,10 @@ FEW = 4  # values: so many cost as much by arrays as one by one
 
 def _never() -> bool:
     return False
+
+
+def _null(_place: int) -> Fault:
+    return Fault(Why.NULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +178,10 @@ class Scrubber:
 
     def facts(self, value: bytes | None) -> Facts:
         """The facts of a prospect; those of one that states none, if it cannot be read."""
-        prospect = self._decoded(value)
-        return self._no_facts if prospect is None else self.facts_of(*prospect.facts)
+        try:
+            return self.facts_of(*read_strictly(value or b"", self.terms.members).facts)
+        except Unreadable:
+            return self._no_facts
 
     def scrub(
         self,
@@ -189,6 +196,7 @@ class Scrubber:
         spoilt: Mapping[int, Mapping[str, Any]] = MappingProxyType({}),
         context: BatchContext | None = None,
         emitted: Sequence[bytes | None] | None = None,
+        fault_at: Callable[[int], Fault] = _null,
     ) -> Batch:
         """Judge and stamp every value, by one index at one moment.
 
@@ -199,6 +207,7 @@ class Scrubber:
         * `spoilt`: places of records that are unreadable anyhow, with the members of their stamps.
         * `context`: that of an earlier batch of this index and moment.
         * `emitted`: the bytes to emit, unchanged, if `values` are only what was read from them. Stamps go into headers.
+        * `fault_at(i)`: why the i-th value is None.
 
         Raises StaleIndex if a prospect must be held for a register, or needs one whose key is missing.
         """
@@ -208,7 +217,7 @@ class Scrubber:
         # Steps 2 and 3: decode the plain prospects and normalise their numbers.
         plain = self._reader.read(values)
         # Steps 2 to 5 for each of the others.
-        strict = self._strict(values.__getitem__, _others(plain), context, enough)
+        strict = self._strict(values.__getitem__, _others(plain), context, enough, fault_at)
         if (upto := strict.upto) is not None:
             values, plain = values[:upto], plain.first(upto)
         # Step 4: decide on the plain prospects.
@@ -236,7 +245,7 @@ class Scrubber:
         self, values: Sequence[bytes], context: BatchContext, *, enough: Callable[[], bool] = _never
     ) -> Batch:
         """As `scrub`, value by value, plain or not: quicker for less than `FEW`."""
-        results = self._strict(values.__getitem__, range(len(values)), context, enough).results
+        results = self._strict(values.__getitem__, range(len(values)), context, enough, _null).results
         batch = Batch(
             [each.allowed for each in results],
             [each.value for each in results],
@@ -260,11 +269,12 @@ class Scrubber:
         limit: int | None = None,
         enough: Callable[[], bool] = _never,
         emitted: Any = None,
+        fault_at: Callable[[int], Fault] = _null,
     ) -> "RecordVerdicts | None":
         """As `scrub`, for records that the extension holds: their bytes stay where they are. None if a record is so large
         that it must be measured: then ask `scrub`. No time was spent on the others then.
 
-        `emitted`: the records to emit, if `records` only have what was read from them."""
+        `emitted`: the records to emit, if `records` only have what was read from them. `fault_at`: as for `scrub`."""
         assert isinstance(self._reader, SwiftReader), "ask `takes_records` first"
         context = self.context(index, now)
         # Bytes that no record may get, apart from those that it came with. `scrub` would have no time left if this were found
@@ -275,7 +285,7 @@ class Scrubber:
         templates = self._templates(judged)
         if max((len(each) + _NUMBER_ROOM for each in templates), default=0) >= room:
             return None
-        strict = self._strict(records.value, _others(plain), context, enough, room)
+        strict = self._strict(records.value, _others(plain), context, enough, fault_at, room)
         if (upto := strict.upto) is not None:
             if not upto:
                 return None
@@ -335,12 +345,17 @@ class Scrubber:
         places: Sequence[int],
         context: BatchContext,
         enough: Callable[[], bool],
+        fault_at: Callable[[int], Fault],
         room: int = sys.maxsize,
     ) -> _Strict:
         """Judge the prospects at these places one by one, until `enough`, or before one that would get `room` bytes."""
         results: list[_Result] = []
         for place in places:
-            result = self._one(value_at(place), context)
+            value = value_at(place)
+            if value is None:
+                result = _Result(Reason.UNREADABLE, None, _unreadable(fault_at(place), context))
+            else:
+                result = self._one(value, context)
             if len(result.value or b"") + len(result.stamp or b"") >= room:
                 break
             results.append(result)
@@ -349,26 +364,19 @@ class Scrubber:
                 break
         return _Strict(places, results)
 
-    def _one(self, value: bytes | None, context: BatchContext) -> _Result:
+    def _one(self, value: bytes, context: BatchContext) -> _Result:
         """Judge one prospect, plain or not."""
-        prospect = self._decoded(value)
-        if prospect is None:
-            return _Result(Reason.UNREADABLE, value, context.outcome(Finding(Reason.UNREADABLE)).bare % ())
+        try:
+            prospect = read_strictly(value, self.terms.members)
+        except Unreadable as error:
+            stamped = _unreadable(Fault(error.why, error.member), context)
+            return _Result(Reason.UNREADABLE, value, stamped)
         reason, stamped, stale = self._judge(prospect, context)
         if self.terms.stamp == "header":
             return _Result(reason, prospect.head + prospect.tail, stamped, stale)
         comma = b"," if prospect.comma else b""
         value = b"".join((prospect.head, comma, b'"scrub":', stamped, prospect.tail))
         return _Result(reason, value, None, stale)
-
-    def _decoded(self, value: bytes | None) -> Prospect | None:
-        """Step 2, decode; None for an unreadable prospect."""
-        if value is None:
-            return None
-        try:
-            return read_strictly(value, self.terms.members)
-        except Unreadable:
-            return None
 
     def _judge(self, prospect: Prospect, context: BatchContext) -> tuple[Reason, bytes, frozenset[str]]:
         """The verdict on a whole prospect, its stamp, and the registers that it needs but that cannot be used."""
@@ -378,10 +386,7 @@ class Scrubber:
         if not region:
             unknown = context.outcome(Finding(Reason.UNKNOWN_COUNTRY), facts.channel)
             return unknown.reason, unknown.bare % (), frozenset()
-        members = number_members(prospect.numbers)
-        if len(members) > NUMBERS_MAX:
-            members = []
-        judged = [judge_text(text_of(each), region, facts, context) for each in members or [""]]
+        judged = self._judged_numbers(number_members(prospect.numbers), region, facts, context)
         lacking = [outcome.finding for _, outcome in judged if outcome.reason is Reason.STALE_REGISTER]
         # Then the whole batch waits: what is emitted of half a batch would be emitted again.
         if waits := [name for finding in lacking for name in self.terms.waits_for(finding)]:
@@ -392,6 +397,26 @@ class Scrubber:
             return *stamp.several(judged, strip, facts.channel, context.evidence, context.opened), stale
         number, outcome = judged[0]
         return outcome.reason, outcome.bare % (() if number is None else number), stale
+
+    def _judged_numbers(
+        self, members: Sequence[Any], region: str, facts: Facts, context: BatchContext
+    ) -> list[tuple[int | None, Outcome]]:
+        """The number (None if it is not valid) and the outcome of each of these; of one invalid number if there are none, or
+        too many."""
+        paths = self.terms.members.numbers
+        path = ".".join(paths[0]) if len(paths) == 1 else ""
+        if len(members) > NUMBERS_MAX:
+            return [(None, context.invalid(Fault(Why.TOO_MANY_NUMBERS, path), facts))]
+        if not members:
+            return [(None, context.invalid(Fault(Why.NO_NUMBER, path), facts))]
+        judged: list[tuple[int | None, Outcome]] = []
+        for member in members:
+            text = text_of(member)
+            if text:
+                judged.append(judge_text(text, region, facts, context))
+            else:
+                judged.append((None, context.invalid(Fault(Why.WRONG_TYPE, path), facts)))
+        return judged
 
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
         """The places whose record is larger than the topic takes. What is below `floor` is not measured."""
@@ -411,12 +436,17 @@ class Scrubber:
     ) -> None:
         """Block a prospect that its stamp makes too large: (a) its own bytes with a short stamp in the header, or (b)
         where that is too large as well, its own bytes alone."""
-        short = context.outcome(Finding(Reason.UNREADABLE)).bare % ()
+        short = _unreadable(Fault(Why.TOO_LARGE), context)
         batch.allowed[place] = False
         batch.shortened += 1
         batch.values[place] = original
         batch.stamps[place] = short if len(original or b"") + len(short) <= room else None
         batch.tally[Reason.UNREADABLE] += 1
+
+
+def _unreadable(fault: Fault, context: BatchContext) -> bytes:
+    """The stamp of a prospect that cannot be read."""
+    return context.outcome(Finding(Reason.UNREADABLE, fault=fault)).bare % ()
 
 
 def _others(plain: Plain) -> list[int]:

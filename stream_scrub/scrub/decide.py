@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from stream_scrub.index import FIRST_ZONE, Register
-from stream_scrub.model import Reason, RegisterKind, Verdict, family
+from stream_scrub.model import Fault, Reason, RegisterKind, Verdict, family
 from stream_scrub.numbering import Line
 from stream_scrub.rules.country import (
     COMPANY,
@@ -58,6 +58,7 @@ class Finding(NamedTuple):
     rests_until: int = (
         0  # of a number that was called too often (epoch seconds); 0 if that is not known, or for good
     )
+    fault: Fault | None = None  # of an unreadable prospect or an invalid number
 
 
 class Consents(NamedTuple):

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from stream_scrub.call import VOICE
 from stream_scrub.clock import utc_millis, utc_minutes
 from stream_scrub.index import NO_KEYS, HashKeys, Index, Numbers, Register
-from stream_scrub.model import Reason, Verdict
-from stream_scrub.numbering import Line, normalise, read_column
+from stream_scrub.model import Fault, Reason, Verdict
+from stream_scrub.numbering import Line, normalise, read_column, why_invalid
 from stream_scrub.numbering.zones import TYPES_WITH_AREA, Zones, areas_of, zones_of
 from stream_scrub.rules import Rule, Rulebook, earliest
 from stream_scrub.rules.country import parent_of, until
@@ -216,6 +216,10 @@ class BatchContext:
         if outcome is None:
             outcome = self._outcomes[key] = self._new_outcome(finding, channel, rule, region, clock)
         return outcome
+
+    def invalid(self, fault: Fault, facts: Facts) -> Outcome:
+        """The outcome for what is no valid number."""
+        return self.outcome(Finding(Reason.INVALID_NUMBER, fault=fault), facts.channel)
 
     def _new_outcome(
         self, finding: Finding, channel: str, rule: Rule | None, region: str, clock: Clock | None
@@ -456,7 +460,7 @@ def judge_text(text: str, region: str, facts: Facts, context: BatchContext) -> t
     """Steps 3 and 4 for one number as typed in `region`: the number (None if it is not valid), and its outcome."""
     valid = normalise(text, region)
     if valid is None:
-        return None, _invalid(facts, context)
+        return None, context.invalid(Fault(why_invalid(text, region)), facts)
     number, line = valid[0], context.line(*valid, facts.channel)
     barred = is_barred(number, context.rule(line.region, facts.channel))
     return number, context.find(context.case(line, facts, barred=barred), number)
@@ -475,18 +479,19 @@ def judge_column(
 ) -> JudgedColumn:
     """Steps 3 and 4 for a column of numbers with the same facts. Cells are texts as typed in `region`, or integers
     taken as digits."""
-    places: dict[Outcome, int] = {_invalid(facts, context): 0}
+    places: dict[Outcome, int] = {}
     numbers, ids = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
     for start in range(0, len(cells), _PIECE):
-        column = read_column(cells[start : start + _PIECE], region)
+        piece = cells[start : start + _PIECE]
+        column = read_column(piece, region)
         judged = judge(
             Plain(column.numbers, column.places, [(line, facts) for line in column.lines]), context
         )
         place_of = [places.setdefault(outcome, len(places)) for outcome in judged.outcomes]
+        piece_ids = np.array([*place_of, -1], np.int32)[judged.ids]  # the last one is found by -1
+        for row in np.flatnonzero(piece_ids < 0).tolist():
+            invalid = context.invalid(Fault(why_invalid(str(piece[row]), region)), facts)
+            piece_ids[row] = places.setdefault(invalid, len(places))
         numbers.append(column.numbers)
-        ids.append(np.array([*place_of, 0], np.int32)[judged.ids])  # the last one is found by -1
+        ids.append(piece_ids)
     return JudgedColumn(np.concatenate(numbers), np.concatenate(ids), list(places))
-
-
-def _invalid(facts: Facts, context: BatchContext) -> Outcome:
-    return context.outcome(Finding(Reason.INVALID_NUMBER), facts.channel)

@@ -6,8 +6,9 @@ case, in another case. It never drops a byte: the output is sliced out of the or
 (`backend`).
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from json.decoder import scanstring  # type: ignore[attr-defined]  # public in CPython, absent from the stubs
@@ -18,6 +19,7 @@ import msgspec
 
 from stream_scrub import strict_json
 from stream_scrub.call import FACTS
+from stream_scrub.model import Why
 from stream_scrub.stamp import STAMP
 
 Case = Literal["any", "exact"]
@@ -106,24 +108,30 @@ class Prospect(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """The value is not one JSON object that every parser reads alike. Outside of this room it is a verdict."""
+    """The value is not one JSON object that every parser reads alike, or its schema cannot be used. Outside of this room it is
+    a verdict. `member`: the path of the member that is at fault, if one is."""
+
+    def __init__(self, text: str, why: Why = Why.UNUSABLE_SCHEMA, member: str = "") -> None:
+        super().__init__(text)
+        self.why, self.member = why, member
 
 
 def read_strictly(value: bytes, members: Members) -> Prospect:
     """Raises Unreadable."""
     try:
         text = value.decode("utf-8")
-        if _depth(text) > MAX_DEPTH:
-            raise Unreadable("nested too deep")
-        top = _DECODER.decode(text)
+        is_too_deep = _depth(text) > MAX_DEPTH
+        top = None if is_too_deep else _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("not one JSON object in UTF-8") from error
+        raise Unreadable("not one JSON object in UTF-8", _why_no_json(value)) from error
+    if is_too_deep:
+        raise Unreadable("nested too deep", Why.NESTED_TOO_DEEP)
     if not isinstance(top, _Pairs):
-        raise Unreadable("not a JSON object")
+        raise Unreadable("not a JSON object", Why.NOT_AN_OBJECT)
     compared, paths = folder(members.case), _compared_paths(members)
     named = {name: compared(name) for name in top}
     chosen = _chosen(top, paths.tops, named)
-    values = [_dig(chosen.get(first, ABSENT), rest, compared) for first, *rest in paths.all]
+    values = [_dig(chosen.get(path[0], ABSENT), path, compared) for path in paths.all]
     count = len(members.numbers)
     if STAMP in named.values():
         head, tail, comma = _around_stamps(text, compared)
@@ -131,6 +139,26 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
         close = len(text.rstrip(_SPACE)) - 1
         head, tail, comma = text[:close].encode(), text[close:].encode(), bool(top)
     return Prospect(values[:count], values[count], tuple(values[count + 1 :]), head, tail, comma)
+
+
+# A string, also one without its closing quote, which is the group. The possessive star keeps it linear.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+("?)', re.DOTALL)
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+
+
+def _why_no_json(value: bytes) -> Why:
+    """Why the decoder refuses a value. The decoder's own words differ between versions of Python, and are not asked."""
+    if value.startswith(_BYTE_ORDER_MARKS):
+        return Why.BYTE_ORDER_MARK
+    if not value.strip():
+        return Why.EMPTY
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return Why.NOT_UTF_8
+    outside = _STRING.sub("", text)
+    is_open = "" in _STRING.findall(text) or sum(map(outside.count, "{[")) > sum(map(outside.count, "}]"))
+    return Why.TRUNCATED if is_open and outside.lstrip(_SPACE).startswith("{") else Why.NOT_JSON
 
 
 class _ComparedPaths(NamedTuple):
@@ -147,26 +175,31 @@ def _compared_paths(members: Members) -> _ComparedPaths:
     return _ComparedPaths(paths, frozenset(path[0] for path in paths))
 
 
-def _dig(member: Any, names: Iterable[str], compared: Callable[[str], str]) -> Any:
-    """Follow a path of compared names through objects; ABSENT if it leads nowhere. Raises Unreadable."""
-    for name in names:
+def _dig(member: Any, path: Path, compared: Callable[[str], str]) -> Any:
+    """Follow a path of compared names through objects, from the member that its first one names; ABSENT if it leads nowhere.
+    Raises Unreadable."""
+    for depth, name in enumerate(path[1:], 1):
         if not isinstance(member, _Pairs):
             return ABSENT
         named = {inner: compared(inner) for inner in member}
-        member = _chosen(member, (name,), named).get(name, ABSENT)
+        member = _chosen(member, (name,), named, path[:depth]).get(name, ABSENT)
     return member
 
 
-def _chosen(members: "_Pairs", wanted: Collection[str], named: Mapping[str, str]) -> dict[str, Any]:
-    """The wanted members, by the names as they are compared (`named`). Raises Unreadable if two parsers could take different
-    members: (a) one name occurs twice, or (b) two names compare as equal and have different values."""
+def _chosen(
+    members: "_Pairs", wanted: Collection[str], named: Mapping[str, str], path: Path = ()
+) -> dict[str, Any]:
+    """The wanted members of the object at that path, by the names as they are compared (`named`). Raises Unreadable if two
+    parsers could take different members: (a) one name occurs twice, or (b) two names compare as equal and have different
+    values."""
     chosen: dict[str, Any] = {}
     for spelled, value in members.items():
         name = named[spelled]
         # Compared as by the least careful parser: a dialler's may find a member that nobody judged.
         if name in wanted:
             if spelled in members.twice or (name in chosen and not _same(chosen[name], value)):
-                raise Unreadable("a member that the verdict needs occurs twice")
+                twice = ".".join((*path, name))
+                raise Unreadable(f"the member {twice} occurs twice", Why.MEMBER_TWICE, twice)
             chosen[name] = value
     return chosen
 

@@ -263,14 +263,14 @@ class _Writer:
     def _message(self, row: FieldRow, each: Field, holder: _OpenMessage, inner: _OpenMessage) -> FieldRow:
         """The row of a message that is kept. Raises Unreadable for one that the extension does not read."""
         if each.is_map:
-            raise Unreadable(f"{inner.path} is a map")
+            raise Unreadable(f"{inner.path} is a map", member=inner.path)
         if each.is_repeated:
-            raise Unreadable(f"{inner.path} is a list of messages")
+            raise Unreadable(f"{inner.path} is a list of messages", member=inner.path)
         around = (*holder.around, (id(holder.message), id(holder.wanted)))
         if (id(inner.message), id(inner.wanted)) in around:
-            raise Unreadable(f"{inner.path} is a message that holds itself")
+            raise Unreadable(f"{inner.path} is a message that holds itself", member=inner.path)
         if len(around) == _NESTED_MAX:
-            raise Unreadable(f"{inner.path} is nested more than {_NESTED_MAX} deep")
+            raise Unreadable(f"{inner.path} is nested more than {_NESTED_MAX} deep", member=inner.path)
         act, zero, slot = Act.MESSAGE, 0, None
         if inner.message.wrapper:
             act, zero, slot = Act.WRAPPED, self._text(_zero(inner.message.fields[0])), row.slot

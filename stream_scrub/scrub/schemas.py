@@ -4,9 +4,10 @@ A plan, compiled once for each type of record, reads what verdicts need as the J
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from stream_scrub.model import Header
+from stream_scrub.model import Fault, Header
 from stream_scrub.scrub.decode import Members, Unreadable
 
 ID_HEADER: Final = "__value_schema_id"
@@ -31,8 +32,14 @@ _ID_BYTES = {0: 4, 1: 16}  # by the byte before it
 _FIRST = (0,)
 
 
-def unreadable(_value: bytes, _start: int) -> None:
+@dataclass(frozen=True, slots=True)
+class UnusablePlan:
     """The plan for records without a usable schema."""
+
+    fault: Fault
+
+    def __call__(self, _value: bytes, _start: int) -> None:
+        """No record is readable."""
 
 
 def framed(

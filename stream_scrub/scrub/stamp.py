@@ -64,6 +64,9 @@ def single(
     stamp = Stamp(
         verdict=finding.reason.verdict,
         reason=finding.reason,
+        why=None if finding.fault is None else finding.fault.why,
+        member="" if finding.fault is None else finding.fault.member,
+        schema="" if finding.fault is None else finding.fault.schema,
         channel=_default_if_equal(channel),
         number="\0" if number else None,
         registers=finding.registers,
@@ -124,6 +127,7 @@ def several(
         NumberStamp(
             verdict=outcome.reason.verdict,
             reason=outcome.reason,
+            why=None if outcome.finding.fault is None else outcome.finding.fault.why,
             number=None if number is None else e164(number),
             registers=outcome.finding.registers,
             rules=outcome.rules,

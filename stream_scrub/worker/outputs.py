@@ -32,7 +32,7 @@ from stream_scrub.kafka.cloud_events import CloudEvents
 from stream_scrub.kafka.headers import FROM_HEADER, LOST
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
 from stream_scrub.kafka.session import EmittedRecord, Session, StandIn
-from stream_scrub.model import Header, Logger, PartitionKey
+from stream_scrub.model import Fault, Header, Logger, PartitionKey
 from stream_scrub.registry.records import RecordReader
 from stream_scrub.scrub.backend import ends_of
 from stream_scrub.scrub.batch import Batch, RecordVerdicts, Scrubber
@@ -309,8 +309,14 @@ class Outputs:
         except Unavailable as error:
             raise StaleIndex("registry", str(error)) from error
         emitted = None if read is fetched.records else fetched.records
+        original = fetched.records
+
+        def fault_at(at: int) -> Fault:
+            headers = original.headers(at) or ()
+            return self._fault(original.value(at), [(name.decode(), value) for name, value in headers])
+
         verdicts = self.scrubber.scrub_records(
-            read, index, now, limit=self.limit, enough=enough, emitted=emitted
+            read, index, now, limit=self.limit, enough=enough, emitted=emitted, fault_at=fault_at
         )
         if verdicts is None:
             return None
@@ -352,6 +358,7 @@ class Outputs:
                 spoilt=spoilt,
                 enough=enough,
                 emitted=None if read is fetched.values else fetched.values,
+                fault_at=lambda at: self._fault(fetched.values[at], fetched.headers.each[at]),
             )
 
         batch = scrub()
@@ -376,6 +383,13 @@ class Outputs:
         """As much of a batch as can be read now. Raises StaleIndex if its first record cannot."""
         try:
             return self.records.read(fetched.values, fetched.headers.each, enough)
+        except Unavailable as error:
+            raise StaleIndex("registry", str(error)) from error
+
+    def _fault(self, value: bytes | None, headers: Sequence[Header] | None) -> Fault:
+        """Why a record is unreadable. Raises StaleIndex."""
+        try:
+            return self.records.fault(value, headers)
         except Unavailable as error:
             raise StaleIndex("registry", str(error)) from error
 

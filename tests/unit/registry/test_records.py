@@ -102,6 +102,27 @@ def test_a_message_that_cannot_be_read_is_logged_once_with_its_member(in_protobu
     assert log.getvalue().count(b"message unusable") == log.getvalue().count(b"phone is a map") == 1
 
 
+def test_a_record_that_cannot_be_read_has_its_reason_schema_and_member(records, in_protobuf, registry):
+    """A producer's engineer would have to guess which of a hundred schemas, and what, is wrong."""
+    lead, later = registry.add(LEAD), registry.add([LEAD])
+    mapped = registry.add(
+        'syntax = "proto3"; message Lead { map<string, string> phone = 1; }', kind="PROTOBUF"
+    )
+    broken = {
+        b"": ("empty", "", ""),
+        JSON: ("no-schema-id", "", ""),
+        numbered(lead, b"\x40short"): ("schema-mismatch", "", str(lead)),
+        numbered(later, b""): ("unusable-schema", "", str(later)),
+        numbered(999, b""): ("unknown-schema", "", "999"),
+    }
+    assert read(records, None, *broken) == [None] * 6
+    assert records.fault(None, None) == ("null", "", "")
+    assert {value: records.fault(value, None) for value in broken} == broken
+    message = numbered(mapped, b"\0")
+    assert read(in_protobuf, message) == [None]
+    assert in_protobuf.fault(message, None) == ("unusable-schema", "phone", str(mapped))
+
+
 @pytest.mark.parametrize("kind", ["avro", "protobuf"])
 def test_without_the_extension_a_stream_in_avro_or_protobuf_does_not_start(monkeypatch, kind):
     """A worker would block every lead as unreadable, and its operator would not know which command helps."""

@@ -11,104 +11,118 @@ from tests.support.fakes.scrubbers import NUMBER, OTHER, read, scrub, scrubber
 CLEAR = b'"phone":"0611111111"'
 deep = b"[" * 10_000 + b"]" * 10_000
 UNREADABLE = {
-    "null": None,
-    "empty": b"",
-    "only space": b"  \n",
-    "not UTF-8": b'{"phone":"0611111111","name":"Ren\xe9"}',
-    "not UTF-8 in a name": b'{"phone":"0611111111","n\xe9":1}',
-    "a surrogate as UTF-8": b'{"phone":"0611111111","name":"\xed\xa0\x80"}',
-    "an overlong zero": b'{"phone":"0611111111","name":"\xc0\x80"}',
-    "not JSON": b"phone=0611111111",
-    "single quotes": b"{'phone':'0611111111'}",
-    "truncated": b'{"phone":"0611111111","name":"Re',
-    "truncated before the brace": b'{"phone":"0611111111"',
-    "trailing JSON": b'{"phone":"0611111111"}{"phone":"0612345678"}',
-    "trailing text": b'{"phone":"0611111111"} x',
-    "trailing comma": b'{"phone":"0611111111",}',
-    "trailing brace": b'{"phone":"0611111111"}}',
-    "a name that ends at a NUL": b'{"phone":"0611111111","phone\\u0000":"0612345678"}',
-    "a name that ends at a NUL, in capitals": b'{"phone":"0611111111","PHONE\\u0000x":"0612345678"}',
-    "trailing NUL": b'{"phone":"0611111111"}\0',
-    "array": b'[{"phone":"0611111111"}]',
-    "text": b'"0611111111"',
-    "integer": b"611111111",
-    "true": b"true",
-    "null literal": b"null",
-    "depth 10 000": b'{"phone":"0611111111","x":' + deep + b"}",
-    "depth 10 000, objects": b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
-    "depth 10 000, unclosed": b'{"phone":"0611111111","x":' + b"[" * 10_000,
-    "byte-order mark": b'\xef\xbb\xbf{"phone":"0611111111"}',
-    "UTF-16": '{"phone":"0611111111"}'.encode("utf-16"),
-    "NaN": b'{"phone":"0611111111","score":NaN}',
-    "infinity": b'{"phone":"0611111111","score":-Infinity}',
-    "a comment": b'{"phone":"0611111111"/* x */}',
-    "control character": b'{"phone":"0611111111","name":"a\nb"}',
-    "control character in the number": b'{"phone":"06\t11111111"}',
-    "leading zero": b'{"phone":0611111111}',
-    "no colon": b'{"phone" "0611111111"}',
-    "no comma": b'{"phone":"0611111111" "x":1}',
-    "bad escape": b'{"phone":"\\x30611111111"}',
-    "half an escape": b'{"phone":"0611111111","x":"\\u00"}',
-    "number twice": b'{"phone":"0611111111","phone":"0612345678"}',
-    "number twice, the same": b'{"phone":"0611111111","phone":"0611111111"}',
-    "number twice, by an escape": b'{"phone":"0611111111","ph\\u006fne":"0612345678"}',
-    "number twice, both by escapes": b'{"\\u0070hone":"0611111111","ph\\u006fne":"0612345678"}',
-    "number twice, once null": b'{"phone":null,"phone":"0611111111"}',
-    "region twice": b'{"phone":"0611111111","country":"FR","country":"GB"}',
-    "purpose twice": b'{"phone":"0611111111","purpose":"press","purpose":"x"}',
-    "contract twice": b'{"phone":"0612345678","contract":false,"contr\\u0061ct":true}',
-    "campaign twice": b'{"phone":"0611111111","campaign":"a","campaign":"b"}',
+    "null": ("null", None),
+    "empty": ("empty", b""),
+    "only space": ("empty", b"  \n"),
+    "not UTF-8": ("not-utf-8", b'{"phone":"0611111111","name":"Ren\xe9"}'),
+    "not UTF-8 in a name": ("not-utf-8", b'{"phone":"0611111111","n\xe9":1}'),
+    "a surrogate as UTF-8": ("not-utf-8", b'{"phone":"0611111111","name":"\xed\xa0\x80"}'),
+    "an overlong zero": ("not-utf-8", b'{"phone":"0611111111","name":"\xc0\x80"}'),
+    "not JSON": ("not-json", b"phone=0611111111"),
+    "single quotes": ("not-json", b"{'phone':'0611111111'}"),
+    "truncated": ("truncated", b'{"phone":"0611111111","name":"Re'),
+    "truncated before the brace": ("truncated", b'{"phone":"0611111111"'),
+    "trailing JSON": ("not-json", b'{"phone":"0611111111"}{"phone":"0612345678"}'),
+    "trailing text": ("not-json", b'{"phone":"0611111111"} x'),
+    "trailing comma": ("not-json", b'{"phone":"0611111111",}'),
+    "trailing brace": ("not-json", b'{"phone":"0611111111"}}'),
+    "a name that ends at a NUL": ("member-twice", b'{"phone":"0611111111","phone\\u0000":"0612345678"}'),
+    "a name that ends at a NUL, in capitals": (
+        "member-twice",
+        b'{"phone":"0611111111","PHONE\\u0000x":"0612345678"}',
+    ),
+    "trailing NUL": ("not-json", b'{"phone":"0611111111"}\0'),
+    "array": ("not-an-object", b'[{"phone":"0611111111"}]'),
+    "text": ("not-an-object", b'"0611111111"'),
+    "integer": ("not-an-object", b"611111111"),
+    "true": ("not-an-object", b"true"),
+    "null literal": ("not-an-object", b"null"),
+    "depth 10 000": ("nested-too-deep", b'{"phone":"0611111111","x":' + deep + b"}"),
+    "depth 10 000, objects": ("nested-too-deep", b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
+    "depth 10 000, unclosed": ("nested-too-deep", b'{"phone":"0611111111","x":' + b"[" * 10_000),
+    "byte-order mark": ("byte-order-mark", b'\xef\xbb\xbf{"phone":"0611111111"}'),
+    "UTF-16": ("byte-order-mark", '{"phone":"0611111111"}'.encode("utf-16")),
+    "NaN": ("not-json", b'{"phone":"0611111111","score":NaN}'),
+    "infinity": ("not-json", b'{"phone":"0611111111","score":-Infinity}'),
+    "a comment": ("not-json", b'{"phone":"0611111111"/* x */}'),
+    "control character": ("not-json", b'{"phone":"0611111111","name":"a\nb"}'),
+    "control character in the number": ("not-json", b'{"phone":"06\t11111111"}'),
+    "leading zero": ("not-json", b'{"phone":0611111111}'),
+    "no colon": ("not-json", b'{"phone" "0611111111"}'),
+    "no comma": ("not-json", b'{"phone":"0611111111" "x":1}'),
+    "bad escape": ("not-json", b'{"phone":"\\x30611111111"}'),
+    "half an escape": ("not-json", b'{"phone":"0611111111","x":"\\u00"}'),
+    "number twice": ("member-twice", b'{"phone":"0611111111","phone":"0612345678"}'),
+    "number twice, the same": ("member-twice", b'{"phone":"0611111111","phone":"0611111111"}'),
+    "number twice, by an escape": ("member-twice", b'{"phone":"0611111111","ph\\u006fne":"0612345678"}'),
+    "number twice, both by escapes": (
+        "member-twice",
+        b'{"\\u0070hone":"0611111111","ph\\u006fne":"0612345678"}',
+    ),
+    "number twice, once null": ("member-twice", b'{"phone":null,"phone":"0611111111"}'),
+    "region twice": ("member-twice", b'{"phone":"0611111111","country":"FR","country":"GB"}'),
+    "purpose twice": ("member-twice", b'{"phone":"0611111111","purpose":"press","purpose":"x"}'),
+    "contract twice": ("member-twice", b'{"phone":"0612345678","contract":false,"contr\\u0061ct":true}'),
+    "campaign twice": ("member-twice", b'{"phone":"0611111111","campaign":"a","campaign":"b"}'),
 }
 
 
 @pytest.mark.parametrize("stamp", ["value", "header"])
-@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_comes_out_blocked_and_unchanged(value, stamp):
-    """A dialler's parser may read another number in it than the one that was judged, or the lead may be lost."""
+@pytest.mark.parametrize(("why", "value"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_comes_out_blocked_unchanged_and_with_the_reason(why, value, stamp):
+    """A dialler's parser may read another number in it than the one that was judged, the lead may be lost, or its producer
+    would look for the mistake for hours."""
     out = scrub(value, scrubber(stamp=stamp))
 
+    twice = {"member": out.stamp.get("member")} if why == "member-twice" else {}
     assert out == (
         *(False, value, out.header),
-        {"verdict": "blocked", "reason": "unreadable", "index": 1234, "at": "2026-11-24T12:00:00.123Z"},
+        {"verdict": "blocked", "reason": "unreadable", "why": why}
+        | twice
+        | {"index": 1234, "at": "2026-11-24T12:00:00.123Z"},
     )
     assert out.header is not None
 
 
 NOT_A_NUMBER = {
-    "absent": b'{"name":"Rose"}',
-    "nothing at all": b"{}",
-    "nothing but space": b" { } ",
-    "null": b'{"phone":null}',
-    "empty": b'{"phone":""}',
-    "space": b'{"phone":"  "}',
-    "empty list": b'{"phone":[]}',
-    "list of nothing": b'{"phone":[null,""]}',
-    "object": b'{"phone":{"number":"0611111111"}}',
-    "list of lists": b'{"phone":[["0611111111"]]}',
-    "true": b'{"phone":true}',
-    "float": b'{"phone":33611111111.0}',
-    "exponent": b'{"phone":3.3611111111e10}',
-    "float beyond all": b'{"phone":1e999}',
-    "minus zero": b'{"phone":-0}',
-    "300 digits": b'{"phone":"' + b"6" * 300 + b'"}',
-    "300 digits, an integer": b'{"phone":' + b"6" * 300 + b"}",
-    "9000 digits, an integer": b'{"phone":' + b"6" * 9000 + b"}",
-    "lone surrogate": b'{"phone":"06\\ud80011111111"}',
-    "lone surrogates": b'{"phone":"\\udc00\\ud800"}',
-    "NUL": b'{"phone":"06\\u000011111111"}',
-    "words": b'{"phone":"please call"}',
-    "too short": b'{"phone":"061111111"}',
-    "no such calling code": b'{"phone":"+999611111111"}',
+    "absent": ("no-number", b'{"name":"Rose"}'),
+    "nothing at all": ("no-number", b"{}"),
+    "nothing but space": ("no-number", b" { } "),
+    "null": ("no-number", b'{"phone":null}'),
+    "empty": ("no-number", b'{"phone":""}'),
+    "space": ("no-number", b'{"phone":"  "}'),
+    "empty list": ("no-number", b'{"phone":[]}'),
+    "list of nothing": ("no-number", b'{"phone":[null,""]}'),
+    "object": ("wrong-type", b'{"phone":{"number":"0611111111"}}'),
+    "list of lists": ("wrong-type", b'{"phone":[["0611111111"]]}'),
+    "true": ("wrong-type", b'{"phone":true}'),
+    "float": ("wrong-type", b'{"phone":33611111111.0}'),
+    "exponent": ("wrong-type", b'{"phone":3.3611111111e10}'),
+    "float beyond all": ("wrong-type", b'{"phone":1e999}'),
+    "minus zero": ("too-short", b'{"phone":-0}'),
+    "300 digits": ("too-long", b'{"phone":"' + b"6" * 300 + b'"}'),
+    "300 digits, an integer": ("too-long", b'{"phone":' + b"6" * 300 + b"}"),
+    "9000 digits, an integer": ("too-long", b'{"phone":' + b"6" * 9000 + b"}"),
+    "lone surrogate": ("not-valid", b'{"phone":"06\\ud80011111111"}'),
+    "lone surrogates": ("no-digits", b'{"phone":"\\udc00\\ud800"}'),
+    "NUL": ("not-valid", b'{"phone":"06\\u000011111111"}'),
+    "words": ("no-digits", b'{"phone":"please call"}'),
+    "too short": ("not-valid", b'{"phone":"061111111"}'),
+    "no such calling code": ("not-valid", b'{"phone":"+999611111111"}'),
+    "five digits in a country of eight": ("too-short", b'{"phone":"61234","country":"DK"}'),
+    "two numbers in a text": ("several-numbers", b'{"phone":"0611111111;0612345678"}'),
+    "digits that a spreadsheet has cut off": ("lost-digits", b'{"phone":"6.64E8","country":"AT"}'),
+    "a hundred and one": ("too-many-numbers", b'{"phone":[' + b'"0611111111",' * 100 + b'"0611111111"]}'),
 }
 
 
 @pytest.mark.parametrize("stamp", ["value", "header"])
-@pytest.mark.parametrize("value", NOT_A_NUMBER.values(), ids=NOT_A_NUMBER)
-def test_what_holds_no_number_comes_out_blocked_and_stamped(value, stamp):
-    """A lead would be lost, or something dialled that is no number."""
+@pytest.mark.parametrize(("why", "value"), NOT_A_NUMBER.values(), ids=NOT_A_NUMBER)
+def test_what_holds_no_number_comes_out_blocked_and_stamped(why, value, stamp):
+    """A lead would be lost, something dialled that is no number, or its producer would not know what is wrong."""
     out = scrub(value, scrubber(stamp=stamp))
 
-    assert (out.allowed, out.reason) == (False, "invalid-number")
+    assert (out.allowed, out.reason, out.stamp["why"]) == (False, "invalid-number", why)
     assert "number" not in out.stamp and "rules" not in out.stamp
     if stamp == "header":
         assert out.value == value
@@ -117,6 +131,26 @@ def test_what_holds_no_number_comes_out_blocked_and_stamped(value, stamp):
         members = read(out.value)
         assert members.pop("scrub") == out.stamp
         assert members == read(value)
+
+
+def test_why_comes_with_what_is_blocked_for_it_and_with_nothing_else():
+    """A producer would mend a lead that was blocked by the law."""
+    good_and_bad = b'{"phone":["0611111111","x","0612345678"]}'
+
+    entries = scrub(good_and_bad).stamp["numbers"]
+    assert [entry.get("why") for entry in entries] == [None, "no-digits", None]
+    assert "why" not in scrub(good_and_bad).stamp
+    for value in (b'{"phone":"0611111111"}', b'{"phone":"0612345678"}', b'{"phone":"1","country":"31"}'):
+        assert "why" not in scrub(value).stamp
+
+
+def test_the_member_that_occurs_twice_is_named_by_its_path():
+    """A producer with nested leads would look for it in the wrong object."""
+    two = b'{"lead":{"phone":"0611111111","Phone":"0612345678"}}'
+
+    out = scrub(two, scrubber(numbers=("lead.phone",)))
+
+    assert (out.stamp["why"], out.stamp["member"]) == ("member-twice", "lead.phone")
 
 
 @pytest.mark.parametrize(

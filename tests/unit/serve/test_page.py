@@ -63,7 +63,10 @@ def test_a_number_is_checked_with_its_reasons(server):
     banned = send(server, "/check", number="0611111111", purpose="energy-renovation")
     assert heading(banned) == "Blocked: calls for this purpose are banned"
     invalid = send(server, "/check", number="x")
-    assert heading(invalid) == "Blocked: this is not a valid number" and "as +33612345678" in invalid.text
+    assert (
+        heading(invalid) == "Blocked: this is not a valid number (no-digits)"
+        and "as +33612345678" in invalid.text
+    )
     assert send(server, "/check", region="FR").status_code == 200
 
 
