@@ -32,7 +32,7 @@ _NUMBER_DIGITS = 6  # fewer are no phone number
 _CELL_CHARS = 40
 _REGION_OPTION = "--region-column"
 _LEAD_ROWS = 50  # above which titles may stand
-_SOME_NUMBERS = 0.1  # of a column's cells: by so many a column that is not called is named
+SOME_NUMBERS = 0.1  # of a column's cells: by so many a column that is not called is named
 _NUMBERS = 0.5  # of a column's cells: by so many it is one of numbers, whatever its title
 _TOLD_COLUMNS = 40
 _WORDS = 100  # cells of a column that are compared with known words
@@ -57,7 +57,7 @@ _REGION = re.compile(f"region|{COUNTRY.pattern}")
 
 def phone_share(rows: Rows, region: str) -> float:
     """The largest share of numbers in a column."""
-    return max(_shares_in(rows, max(map(len, rows), default=0), region, None), default=0.0)
+    return max(shares_in(rows, max(map(len, rows), default=0), region, None), default=0.0)
 
 
 def _region_of(row: Sequence[str], where: int | None, region: str) -> str:
@@ -65,7 +65,7 @@ def _region_of(row: Sequence[str], where: int | None, region: str) -> str:
     return said or region
 
 
-def _shares_in(rows: Rows, width: int, region: str, where: int | None) -> list[float]:
+def shares_in(rows: Rows, width: int, region: str, where: int | None) -> list[float]:
     """For each column, how many of the cells that hold something are a number, or several. `where` is the place of the
     column of regions."""
     held_in, found = np.zeros(width, np.int64), np.zeros(width, np.int64)
@@ -162,13 +162,13 @@ def find(rows: Rows, asked: Asked, region: str) -> Columns:
     if asked.titles is None and not titles:
         _need_known(asked, rows, width, region)
     where = _region(rows, asked, titles, width)
-    shares = _shares_in(rows[titles:], width, region, where)
+    shares = shares_in(rows[titles:], width, region, where)
     strong = tuple(place for place, share in enumerate(shares) if share >= _NUMBERS)
     numbers = places_of(asked.numbers, rows[titles - 1] if titles else (), width, "--column")
     if asked.titles is None and not titles:
         some = tuple(place for place, share in enumerate(shares) if share > 0)
         titles = _titles(rows, numbers or strong or some or tuple(range(width)), region, where)
-        shares = _shares_in(rows[titles:], width, region, where)
+        shares = shares_in(rows[titles:], width, region, where)
     names = tuple(rows[titles - 1]) if titles else ()
     left_out: tuple[str, ...] = ()
     if not numbers:
@@ -227,7 +227,7 @@ def _overlooked(rows: Rows, shares: Sequence[float], found: Columns) -> Iterator
         cells = _filled(rows, place)[:_WORDS]
         words = {texts.plain(cell) for cell in cells}
         title = _title_at(found.names, place)
-        if share >= _SOME_NUMBERS:
+        if share >= SOME_NUMBERS:
             yield f"not looked at: {found.name(place)}, which holds numbers too (--column?)"
         elif may_refuse(title, cells):
             yield f"not looked at: {found.name(place)}, where rows say no to calls (put these people into --list internal=FILE)"
@@ -257,7 +257,7 @@ def _facts(
     found: dict[str, int] = {}
     for fact, known in FACTS.items():
         place = named.get(fact)
-        if place is None:
+        if place is None and not asked.exact:
             member = asked.members.get(fact, "")
             titled = {at for line in sure for at in _titled(line, member)}
             perhaps = {at for line in lines for at in _titled(line, member) if not _is_label(line, at)}
@@ -344,6 +344,8 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
     such title and such cells."""
     if name := asked.facts.get(REGION):
         return places_of([name], rows[titles - 1] if titles else (), width, _REGION_OPTION)[0]
+    if asked.exact:
+        return None
     lead = range(titles - 1, -1, -1) if titles else range(min(_LEAD_ROWS, len(rows)))
     for line in lead:
         if not _may_be_titles(rows[line]):
@@ -395,6 +397,12 @@ def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) 
     if first is None or not _may_be_titles(lead[first]):
         return 0
     return first + 1 if all(any(map(str.isalpha, lead[first][n])) for n in numbers) else 0
+
+
+def titles_of(rows: Rows, region: str) -> int:
+    """How many lines stand above the first row of a table whose columns are not clear."""
+    shares = shares_in(rows, max(map(len, rows), default=0), region, None)
+    return _titles(rows, [place for place, share in enumerate(shares) if share > 0], region, None)
 
 
 def _need_no_lead(rows: Rows, numbers: Iterable[int], region: str, where: int | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import PurePath
+from typing import NamedTuple
 
 import numpy as np
 
@@ -166,6 +167,30 @@ def find(
     return start.dialect(), start.texts(encoding)
 
 
+class Opening(NamedTuple):
+    """How a delimited file begins: its byte order mark, its encoding if it is UTF-16, the encoding of its cells, its dialect
+    and its first rows."""
+
+    mark: bytes
+    wide: str
+    encoding: str
+    dialect: Dialect
+    rows: list[list[str]]
+
+
+def opening_of(file: InputFile, encoding: str, delimiter: str, region: str) -> Opening:
+    """Read how a file begins. `encoding` and `delimiter` are empty unless the user named them. Raises BadFile without rows."""
+    mark, wide = wide_encoding(file.head)
+    head = file.head[len(mark) :]
+    if wide:
+        head = head[: len(head) // 2 * 2].decode(wide, "ignore").encode(errors="ignore")
+    encoding = "utf-8" if wide else text_encoding(head, encoding)
+    dialect, rows = find(head, encoding, delimiter, region, whole=file.whole)
+    if not rows:
+        raise BadFile(f"{file.name}: it holds no rows")
+    return Opening(mark, wide, encoding, dialect, rows)
+
+
 class DelimitedFile:
     """A delimited file, looked into.
 
@@ -180,15 +205,10 @@ class DelimitedFile:
         self.tally = run.tally
         found = PurePath(file.inner).suffix.lower()
         self.extension = found if found in _EXTENSIONS else ".csv"
-        self._mark, self._wide = wide_encoding(file.head)
-        head = file.head[len(self._mark) :]
-        if self._wide:
-            head = head[: len(head) // 2 * 2].decode(self._wide, "ignore").encode(errors="ignore")
-        self._encoding = "utf-8" if self._wide else text_encoding(head, encoding)
+        opening = opening_of(file, encoding, delimiter, run.region)
+        self._mark, self._wide, self._encoding = opening.mark, opening.wide, opening.encoding
+        self.dialect, rows = opening.dialect, opening.rows
         region = run.region
-        self.dialect, rows = find(head, self._encoding, delimiter, region, whole=file.whole)
-        if not rows:
-            raise BadFile(f"{file.name}: it holds no rows")
         marked = " with a byte order mark" if self._mark else ""
         self.written_as = f"{self.dialect.spoken}, {(self._wide or self._encoding).upper()}{marked}"
         self._earlier = earlier_in(rows)

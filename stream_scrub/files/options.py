@@ -21,13 +21,15 @@ class Asked:
     each fact. `titles` is how many lines stand above the first row, None if the user did not say.
 
     `members` has the title that makes a column one of the region or of a fact, as that of a member does in a prospect.
-    `said` are the facts that options say of all rows: no column may say them as well."""
+    `said` are the facts that options say of all rows: no column may say them as well. `exact`: no title makes a column one
+    that the user did not name."""
 
     numbers: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     titles: int | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     said: Collection[str] = ()
+    exact: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -23,6 +23,14 @@ _OPTIONAL = {"Avro": ("fastavro", "avro"), "Parquet": ("pyarrow", "arrow")}  # t
 Row = Sequence[Any]
 
 
+class UnclearSheet(ConfigError):
+    """A workbook has rows on several `sheets`, or lacks the sheet that was named."""
+
+    def __init__(self, problem: str, sheets: Sequence[str]) -> None:
+        super().__init__([problem])
+        self.sheets = [*sheets]
+
+
 def read_sheet(
     name: str, document: IO[bytes], wanted: str, table: str = ""
 ) -> tuple[str, list[tuple[int, Row]]]:
@@ -91,11 +99,14 @@ def _chosen(name: str, header: SheetHeader, wanted: str) -> str:
     """The sheet that was read. Raises ConfigError, BadFile."""
     if not header.looked:
         listed = ", ".join(map(shown, header.names))
-        raise ConfigError([f"--sheet: no sheet is called {wanted!r}; there are: {listed}"])
+        raise UnclearSheet(f"--sheet: no sheet is called {wanted!r}; there are: {listed}", header.names)
     if len(header.filled) > 1:
         listed, rest = ", ".join(map(shown, header.filled)), len(header.names) - header.looked
         more = f", and {rest} more" if rest else ""
-        raise ConfigError([f"{name}: it has 2 sheets ({listed}) with rows{more}: name one with --sheet"])
+        why = f"{name}: it has 2 sheets ({listed}) with rows{more}: name one with --sheet"
+        raise UnclearSheet(
+            why, [*header.filled, *(each for each in header.names if each not in header.filled)]
+        )
     if not header.filled:
         raise BadFile(f"{name}: it holds no rows")
     return header.filled[0]

@@ -343,7 +343,9 @@ def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
     if plan.undated:
         counted = next(iter(outcomes))
         outcomes |= {counted: max(0, outcomes[counted] - plan.undated), UNDATED: plan.undated}
-    return ListReading(parsed.columns, outcomes, plan.endless, parsed.refused, parsed.refused_places())
+    said_no = parsed.removals() if parsed.answered else BitMap64()
+    refused = parsed.refused, parsed.refused_places()
+    return ListReading(parsed.columns, outcomes, plan.endless, *refused, parsed.lines, said_no)
 
 
 def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stream_scrub.call import VOICE
 from stream_scrub.errors import ConfigError, Corrupt
 from stream_scrub.model import RegisterKind
-from stream_scrub.rules import hours, purposes
+from stream_scrub.rules import hours, public_names, purposes
 from stream_scrub.rules.check import read_country
 from stream_scrub.rules.country import Country, Rule, digest_of, parent_of, text_of
 from stream_scrub.rules.purposes import Vocabulary
@@ -280,7 +280,7 @@ def _shipped() -> dict[str, RuleFile]:
     return {
         each.name: RuleFile(each.name, f"{shipped.where}/{each.name}", each.read_bytes())
         for each in sorted(found, key=lambda each: each.name)
-        if each.name not in (purposes.FILE, hours.FILE)
+        if each.name not in (purposes.FILE, hours.FILE, public_names.FILE)
     }
 
 

@@ -6,8 +6,10 @@ shows as its shape. Digits never show.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
+
+from pyroaring import BitMap64
 
 from stream_scrub.imports.parsing.cells import clean, days, number_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, speakable, title
@@ -31,13 +33,16 @@ DATE_THEM = (
 @dataclass(frozen=True, slots=True)
 class ListReading:
     """How a list was read: its columns, its rows by what became of them, and what does not count: so many expiry dates
-    (`endless`), and so many lines without a valid number (`refused`), which are at these `places`."""
+    (`endless`), and so many of `total` lines without a valid number (`refused`), which are at these `places`. `said_no`: the
+    people whom a list of consents says a no of."""
 
     columns: list[ListColumn]
     outcomes: dict[str, int]
     endless: int = 0
     refused: int = 0
     places: str = ""
+    total: int = 0
+    said_no: BitMap64 = field(default_factory=BitMap64)
 
     @property
     def lines(self) -> list[str]:

@@ -71,7 +71,8 @@ class JobPages:
     async def state(self, request: Request, caller: Caller) -> Response:
         """Send the progress, for the script."""
         state = self.jobs.state(self.found(request, caller))
-        return Response(msgspec.json.encode(state), media_type="application/json")
+        shown = {"stage": state.stage, "share": state.share, "why": state.why}
+        return Response(msgspec.json.encode(shown), media_type="application/json")
 
     @page
     async def delete(self, request: Request, caller: Caller) -> Response:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from stream_scrub.serve.bodies import Problem
+from stream_scrub.serve.files.preview import Preview
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.uploads import Job, UploadLimits, Uploads, busy, write
 
@@ -22,7 +23,7 @@ JOBS_MAX = 32
 SCRUBBING_MAX = 2  # at once
 DOSSIER_BYTES_MAX = 67_108_864
 READING_MAX = 1  # at once: each reads all topics
-_RESULTS, _STATE = "results", "state.json"
+_RESULTS, _LISTS, _STATE, _PREVIEW = "results", "lists", "state.json", "preview.json"
 _WAIT_S = 0.5
 
 
@@ -112,6 +113,7 @@ class Jobs(Uploads):
 
     def _prepare(self, job: Job) -> None:
         self.results(job).mkdir(mode=0o700)
+        (self.folder / job.id / _LISTS).mkdir(mode=0o700)
         write(self.folder / job.id / _STATE, State("receiving"))
 
     def state(self, job: Job) -> State:
@@ -122,17 +124,37 @@ class Jobs(Uploads):
             return State("failed", why="it was deleted")
 
     def put(self, job: Job, state: State) -> None:
-        """Store what has become of a job, unless it was deleted."""
+        """Store what has become of a job, unless it was deleted; a new preview replaces the one before."""
         with suppress(OSError):
-            write(self.folder / job.id / _STATE, state)
+            if state.preview is not None:
+                write(self.folder / job.id / _PREVIEW, state.preview)
+            write(self.folder / job.id / _STATE, msgspec.structs.replace(state, preview=None))
+
+    def preview(self, job: Job) -> Preview | None:
+        """Return what the file of a job looks like, as it was read last."""
+        try:
+            return msgspec.json.decode((self.folder / job.id / _PREVIEW).read_bytes(), type=Preview)
+        except (OSError, msgspec.MsgspecError):
+            return None
 
     def tidy(self, job: Job, state: State) -> None:
-        """Delete what nothing needs any more: the file, unless other choices may help, and the results of a scrubbing that
-        was ended."""
+        """Delete what nothing needs any more: files that cannot be scrubbed again, and the results of a scrubbing that was
+        ended."""
         if not state.asks:
             shutil.rmtree(self.upload(job), ignore_errors=True)
+            shutil.rmtree(self.folder / job.id / _LISTS, ignore_errors=True)
         if state.stage == "failed":
             shutil.rmtree(self.results(job), ignore_errors=True)
+
+    def own_list(self, job: Job, field: str) -> Path:
+        """Return the folder of the list that a field of the form is for."""
+        return self.folder / job.id / _LISTS / field
+
+    def own_lists(self, job: Job) -> list[Path]:
+        """Return the folders of the lists that a job has."""
+        with suppress(OSError):
+            return sorted((self.folder / job.id / _LISTS).iterdir())
+        return []
 
     def results(self, job: Job) -> Path:
         """Return the folder of the results."""

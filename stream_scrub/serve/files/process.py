@@ -9,10 +9,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -21,39 +19,43 @@ from typing import Literal, NoReturn
 import msgspec
 
 from stream_scrub import bounded_process
-from stream_scrub.call import Call
+from stream_scrub.call import FACTS, Call
 from stream_scrub.config import Settings
-from stream_scrub.errors import BadFile, ConfigError, Refused, ScrubError
-from stream_scrub.files.columns import shown
-from stream_scrub.files.ndjson import NdjsonFile
-from stream_scrub.files.options import MAX_BAD, Asked, FileOptions
-from stream_scrub.files.rows import Duplicates, Judging
-from stream_scrub.files.scrub_file import leads_of, scrub_file
-from stream_scrub.files.source import open_input
-from stream_scrub.files.summary import REASONS
+from stream_scrub.errors import BadFile, ConfigError, Refused, ScrubError, TooMany
+from stream_scrub.files.options import MAX_BAD, REGION, Asked, FileOptions
+from stream_scrub.files.scrub_file import scrub_file
+from stream_scrub.imports.formats import BadList
+from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.index_sources import IndexUsed
+from stream_scrub.imports.parsing.list_columns import suggested_places
 from stream_scrub.index import Index
 from stream_scrub.log import index_transfer
-from stream_scrub.model import Logger, Reason
+from stream_scrub.model import Logger
 from stream_scrub.ops import crash_report, logs, processes
-from stream_scrub.scrub import scrubbing
+from stream_scrub.serve.files.own_lists import OwnList, with_list
+from stream_scrub.serve.files.preview import PHONE, Preview, PreviewColumn, list_rows, preview_of
+from stream_scrub.terminal import one_line
 
 MEMORY_BYTES_MAX = 2 << 30  # apart from the index; also the size of a result
 SCRUB_S_MAX = 900
 _NICE = 10  # below the server's own work
 _STEP_S = 0.25  # between two reports of progress
-_COLUMNS_MAX = 100  # that are offered
+COLUMN = "column-"  # and its number: a field of the form that says what a column holds
+ROLES = (REGION, *FACTS)
 _TITLES = re.compile(r"[0-9]{1,3}")
 
 
 class State(msgspec.Struct, frozen=True):
-    """What has become of a job. `why` says what is unclear, went wrong, or is being done. `columns` are the titles in a
-    file, in order, if other choices may help. `allowed` and `rows` are the result of a file."""
+    """What has become of a job. `why` says what is unclear, went wrong, or is being done. `preview` is what a file of leads
+    looks like; `Jobs.preview` keeps it. `about`: the field of the own list that `why` is about; `consents`: what a list of
+    consents looks like whose columns must be named. `allowed` and `rows` are the result of a file."""
 
     stage: Literal["receiving", "waiting", "working", "unclear", "done", "failed"]
     share: float = 0.0  # of the work that is done
     why: str = ""
-    columns: list[str] = []
+    preview: Preview | None = None
+    about: str = ""
+    consents: Preview | None = None
     allowed: int = 0
     rows: int = 0
 
@@ -64,21 +66,48 @@ class State(msgspec.Struct, frozen=True):
 
     @property
     def asks(self) -> bool:
-        """Whether other choices may help."""
-        return self.stage == "unclear" or (self.stage == "done" and not self.allowed)
+        """Whether the file can be scrubbed, or scrubbed again."""
+        return self.stage in {"unclear", "done"}
+
+
+def look(settings: Settings, options: FileOptions, why_end: Callable[[], str]) -> State:
+    """Look into a file in a child process: what its columns seem to hold. Blocks."""
+    limit = SCRUB_S_MAX, f"the file takes more than {SCRUB_S_MAX} s: split it"
+    child = processes.one_child(_looking_child, settings, options, name="look")
+    return followed(child, limit, lambda _: None, why_end)
+
+
+def _looking_child(settings: Settings, options: FileOptions, parent: Connection, alive: Connection) -> None:
+    processes.begin_child(alive)
+    max_bytes = _begin_bounded(settings, options)
+    send_outcome(parent, lambda: looked(settings, options, max_bytes))
+
+
+def looked(settings: Settings, options: FileOptions, max_bytes: int) -> State:
+    """Look into a file, in this process."""
+    try:
+        return State("unclear", preview=preview_of(options, settings))
+    except ConfigError as error:
+        return State("unclear", why=_without_paths(str(error).replace("\n", "; "), options))
+    except BadFile as error:
+        return State("failed", why=_without_paths(str(error), options))
+    except MemoryError:
+        bounded_process.unbound_memory()
+        return State("failed", why=f"the file takes more than {max_bytes >> 20:,} MiB of memory: split it")
 
 
 def run(
     settings: Settings,
     usable: Callable[[], Index],
     options: FileOptions,
+    lists: Sequence[OwnList],
     seen: Callable[[State], None],
     why_end: Callable[[], str],
 ) -> State:
-    """Scrub a file in a child process by the `usable` index. `seen` gets the progress. `why_end` is asked several times a
+    """Scrub a file in a child process by the `usable` index and the own `lists`. `seen` gets the progress. `why_end` is asked several times a
     second, and gives the reason to end, or "". Blocks; raises what `usable` does."""
     limit = SCRUB_S_MAX, f"the file takes more than {SCRUB_S_MAX} s: split it"
-    child = processes.one_child(_child, settings, options, name="scrub")
+    child = processes.one_child(_child, settings, options, lists, name="scrub")
     # The index is sent and forgotten: it may be replaced meanwhile.
     return followed(child, limit, seen, why_end, lambda ours: index_transfer.send(usable(), ours))
 
@@ -110,16 +139,27 @@ def followed(
             return State("failed", why=why)
 
 
-def _child(settings: Settings, options: FileOptions, parent: Connection, alive: Connection) -> None:
+def _child(
+    settings: Settings,
+    options: FileOptions,
+    lists: Sequence[OwnList],
+    parent: Connection,
+    alive: Connection,
+) -> None:
     processes.begin_child(alive)
+    index = index_transfer.receive(parent)
+    max_bytes = _begin_bounded(settings, options)
+    send_outcome(parent, lambda: _outcome(settings, index, options, lists, SentProgress(parent), max_bytes))
+
+
+def _begin_bounded(settings: Settings, options: FileOptions) -> int:
+    """In a child that reads an uploaded file: bound its time, and its memory from now on. Returns the bytes of memory."""
     bounded_process.end_first()
     logs.configure(settings.log.level, settings.log.format)
-    index = index_transfer.receive(parent)
     tempfile.tempdir = str(options.output.parent)  # what libraries keep on disk stays in the private folder
     max_bytes = bounded_process.affordable(MEMORY_BYTES_MAX)
     bounded_process.bound(max_bytes, SCRUB_S_MAX)
-
-    send_outcome(parent, lambda: _outcome(settings, index, options, SentProgress(parent), max_bytes))
+    return max_bytes
 
 
 def begin_reading(settings: Settings, alive: Connection) -> Logger:
@@ -160,19 +200,30 @@ def _outcome(
     settings: Settings,
     index: Index,
     options: FileOptions,
+    lists: Sequence[OwnList],
     progress: Callable[[str, int, int | None], None],
     max_bytes: int,
 ) -> State:
+    reading = ""  # the own list that is being read
     try:
-        summary = scrub_file(options, settings, IndexUsed(index, "log"), progress)
-        if summary.allowed:
-            return State("done", allowed=summary.allowed, rows=summary.rows)
-        reason, rows = max(summary.reasons.items(), key=lambda each: each[1])
-        why = "; ".join([f"{rows:,} rows are blocked as {reason}: {REASONS[Reason(reason)]}", *summary.notes])
-        return State("done", why=why, columns=_columns(settings, index, options), rows=summary.rows)
-    except (BadFile, ConfigError, Refused) as error:
-        why = _without_paths(str(error).replace("\n", "; "), options)
-        return State("unclear", why=why, columns=_columns(settings, index, options))
+        used = IndexUsed(index, "log")
+        for own in lists:
+            reading = own.field
+            used = with_list(used, own, options.region, settings)
+        reading = ""
+        summary = scrub_file(options, settings, used, progress)
+        return State("done", allowed=summary.allowed, rows=summary.rows)
+    except UnstatedConsents as error:
+        roles = {place: role for role, place in suggested_places(error.columns).items()}
+        columns = [
+            PreviewColumn(column.title or f"column {column.place}", roles.get(column.place, ""), True)
+            for column in error.columns
+        ]
+        return State("unclear", about=reading, consents=Preview(columns, list_rows(own.path)))
+    except BadList as error:
+        return State("unclear", why=one_line(error.shown), about=reading)
+    except (BadFile, ConfigError, Refused, TooMany) as error:
+        return State("unclear", why=_without_paths(str(error).replace("\n", "; "), options), about=reading)
     except ScrubError as error:
         return State("failed", why=_without_paths(str(error), options))
     except MemoryError:
@@ -188,42 +239,30 @@ def _without_paths(why: str, options: FileOptions) -> str:
     return logs.mask(why)
 
 
-def _columns(settings: Settings, index: Index, options: FileOptions) -> list[str]:
-    """The titles in the file, in order; empty if it has none that can be read."""
-    asked = Asked(numbers=("1",), titles=options.columns.titles)
-    judging = Judging(settings, scrubbing.scrubber(settings, hold=False), index, datetime.now(UTC))
-    try:
-        with (
-            tempfile.TemporaryFile() as scratch,
-            tempfile.TemporaryDirectory() as folder,
-            open_input(options.input) as file,
-        ):
-            leads = leads_of(
-                file, replace(options, columns=asked), judging, Duplicates(scratch), lambda: Path(folder)
-            )
-    except (ScrubError, OSError):
-        return []
-    if isinstance(leads, NdjsonFile):
-        return []
-    names = leads.columns.names[:_COLUMNS_MAX]
-    return [shown(name.strip()) or f"column {place}" for place, name in enumerate(names, 1)]
-
-
 def options_of(upload: Path, results: Path, choices: Mapping[str, str]) -> FileOptions:
-    """Return the options for the choices of the page's form."""
-    columns = sorted(int(name.partition("-")[2]) for name in choices if name.startswith("column-"))
-    facts = {
-        fact: choices[f"{fact}_column"]
-        for fact in ("region", "purpose", "campaign")
-        if f"{fact}_column" in choices
-    }
+    """Return the options for the choices of the page's form. Raises ConfigError: two columns have one role, or a relation has
+    no day."""
+    roles: dict[str, list[str]] = {}
+    for name, role in choices.items():
+        if name.startswith(COLUMN):
+            roles.setdefault(role, []).append(name.removeprefix(COLUMN))
+    numbers = roles.pop(PHONE, [])
+    facts = {role: places[0] for role, places in roles.items() if role in ROLES}
+    doubled = [role for role in facts if len(roles[role]) > 1]
+    if doubled:
+        raise ConfigError([f"columns {' and '.join(roles[doubled[0]])} have one role: choose one of them"])
     titles = choices.get("titles", "")
+    said = {name: choices.get(name, "") for name in FACTS if name not in facts}
+    if said.get("relation"):
+        said["relation"] += f":{choices.get('since', '')}"
     return FileOptions(
         input=str(upload),
         output=results,
-        columns=Asked(tuple(map(str, columns)), facts, int(titles) if _TITLES.fullmatch(titles) else None),
+        columns=Asked(
+            tuple(numbers), facts, int(titles) if _TITLES.fullmatch(titles) else None, exact=bool(numbers)
+        ),
         region=choices.get("region"),
-        call=Call(purpose=choices.get("purpose"), campaign=choices.get("campaign")),
+        call=Call.of_options({**dict.fromkeys(FACTS, ""), **said, "contract": "contract" in choices}),
         sheet=choices.get("sheet", ""),
         max_bad=1.0 if "bad" in choices else MAX_BAD,
         language=choices.get("language", "en"),

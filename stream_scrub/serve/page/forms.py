@@ -1,6 +1,7 @@
 """Reads the page's forms: fields, or fields with a file. Forms sent by other sites are refused."""
 
 import asyncio
+import shutil
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks  # is there for type checkers only
 
 FILE_BYTES_MAX = 268_435_456  # four times the largest national list, unpacked
-_FORM_BYTES_MAX = 16_384
+_FORM_BYTES_MAX = 65_536
 _FIELDS_MAX = 20
-_FIELD_BYTES_MAX = 1024
+_FIELD_BYTES_MAX = 32_768  # an e-mail that is pasted
 _NAME_BYTES_MAX = 100
 _FILE_S = 300.0
 _WRITE_BYTES = 1_048_576
@@ -50,13 +51,15 @@ async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:
     return {name: value.strip() for name, value in pairs if value.strip()}
 
 
-async def receive(request: Request, folder: Path, most: int) -> tuple[Form, str]:
-    """Read a form of at most `most` bytes, with one file, which is streamed into the folder; returns the fields and the
-    file's name. Raises Problem (408, 413, 415, 422, 503).
+async def receive(
+    request: Request, folders: Mapping[str, Path], most: int, most_fields: int = _FIELDS_MAX
+) -> tuple[Form, Form]:
+    """Read a form of at most `most` bytes with files, which are streamed into the folders of their fields; returns the other
+    fields, and the files' names by field. A folder keeps its newest file alone. Raises Problem (408, 413, 415, 422, 503).
 
     `Request.form` would spool the file to the temporary folder first, and does not bound the headers of a part.
     """
-    parts, most = _FormParts(folder), min(most, FILE_BYTES_MAX)
+    parts, most = _FormParts(folders, most_fields), min(most, FILE_BYTES_MAX)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem(Kind.NOT_JSON, "send a form with a file (multipart/form-data)")
@@ -85,27 +88,28 @@ async def receive(request: Request, folder: Path, most: int) -> tuple[Form, str]
         raise Problem(Kind.NOT_WRITTEN, f"the server cannot store the file ({error.strerror})") from error
     finally:
         parts.close()
-    if not parts.has_file:
-        raise invalid([("file", "it is empty" if parts.file_name else "choose one")])
-    return {name: value for name, value in parts.fields.items() if value}, parts.file_name
+    if parts.empty_files:
+        raise invalid([(name, "it is empty") for name in parts.empty_files])
+    return {name: value for name, value in parts.fields.items() if value}, parts.files
 
 
 class _FormParts:
-    """The parser's callbacks. A part with a file name is the file, any other a field. The number of parts and all bytes
-    except the file's content are bounded: even an empty part costs memory."""
+    """The parser's callbacks. A part with a file name is a file, any other a field. The number of parts and all bytes
+    except the files' content are bounded: even an empty part costs memory."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folders: Mapping[str, Path], most_fields: int) -> None:
+        self._folders = folders
+        self._most_fields = most_fields
         self._file: IO[bytes] | None = None
         self._header = self._value = b""
         self._name = ""
         self._is_file = False
         self._content = bytearray()
-        self._count = self._size = 0  # parts, and bytes except the file's content
+        self._count = self._size = 0  # parts, and bytes except the files' content
         self.fields: dict[str, str] = {}
+        self.files: dict[str, str] = {}  # the names of the files that were chosen, by field
+        self.empty_files: set[str] = set()
         self.buffer = bytearray()
-        self.file_name = ""  # of the chosen file, which may be empty
-        self.has_file = False
 
     def callbacks(self) -> "MultipartCallbacks":
         """Return the callbacks for the parser."""
@@ -131,8 +135,8 @@ class _FormParts:
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > _FIELDS_MAX:
-            raise too_large(f"send at most {_FIELDS_MAX} fields", _FIELDS_MAX)
+        if self._count > self._most_fields:
+            raise too_large(f"send at most {self._most_fields} fields", self._most_fields)
         self._name, self._is_file = "", False
         self._content.clear()
 
@@ -159,18 +163,22 @@ class _FormParts:
         self._header = self._value = b""
 
     def _begin_file(self, name: str) -> None:
-        if self._file is not None:
-            raise invalid([("file", "send one")])
+        if self._name not in self._folders or self._name in self.files:
+            raise invalid([(self._name or "file", "send one file in a field that takes one")])
         if name:  # browsers send an empty file field with an empty name
-            self.file_name = plain_name(name)
-            self._file = (self._folder / self.file_name).open("xb")
+            folder = self._folders[self._name]
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700, parents=True)
+            self.files[self._name] = plain_name(name)
+            self.empty_files.add(self._name)
+            self._file = (folder / self.files[self._name]).open("xb")
 
     def _data(self, piece: bytes, start: int, end: int) -> None:
         if self._is_file:
             if self._file is None:
                 raise invalid([("file", "give it a name")])
             self.buffer += piece[start:end]
-            self.has_file = True
+            self.empty_files.discard(self._name)
             return
         self._take(end - start)
         self._content += piece[start:end]
@@ -178,6 +186,10 @@ class _FormParts:
             raise too_large(f"a field has at most {_FIELD_BYTES_MAX} bytes", _FIELD_BYTES_MAX)
 
     def _end(self) -> None:
+        if self._file is not None:
+            self.write()
+            self._file.close()
+            self._file = None
         if not self._is_file and self._name:
             self.fields[self._name] = self._content.decode().strip()
 

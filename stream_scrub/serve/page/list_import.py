@@ -28,10 +28,8 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused, ScrubError, TooMany
 from stream_scrub.imports import drop_folder, import_list
 from stream_scrub.imports.drop_folder import HandedOrder
-from stream_scrub.imports.formats import BadList, ParsedList, open_list
+from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.guards import UnstatedConsents
-from stream_scrub.imports.parsing.cells import clean
-from stream_scrub.imports.parsing.csv_table import CsvTable
 from stream_scrub.imports.parsing.list_columns import suggested_places
 from stream_scrub.imports.parsing.roles import ROLES
 from stream_scrub.model import INTERNAL, RegisterName
@@ -39,6 +37,7 @@ from stream_scrub.ops import logs, processes
 from stream_scrub.ops.logs import mask
 from stream_scrub.serve.bodies import Kind, Problem, invalid
 from stream_scrub.serve.endpoints import AppContext, Queries
+from stream_scrub.serve.files.preview import list_rows
 from stream_scrub.serve.files.process import send_outcome
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
@@ -75,9 +74,7 @@ _SCOPE = "admin"
 _FIELDS = ("register", "change", "kind", "effective_at", "region")
 _COLUMN = "column-"  # and its place: a field of the form that names columns
 _COLUMNS_SHOWN = 40
-_ROWS_SHOWN = 5
 COLUMN_FIELDS_MAX = _COLUMNS_SHOWN + 3
-_CELL_SIGNS = 40
 _LINES_SHOWN = 10
 _COUNTED = {
     "added": "Added",
@@ -167,7 +164,7 @@ def _outcome(work: Callable[[], dict[str, Any]], file: str) -> PageImport:
         named = {place: role for role, place in suggested_places(error.columns).items()}
         why = logs.mask(error.facts[0].removesuffix(" it has these columns:"))
         shown = [one_line(str(column)) for column in columns]
-        return PageImport("columns", why, columns=shown, rows=first_rows(Path(file)), named=named)
+        return PageImport("columns", why, columns=shown, rows=list_rows(Path(file)), named=named)
     except BadList as error:
         why = one_line(error.shown)
     except (Refused, TooMany) as error:
@@ -181,13 +178,6 @@ def _by_name(text: str, file: str) -> str:
     """Name the file without the folder where it waits, which its user does not know."""
     name = Path(file).name
     return text.replace(file, name).replace(mask(file), mask(name))
-
-
-def first_rows(file: Path) -> list[list[str]]:
-    """The first rows of a CSV list, for its uploader."""
-    with open_list(file) as packed:
-        head = CsvTable(packed.members[0].source.text(), ParsedList(), strict=False).head[: _ROWS_SHOWN + 1]
-    return [[one_line(clean(cell))[:_CELL_SIGNS] for cell in row.cells[:_COLUMNS_SHOWN]] for row in head]
 
 
 class ListImport:
@@ -316,7 +306,9 @@ class ListImport:
             yield
 
     async def _received(self, request: Request, job: Job) -> Job:
-        form, name = await forms.receive(request, self._pending.upload(job), job.most)
+        form, files = await forms.receive(request, {"file": self._pending.upload(job)}, job.most)
+        if "file" not in files:
+            raise invalid([("file", "choose one")])
         fields = {field: form[field] for field in _FIELDS if field in form}
         if campaign := form.get("campaign"):
             fields["register"] = f"{fields.get('register', '')}@{campaign}"
@@ -326,7 +318,7 @@ class ListImport:
                 f"the publisher reads national numbers as those of {region}: write others in full, as in +44"
             )
             raise invalid([("region", why)])
-        return replace(job, most=0, file=name, choices=fields)
+        return replace(job, most=0, file=files["file"], choices=fields)
 
     @property
     def _folder(self) -> Path | None:

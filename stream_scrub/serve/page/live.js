@@ -14,7 +14,7 @@ addLocalTimes(document);
 
 const names = new Intl.DisplayNames("en", { type: "region" });
 for (const option of document.querySelectorAll("select[data-regions] option")) {
-  option.textContent = names.of(option.value) + " (" + option.value + ")";
+  if (option.value) option.textContent = names.of(option.value) + " (" + option.value + ")";
 }
 
 const parts = document.querySelectorAll("[data-live]");

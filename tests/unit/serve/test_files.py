@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+import xlsxwriter
 
 from stream_scrub.files.report import notes
 from stream_scrub.serve import tokens, uploads
@@ -43,14 +44,18 @@ def own(serve, tmp_path, monkeypatch):
     (tmp_path / "state").mkdir()
     monkeypatch.setattr(uploads, "_SWEEP_S", 0.1)
 
-    def here(settings, usable, options, seen, _why_end):
+    def here(settings, usable, options, lists, seen, _why_end):
         """As `process.run`, without the seconds that a process costs."""
         progress = lambda *_: seen(State("working"))
-        return process._outcome(settings, usable(), options, progress, process.MEMORY_BYTES_MAX)
+        return process._outcome(settings, usable(), options, lists, progress, process.MEMORY_BYTES_MAX)
+
+    def look_here(settings, options, _why_end):
+        return process.looked(settings, options, process.MEMORY_BYTES_MAX)
 
     def start(*, in_process=False, **settings):
         if not in_process:
             monkeypatch.setattr(process, "run", here)
+            monkeypatch.setattr(process, "look", look_here)
         server = serve(
             make_lists(), worker__state_dir=str(tmp_path / "state"), http__tokens=str(file), **settings
         )
@@ -65,10 +70,28 @@ def sign_in(server, name):
     server.client.cookies.set(COOKIE, server.tokens[name])
 
 
-def upload(server, content=LEADS, name="leads.csv", origin=None, **choices):
+def upload(server, content=LEADS, name="leads.csv", origin=None):
     return server.client.post(
-        "/files", data=choices, files={"file": (name, content)}, headers={"Origin": origin or server.url}
+        "/files", files={"file": (name, content)}, headers={"Origin": origin or server.url}
     )
+
+
+def scrub(server, path, files=None, origin=None, **fields):
+    """Send the form of an uploaded file; `files` has the own lists, by their fields."""
+    parts = {name: (None, value) for name, value in fields.items()} | (files or {})
+    return server.client.post(
+        f"{path}/scrub", files=parts or {"x": (None, "")}, headers={"Origin": origin or server.url}
+    )
+
+
+def send(server, content=LEADS, name="leads.csv", **fields):
+    """Upload a file, and scrub it."""
+    answer = upload(server, content, name)
+    if answer.status_code != 303:
+        return answer
+    path = answer.headers["location"]
+    server.until(lambda: stage(server, path) not in {"waiting", "working"}, 60)
+    return scrub(server, path, **fields) if stage(server, path) == "unclear" else answer
 
 
 def post(server, path, origin=None, **fields):
@@ -95,7 +118,7 @@ def held(server):
 def test_a_file_comes_back_with_its_report_and_proof(own):
     """A marketer without a terminal could not find out whom she may call."""
     server = own(in_process=True)
-    path, page = finished(server, upload(server, purpose="insurance"))
+    path, page = finished(server, send(server, purpose="insurance"))
     assert "1 of 3 leads in leads.csv may be called" in page
     get = server.client.get
     allowed = get(f"{path}/allowed.csv")
@@ -111,15 +134,132 @@ def test_a_file_comes_back_with_its_report_and_proof(own):
         assert get(f"{path}/{name}").status_code == 404
     (folder,) = (server.folder / name for name in held(server))
     assert {each.stat().st_mode & 0o077 for each in (server.folder, folder, *folder.rglob("*/"))} == {0}
-    assert not (folder / "upload").exists(), "the file itself is needed no more"
+    assert (folder / "upload" / "leads.csv").exists(), "it can be scrubbed again"
     (line,) = [line for line in server.lines() if line["event"] == "file scrubbed on the page"]
     assert (line["by"], line["rows"], line["allowed"]) == ("marketer", 3, 1) and "leads.csv" not in str(line)
+
+
+def test_her_own_lists_count_for_this_scrub_alone(own):
+    """She would call people who told her not to, or need the operator for every list of consents."""
+    server = own()
+    lists = {
+        "opt_outs": ("opt-outs.txt", f"+{CONSENTING}\n"),
+        "consents": ("consents.csv", f"phone,consented_on\n+{NOBODY},2026-11-01\n+{OPPOSED},2026-11-01\n"),
+    }
+    path, page = finished(server, send(server, purpose="insurance"))
+    _, page = finished(server, scrub(server, path, lists, purpose="insurance"))
+    assert "a consent is given to one campaign" in page
+    _, page = finished(server, scrub(server, path, purpose="insurance", campaign="acme"))
+    assert "1 of 3 leads" in page and "opt-outs.txt (Opt-outs)" in page
+    allowed = server.client.get(f"{path}/allowed.csv").text
+    assert "Cid;" in allowed and "Bob;" not in allowed and "Ann;" not in allowed
+    proof = server.client.get(f"{path}/proof.json").json()
+    listed = {each["register"]: each["list"] for each in proof["registers"] if each["list"]}
+    digest = hashlib.sha256(lists["opt_outs"][1].encode()).hexdigest()
+    assert {*listed} == {"internal", "consent@acme"} and listed["internal"]["sha256"] == digest
+    out = {"without-opt_outs": "1", "without-consents": "1"}
+    _, page = finished(server, scrub(server, path, purpose="insurance", campaign="acme", **out))
+    assert "Bob;" in server.client.get(f"{path}/allowed.csv").text and "opt-outs.txt" not in page
+    assert "Bob;" in server.client.get(f"{finished(server, send(server))[0]}/allowed.csv").text
+
+
+def test_numbers_in_a_pasted_mail_are_shown_before_they_count(own):
+    """A reference number in the mail would pass for a person, or one who opted out would be missed."""
+    server = own()
+    mail = "Bonjour,\nmerci de retirer le 06 11 11 11 11 et 06.22.22.22.22.\nDossier 123456789012\n"
+    path, page = finished(server, send(server, pasted=mail))
+    assert "has 2 phone numbers" in page and "on line 3" in page
+    assert f"+{CONSENTING}\n+{NOBODY}</textarea>" in page
+    _, page = finished(server, scrub(server, path, pasted=f"+{CONSENTING}\r\n+{NOBODY}"))
+    assert "0 of 3 leads" in page
+
+
+def test_a_line_of_a_list_without_a_number_is_asked_about(own):
+    """A person who opted out would be lost in a typo, without a word."""
+    server = own()
+    lines = [f"+336333333{place:02}" for place in range(20)]
+    lines[6] = "+3363333"
+    path, page = finished(server, send(server))
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", "\n".join(lines))}))
+    assert "1 of 20 lines have no valid number (line 7)" in page and "Go on without" in page
+    _, page = finished(server, scrub(server, path, go_on="1"))
+    assert "1 of 3 leads" in page
+
+
+def test_consents_count_only_by_the_columns_that_she_names(own):
+    """People who said no would count as consenting, because a list of names looks like one of consents."""
+    server = own()
+    rows = f"Tel;Marketing;Day\n+{NOBODY};yes;2026-11-01\n+{CONSENTING};no;2026-11-01\n"
+    path, page = finished(server, send(server, campaign="acme"))
+    assert "Bob;" in server.client.get(f"{path}/allowed.csv").text
+    answer = scrub(server, path, {"consents": ("crm.csv", rows)}, campaign="acme")
+    _, page = finished(server, answer)
+    assert "Say which columns of crm.csv state the consents" in page
+    named = {"consents-1": "phone", "consents-2": "consent", "consents-3": "given"}
+    _, page = finished(server, scrub(server, path, campaign="acme", **named))
+    allowed = server.client.get(f"{path}/allowed.csv").text
+    assert "Cid;" in allowed and "Bob;" not in allowed, page
+
+
+def test_opt_outs_may_be_a_workbook(own, tmp_path):
+    """The list that everybody has in Excel would be refused."""
+    server = own()
+    with xlsxwriter.Workbook(tmp_path / "out.xlsx") as book:
+        book.add_worksheet().write_column(0, 0, ["Phone", 611111111, f"+{NOBODY}"])
+    path, page = finished(server, send(server))
+    workbook = ("out.xlsx", (tmp_path / "out.xlsx").read_bytes())
+    _, page = finished(server, scrub(server, path, {"opt_outs": workbook}, region="FR"))
+    assert "0 of 3 leads" in page and "out.xlsx (Opt-outs)" in page
+
+
+def test_a_missing_list_has_its_public_name_and_is_taken_from_her(own):
+    """She would read of `tps`, and of nothing that she could do."""
+    server = own()
+    leads = "phone\n+442079460000\n+442079460001\n"
+    path, page = finished(server, send(server, leads))
+    assert (
+        "0 of 2 leads" in page and "2 leads need the Telephone Preference Service, which is missing" in page
+    )
+    assert "tpsonline.org.uk" in page
+    today = datetime.now(UTC).date()
+    listed = {"list-tps": (f"tps-{today}.txt", "+442079460000\n")}
+    _, page = finished(server, scrub(server, path, listed))
+    assert "1 of 2 leads" in page and "+442079460001" in server.client.get(f"{path}/allowed.csv").text
+
+
+def test_the_columns_below_title_rows_are_shown_with_their_rows(own):
+    """She would choose by the words of a letterhead, or scrub the wrong sheet."""
+    server = own()
+    leads = f"Export of today;;\n\nName;Phone;Country\nAnn;0612345678;FR\nBob;0{CONSENTING - 33 * 10**9};FR\n"
+    answer = upload(server, leads)
+    path, page = finished(server, answer)
+    assert '<label for="column-2">Phone</label>' in page and "<td>0612345678</td>" in page
+    assert page.count('<option value="phone" selected>') == 1
+    assert page.count('<option value="region" selected>') == 1
+    chosen = {"column-1": "none", "column-2": "phone", "column-3": "region", "titles": "2"}
+    _, page = finished(server, scrub(server, path, **chosen))
+    assert "1 of 2 leads" in page
+    doubled = {"column-1": "region", "column-2": "phone", "column-3": "region"}
+    _, page = finished(server, scrub(server, path, **doubled))
+    assert "have one role" in page
+
+
+def test_the_line_of_a_scrub_stays_when_its_file_is_gone(own):
+    """She could not tell any more when she scrubbed, and with what result."""
+    server = own()
+    path, _ = finished(server, send(server, purpose="insurance"))
+    assert "Earlier scrubs" not in server.client.get("/files").text
+    post(server, f"{path}/delete")
+    page = server.client.get("/files").text
+    assert "Earlier scrubs" in page and "insurance" in page and "leads.csv" not in page
+    sign_in(server, "other")
+    assert "Earlier scrubs" not in server.client.get("/files").text
 
 
 def test_each_scrub_is_in_the_ledger_without_a_number(own):
     """A dossier would say that no lead was released, an hour after the same server had released it in a file."""
     server = own()
-    path, _ = finished(server, upload(server, purpose="insurance", name=f"{NOBODY}.csv"))
+    path, _ = finished(server, send(server, purpose="insurance", name=f"{NOBODY}.csv"))
     proof = server.client.get(f"{path}/proof.json").content
     ledger = (server.folder.parent / "scrubbed-files.jsonl").read_text()
     (line,) = map(msgspec.json.decode, ledger.splitlines())
@@ -132,7 +272,7 @@ def test_no_result_is_released_that_the_ledger_lacks(own):
     """Leads would be called that no dossier knows of, because the disk was full for a moment."""
     server = own()
     (server.folder.parent / "scrubbed-files.jsonl").mkdir()
-    path, page = finished(server, upload(server, purpose="insurance"))
+    path, page = finished(server, send(server, purpose="insurance"))
     assert "ledger of scrubbed files" in page
     assert server.client.get(f"{path}/allowed.csv").status_code == 404
 
@@ -149,11 +289,11 @@ def test_the_newest_list_decides(own):
             == "blocked"
         )
     )
-    path, page = finished(server, upload(server))
+    path, page = finished(server, send(server))
     assert "0 of 3 leads" in page
-    assert "3 rows are blocked as opposed: the person does not want to be called" in page
-    assert '<option value="2">2 phone</option>' in page
-    _, page = finished(server, post(server, f"{path}/scrub", campaign="acme"))
+    assert "the person does not want to be called" in page and "Leave these people out" in page
+    assert '<option value="phone" selected>' in page
+    _, page = finished(server, scrub(server, path, campaign="acme"))
     assert "0 of 3 leads" in page and 'value="acme"' in page
 
 
@@ -161,11 +301,11 @@ def test_what_is_not_clear_is_chosen_on_the_page(own):
     """She would read of options that only a terminal has, and be stuck."""
     server = own()
     leads = f"first;second\n+{OPPOSED};+{CONSENTING}\n+{NOBODY};+{CONSENTING}\n"
-    path, page = finished(server, upload(server, leads))
-    assert "The file needs a choice of yours" in page and "not clear which columns" in page
-    assert "“Columns of numbers”" in page and "--column" not in page
-    assert "1 first</label>" in page and "2 second</label>" in page
-    again = post(server, f"{path}/scrub", **{"column-2": "1", "region": "FR", "language": "fr"})
+    path, page = finished(server, send(server, leads))
+    assert "not clear which columns" in page
+    assert "“What each column holds”" in page and "--column" not in page
+    assert page.count("(check)") == 2
+    again = scrub(server, path, **{"column-2": "phone", "region": "FR", "language": "fr"})
     _, page = finished(server, again)
     assert "2 of 2 leads in leads.csv may be called" in page
     assert '<html lang="fr">' in server.client.get(f"{path}/report.html").text
@@ -175,14 +315,14 @@ def test_odd_choices_are_told(own):
     """A form that somebody made up would end in a fault of ours, and her files would wait for it."""
     server = own()
     odd = {"sheet": "a\0b", "titles": "\u00b2" + "9" * 5000, "column-999": "1", "language": "xx", "job": "x"}
-    path, page = finished(server, upload(server, region="QQ", language="fr"))
-    assert "“Region of national numbers”: " in page and "--region" not in page
+    path, page = finished(server, send(server, region="QQ", language="fr"))
+    assert "“Country of numbers without a country code”: " in page and "--region" not in page
     for name, value in odd.items():
-        answer = post(server, f"{path}/scrub", **{"region": "QQ", name: value})
+        answer = scrub(server, path, **{"region": "QQ", name: value})
         path, page = finished(server, answer)
-        assert "The file needs a choice of yours" in page
+        assert "QQ" in page
     assert not [line for line in server.lines() if line["level"] == "error"]
-    _, page = finished(server, post(server, f"{path}/scrub", region="FR"))
+    _, page = finished(server, scrub(server, path, region="FR"))
     assert "1 of 3 leads" in page
 
 
@@ -208,10 +348,10 @@ def test_a_note_names_nothing_that_only_a_terminal_has():
 def test_a_file_in_which_many_rows_have_no_number_needs_a_click(own):
     """She would need a terminal, because one column of hers is half empty."""
     server = own()
-    path, page = finished(server, upload(server, f"phone\n+{CONSENTING}\nx\ny\n"))
-    assert "<p>2 of 3 rows (66.7%) hold no readable number" in page and "first is on line 3" in page
+    path, page = finished(server, send(server, f"phone\n+{CONSENTING}\nx\ny\n"))
+    assert "2 of 3 rows (66.7%) hold no readable number" in page and "first is on line 3" in page
     assert "“Many rows have no number” scrubs it anyway" in page
-    _, page = finished(server, post(server, f"{path}/scrub", bad="1"))
+    _, page = finished(server, scrub(server, path, bad="1"))
     assert "1 of 3 leads" in page
 
 
@@ -231,27 +371,27 @@ def test_a_hostile_file_harms_itself_alone(own, monkeypatch, name, content, said
     """One stranger's file could take the server's memory or disk, and with it the answers to all diallers."""
     monkeypatch.setattr(kept, "TOKEN_BYTES_MAX", 10_000_000)
     server = own(in_process=True)
-    answer = upload(server, content, name)
+    answer = send(server, content, name)
     page = answer.text
     if answer.status_code == 303:
         _, page = finished(server, answer)
         assert "may be called" not in page
     assert said in page, page
     assert server.client.get("/readyz").status_code == 200
-    _, page = finished(server, upload(server))
+    _, page = finished(server, send(server))
     assert "1 of 3 leads" in page
 
 
 def test_one_tenant_never_sees_anothers(own):
     """A competitor could read somebody's leads, or delete them."""
     server = own()
-    path, _ = finished(server, upload(server))
+    path, _ = finished(server, send(server))
     for name, status in (("other", 404), ("dialler", 403)):
         sign_in(server, name)
         for each in ("", "/state", "/report.html", "/allowed.csv", "/proof.json"):
             assert server.client.get(path + each).status_code == status, each
         assert post(server, f"{path}/delete").status_code == status
-        assert post(server, f"{path}/scrub", region="FR").status_code == status
+        assert scrub(server, path, region="FR").status_code == status
         assert path not in server.client.get("/files").text
     server.client.cookies.clear()
     assert server.client.get(path).headers["location"] == "/sign-in" and upload(server).status_code == 401
@@ -268,14 +408,15 @@ def test_who_may_only_scrub_files_is_led_there(own):
     server = own()
     answer = server.client.get("/")
     assert answer.status_code == 303 and answer.headers["location"] == "/files"
-    page = server.client.get("/files", headers={"Accept-Language": "pt, de-AT;q=0.8, en;q=0.5"}).text
+    path, _ = finished(server, send(server))
+    page = server.client.get(path, headers={"Accept-Language": "pt, de-AT;q=0.8, en;q=0.5"}).text
     assert '<option value="de" lang="de" selected>' in page
 
 
 def test_a_deleted_file_is_gone(own):
     """People's numbers would lie about for an hour after she was done."""
     server = own()
-    path, _ = finished(server, upload(server))
+    path, _ = finished(server, send(server))
     assert post(server, f"{path}/delete").headers["location"] == "/files"
     assert server.client.get(path).status_code == 404 and held(server) == []
 
@@ -284,20 +425,20 @@ def test_a_cancelled_file_is_scrubbed_no_more(own):
     """A wrong file of a million rows would keep the next one waiting."""
     server = own(in_process=True)
     rows = gzip.compress(b"phone\n" + b"+33611111111\n" * 5_000_000, 1)
-    path = upload(server, rows, "leads.csv.gz").headers["location"]
+    path = send(server, rows, "leads.csv.gz").headers["location"]
     second = upload(server)
     assert second.status_code == 429 and "wait for it, or cancel it" in second.text
     server.until(lambda: stage(server, path) == "working", 30)
     post(server, f"{path}/delete")
     server.until(lambda: not any(each.name == "scrub" for each in threading.enumerate()))
     server.until(lambda: held(server) == [])
-    assert "1 of 3" in finished(server, upload(server))[1]
+    assert "1 of 3" in finished(server, send(server))[1]
 
 
 def test_nothing_is_kept_longer_than_the_setting_says(own):
     """The promise that is made to people whose numbers are in the file would be broken."""
     server = own(files__keep_minutes=1)
-    path, _ = finished(server, upload(server))
+    path, _ = finished(server, send(server))
     (folder,) = (server.folder / name for name in held(server))
     job = msgspec.json.decode((folder / "job.json").read_bytes(), type=kept.Job)
     (folder / "job.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(job, at=time.time() - 61)))
@@ -309,7 +450,7 @@ def test_what_is_written_while_another_process_deletes_is_deleted_too(own):
     """Results would stay until the server ends, and nobody could find them any more to delete them."""
     server = own(in_process=True)
     rows = gzip.compress(b"phone\n" + b"+33611111111\n" * 5_000_000, 1)
-    path = upload(server, rows, "leads.csv.gz").headers["location"]
+    path = send(server, rows, "leads.csv.gz").headers["location"]
     server.until(lambda: stage(server, path) == "working", 30)
     (name,) = held(server)
     (
@@ -354,6 +495,9 @@ def test_a_server_that_is_killed_while_it_scrubs_leaves_nothing(tmp_path):
                 f"{url}/files", files={"file": ("leads.csv.gz", rows)}, headers={"Origin": url}
             )
             path = answer.headers["location"]
+            wait_until(lambda: httpx.get(f"{url}{path}/state", timeout=60).json()["stage"] == "unclear")
+            form = {"purpose": (None, "insurance")}
+            httpx.post(f"{url}{path}/scrub", files=form, headers={"Origin": url})
             wait_until(lambda: httpx.get(f"{url}{path}/state", timeout=60).json()["share"] > 0)
             children = [int(each) for each in processes_of(first.pid)]
         finally:
@@ -389,7 +533,7 @@ def test_a_cut_connection_leaves_nothing(own):
         connection.sendall(head.encode())
         server.until(lambda: held(server) != [])
     server.until(lambda: held(server) == [])
-    finished(server, upload(server))
+    finished(server, send(server))
 
 
 def test_a_full_disk_leaves_nothing(own, monkeypatch):
@@ -402,7 +546,7 @@ def test_a_full_disk_leaves_nothing(own, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(kept.Jobs, "keep", full)
         assert upload(server).status_code == 503 and held(server) == []
-    finished(server, upload(server))
+    finished(server, send(server))
 
 
 def test_too_large_or_too_many_are_refused(own, monkeypatch):
@@ -411,11 +555,11 @@ def test_too_large_or_too_many_are_refused(own, monkeypatch):
     server = own()
     assert upload(server, "1" * 20_000).status_code == 413 and held(server) == []
     for _ in range(kept.TOKEN_JOBS_MAX):
-        finished(server, upload(server))
+        finished(server, send(server))
     refused = upload(server).text
     assert "delete one" in refused and '<a href="/files">Back to: Scrub a file</a>' in refused
     sign_in(server, "other")
-    finished(server, upload(server))
+    finished(server, send(server))
 
 
 def test_the_page_goes_on_without_a_safe_index(own):
@@ -423,7 +567,7 @@ def test_the_page_goes_on_without_a_safe_index(own):
     server = own(rules__index_lag_max_s="0.3")
     server.reader.silent = True
     server.until(lambda: server.client.get("/readyz").status_code == 503)
-    path = upload(server).headers["location"]
+    path = send(server).headers["location"]
     server.until(lambda: "no verdict is safe" in server.client.get(path).text)
     server.reader.silent = False
     server.until(lambda: stage(server, path) == "done", 30)
@@ -434,6 +578,6 @@ def test_a_server_that_stops_deletes_all(rules, tmp_path):
     with starting(rules) as start:
         server = start(make_lists(), worker__state_dir=str(tmp_path))
         server.folder = tmp_path / "leads"
-        finished(server, upload(server))
+        finished(server, send(server))
         assert len(held(server)) == 1
     assert held(server) == []

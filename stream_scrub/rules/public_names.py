@@ -1,0 +1,31 @@
+"""The registers of the shipped rules as the public knows them (registers.toml)."""
+
+import tomllib
+from functools import cache
+from typing import NamedTuple
+
+from stream_scrub.model import family
+from stream_scrub.rules.shipped import shipped
+
+FILE = "registers.toml"
+
+
+class PublicRegister(NamedTuple):
+    """The name of a register for the public, and where a company gets the list; empty if nobody hands it out."""
+
+    name: str
+    where: str = ""
+
+
+def public(register: str) -> PublicRegister:
+    """The public name of a register; its own name if the shipped rules know no other."""
+    known = _table().get(family(register))
+    return PublicRegister(register) if known is None else PublicRegister(known["name"], known["where"])
+
+
+@cache
+def _table() -> dict[str, dict[str, str]]:
+    table: dict[str, dict[str, str]] = tomllib.loads(shipped().folder.joinpath(FILE).read_text("utf-8"))[
+        "registers"
+    ]
+    return table

@@ -1,0 +1,134 @@
+"""Lists that somebody adds to the server's own for the scrub of one file: opt-outs, consents, and national lists.
+
+Opt-outs and consents are added to those of the server. A national list replaces the server's, if that is older or missing.
+Each list is read as `stream-scrub file --list` reads it.
+"""
+
+import csv
+import dataclasses
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pyroaring import BitMap64
+
+from stream_scrub.config import Settings
+from stream_scrub.files.source import open_input
+from stream_scrub.files.spreadsheet import text_of
+from stream_scrub.files.workbook import read_sheet
+from stream_scrub.imports.consents import ConsentLaw
+from stream_scrub.imports.formats import BadList
+from stream_scrub.imports.index_sources import IndexUsed, ListFile, of_lists
+from stream_scrub.index import Filter, Index, Register
+from stream_scrub.model import INTERNAL, family
+from stream_scrub.numbering import e164, normalise, numbers_in
+from stream_scrub.scrub import scrubbing
+
+# A phone number in a letter: digits with the signs that people write between them.
+_NUMBER = re.compile(r"\+?\(?\d(?:[ ./()+\u00a0\u202f\u2010\u2011-]{0,3}\d){5,60}")
+_ALL_LINES = 1.0  # may be bad: `with_list` asks about each of them instead
+
+
+class UnclearList(BadList):
+    """A list that is not used as it is: lines of it are no numbers, or the server has a newer one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnList:
+    """A list, the form's field that it came in, and its register. `columns` are its columns by role, `all_consented` as in `ListFile`. `go_on`: lines without a
+    number may be left out."""
+
+    field: str
+    path: Path
+    register: str
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    all_consented: bool = False
+    go_on: bool = False
+
+
+class PickedNumbers(NamedTuple):
+    """The numbers in a text, each once, in their order; and the lines whose digits may be a number and are none."""
+
+    numbers: list[str]
+    unclear_lines: list[int]
+
+
+def picked(text: str, region: str) -> PickedNumbers:
+    """Pick the numbers out of a text that a person wrote. National ones are those of `region`."""
+    numbers: dict[str, None] = {}
+    unclear = []
+    for line, content in enumerate(text.splitlines(), 1):
+        for match in _NUMBER.finditer(content):
+            read = normalise(match[0], region)
+            found, are_all = numbers_in(match[0], region) if read is None else ((read[0],), True)
+            numbers.update(dict.fromkeys(map(e164, found)))
+            if not found or not are_all:
+                unclear.append(line)
+    return PickedNumbers([*numbers], [*dict.fromkeys(unclear)])
+
+
+def with_list(used: IndexUsed, own: OwnList, region: str | None, settings: Settings) -> IndexUsed:
+    """The index with one more list. Raises ConfigError, BadFile, BadList, UnclearList, TooMany."""
+    lists = settings.lists.model_copy(update={"max_bad": _ALL_LINES})
+    with tempfile.TemporaryDirectory() as folder:
+        text = _as_text(own.path, Path(folder))
+        listed = ListFile(text, region=region, columns=own.columns, all_consented=own.all_consented)
+        read, readings = of_lists({own.register: listed}, settings.model_copy(update={"lists": lists}))
+    name, reading = next(iter(readings.items()))
+    if reading.refused and not own.go_on:
+        lines = f"{reading.refused:,} of {reading.total:,} lines have no valid number (line {reading.places})"
+        raise UnclearList(f"{own.path.name}: {lines}", [lines])
+    index = _without_consents(used.index, reading.said_no, settings)
+    index = _joined(index, read.registers[name], settings)
+    return IndexUsed(index, used.source, {**used.files, name: own.path}, {**used.readings, name: reading})
+
+
+def _as_text(path: Path, folder: Path) -> Path:
+    """The list itself; of a workbook its only sheet with rows, as CSV in that folder. Raises BadFile, ConfigError."""
+    with open_input(str(path)) as file:
+        if not file.spreadsheet:
+            return path
+        _, rows = read_sheet(path.name, file.stream, "", file.table)
+    text = folder / f"{path.stem}.csv"
+    with text.open("w", newline="", encoding="utf-8") as out:
+        csv.writer(out).writerows([text_of(cell) for cell in row] for _, row in rows)
+    return text
+
+
+def _without_consents(index: Index, said_no: BitMap64, settings: Settings) -> Index:
+    """Take people who said no out of every register of consents: whose newer consent it is does not show."""
+    if not said_no:
+        return index
+    families = ConsentLaw(scrubbing.rulebook(settings)).families
+    for register in index.present():
+        removed = register.numbers & said_no
+        if removed and family(register.name) in families:
+            index = index.with_register(replace(register, numbers=register.numbers - removed))
+    return index
+
+
+def _joined(index: Index, own: Register, settings: Settings) -> Index:
+    """The index with a list's register. Raises UnclearList if the server has a newer list."""
+    held = index.registers.get(own.name)
+    if held is None or held.is_removed:
+        return index.with_register(own)
+    families = ConsentLaw(scrubbing.rulebook(settings)).families
+    if family(own.name) != INTERNAL and family(own.name) not in families:
+        if held.effective_at > own.effective_at:
+            raise UnclearList(
+                f"the server has a newer list of {own.name}, of {held.effective_at:%Y-%m-%d}: leave yours out"
+            )
+        return index.with_register(own)
+    numbers = held.numbers | own.numbers
+    ends = [each.next_end for each in (held, own) if each.next_end is not None]
+    joined = replace(
+        held,
+        numbers=numbers,
+        filter=Filter.of(numbers),
+        effective_at=min(held.effective_at, own.effective_at),
+        next_end=min(ends, default=None),
+    )
+    return index.with_register(joined)

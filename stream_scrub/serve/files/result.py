@@ -1,0 +1,109 @@
+"""What the page says of a scrubbed file: how many may be called, until when, and what would make it more."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from stream_scrub.files.summary import REASONS, Summary
+from stream_scrub.model import INTERNAL, Reason, Verdict, family
+from stream_scrub.rules import Rulebook
+from stream_scrub.rules.public_names import PublicRegister, public
+
+_BAR = 100  # the width of a bar for all rows
+# The next step for the rows blocked by a reason: what to do, and the part of the page where it is done.
+_STEPS = {
+    Reason.OPPOSED: ("Leave these people out: they asked not to be called", ""),
+    Reason.NO_CONSENT: ("Upload the list of the people who consented, and name the campaign", "consents"),
+    Reason.NOT_WASHED: ("Send the numbers to the registry, and upload its answer", "national"),
+    Reason.BANNED_PURPOSE: ("Choose another purpose if this one is wrong; no list changes it", "purpose"),
+    Reason.UNKNOWN_PURPOSE: ("Say what the call is for", "purpose"),
+    Reason.NOT_CALLABLE: ("Leave them out: these are service or special-rate numbers", ""),
+    Reason.INVALID_NUMBER: ("Check the columns of numbers, and the country", "columns"),
+    Reason.UNKNOWN_COUNTRY: ("Check the column of the country", "columns"),
+    Reason.UNREADABLE: ("Save the file as a workbook (XLSX), and upload that", ""),
+    Reason.NO_RULE: ("Ask your operator for the rules of these countries, or check the channel", "call"),
+    Reason.STALE_REGISTER: ("Upload a current list", "national"),
+    Reason.TOO_OFTEN: ("Scrub again in a few days: these people rest", ""),
+}
+
+
+class ReasonShown(NamedTuple):
+    """A reason that occurs: its rows, the width of its bar, and the next step (`where`: a part of the page)."""
+
+    reason: str
+    means: str
+    rows: int
+    width: float
+    is_allowed: bool
+    step: str = ""
+    where: str = ""
+
+
+class NeededList(NamedTuple):
+    """A list without which rows are blocked."""
+
+    register: str
+    public: PublicRegister
+    rows: int
+    missing: bool
+
+
+class ListUsed(NamedTuple):
+    """A list with which the file was scrubbed."""
+
+    name: str
+    numbers: int
+    file: str
+
+
+class Result(NamedTuple):
+    """The answers. `until`: the last day on which every allowed row may be called."""
+
+    rows: int
+    allowed: int
+    until: date | None
+    reasons: list[ReasonShown]
+    needed: list[NeededList]
+    own: list[ListUsed]
+    notes: list[str]
+
+
+def result_of(path: Path, rulebook: Rulebook) -> Result:
+    """The answers in a summary. Raises OSError, msgspec.MsgspecError."""
+    made = msgspec.json.decode(path.read_bytes(), type=Summary)
+    washes = made.reasons.get(str(Reason.NOT_WASHED), 0)
+    stale = [NeededList(each.register, public(each.register), each.rows, each.missing) for each in made.stale]
+    if washes:
+        digests = {rule.rules for rule in made.rules}
+        rules = [rule for country in rulebook.countries.values() for rule in country.rules]
+        asked = {name for rule in rules if rule.digest in digests for name in (*rule.wash, *rule.wash_named)}
+        named = {each.register for each in stale}
+        stale += [NeededList(name, public(name), washes, True) for name in sorted(asked - named)]
+    return Result(
+        made.rows,
+        made.allowed,
+        made.scrub_again_by,
+        list(_reasons(made)),
+        stale,
+        [ListUsed(_name_of(each.register), each.count, each.file) for each in made.registers if each.file],
+        made.notes,
+    )
+
+
+def _reasons(made: Summary) -> Iterator[ReasonShown]:
+    """The reasons that occur, those that allow first, then by rows."""
+    shown = []
+    for reason in Reason:
+        if rows := made.reasons.get(str(reason), 0):
+            step, where = _STEPS.get(reason, ("", ""))
+            is_allowed = reason.verdict is Verdict.ALLOWED
+            width = max(0.5, _BAR * rows / made.rows)
+            shown.append(ReasonShown(str(reason), REASONS[reason], rows, width, is_allowed, step, where))
+    return iter(sorted(shown, key=lambda each: (not each.is_allowed, -each.rows)))
+
+
+def _name_of(register: str) -> str:
+    return "Opt-outs" if family(register) == INTERNAL else public(register).name
