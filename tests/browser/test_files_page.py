@@ -68,7 +68,7 @@ def test_a_marketer_scrubs_her_file(marketer, browser, tmp_path, name, size, sch
         page.get_by_role("button", name="Upload").click()
         page.get_by_role("heading", name="What each column holds").wait_for()
         seen("files-choice")
-        page.get_by_label("first").select_option("none")
+        page.locator("#column-2").select_option("none")
         page.get_by_label("What is the call for?").fill("insurance")
         page.get_by_role("button", name="Scrub", exact=True).click()
         page.get_by_role("heading", name="1,000 of 1,000 leads in contacts.csv may be called").wait_for()

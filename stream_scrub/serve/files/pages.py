@@ -385,5 +385,8 @@ class FilePages(JobPages):
 
 
 def _choices(form: Form) -> dict[str, str]:
-    """The fields that choose something, as `process.options_of` takes them."""
-    return {name: one_line(value) for name, value in form.items() if _CHOICE.fullmatch(name)}
+    """The fields that choose something, as `process.options_of` takes them. Only what is pasted has lines."""
+    choices = {name: one_line(value) for name, value in form.items() if _CHOICE.fullmatch(name)}
+    if PASTED in form:
+        choices[PASTED] = "\n".join(map(one_line, form[PASTED].splitlines()))
+    return choices
