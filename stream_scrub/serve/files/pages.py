@@ -37,7 +37,7 @@ from stream_scrub.serve.files.process import State
 from stream_scrub.serve.files.result import Result, result_of
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
-from stream_scrub.serve.page.forms import Form
+from stream_scrub.serve.page.forms import Form, FormLimits
 from stream_scrub.serve.page.routes import StatusPage
 from stream_scrub.serve.uploads import Job
 from stream_scrub.terminal import one_line
@@ -69,7 +69,8 @@ _CHOICE = re.compile(
     r"(?:column|consents)-[0-9]{1,3}|region|purpose|campaign|channel|who|relation|since|contract|voice_kind"
     r"|language|titles|sheet|bad|strip|go_on|all_consented|pasted"
 )
-_FORM_FIELDS_MAX = 300  # a file has up to a hundred columns that are asked for, and so may a list
+# A file has up to a hundred columns that are asked for, and so may a list; a pasted e-mail has up to 32 KiB.
+_FORM = FormLimits(fields=300, field_bytes=32_768, form_bytes=131_072)
 # Fields of own lists; the last one is followed by a register.
 OPT_OUTS, PASTED, CONSENTS, NATIONAL = "opt_outs", "pasted", "consents", "list-"
 _LINES_SHOWN = 10
@@ -164,7 +165,7 @@ class FilePages(JobPages):
             fields = (OPT_OUTS, CONSENTS, *(NATIONAL + name for name in self.context.rulebook.kinds))
             folders = {name: self.jobs.own_list(job, name) for name in fields}
             room = min(FILE_BYTES_MAX, await run_in_threadpool(self.jobs.room, job.owner))
-            form, files = await forms.receive(request, folders, room, _FORM_FIELDS_MAX)
+            form, files = await forms.receive(request, folders, room, _FORM)
             for name, folder in folders.items():
                 if f"without-{name}" in form and name not in files:
                     shutil.rmtree(folder, ignore_errors=True)

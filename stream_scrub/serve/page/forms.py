@@ -5,7 +5,7 @@ import shutil
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
@@ -19,15 +19,26 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks  # is there for type checkers only
 
 FILE_BYTES_MAX = 268_435_456  # four times the largest national list, unpacked
-_FORM_BYTES_MAX = 65_536
+_FORM_BYTES_MAX = 16_384
 _FIELDS_MAX = 20
-_FIELD_BYTES_MAX = 32_768  # an e-mail that is pasted
+_FIELD_BYTES_MAX = 1024
 _NAME_BYTES_MAX = 100
 _FILE_S = 300.0
 _WRITE_BYTES = 1_048_576
 _TERMINAL = "delete others that you uploaded, or use `stream-scrub` in a terminal"
 
 Form = Mapping[str, str]
+
+
+class FormLimits(NamedTuple):
+    """The most fields of a form with files, the most bytes of a field, and of all of them with their headers."""
+
+    fields: int
+    field_bytes: int
+    form_bytes: int
+
+
+_SMALL_FORM = FormLimits(_FIELDS_MAX, _FIELD_BYTES_MAX, _FORM_BYTES_MAX)
 
 
 def need_same_site(request: Request) -> None:
@@ -52,14 +63,14 @@ async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:
 
 
 async def receive(
-    request: Request, folders: Mapping[str, Path], most: int, most_fields: int = _FIELDS_MAX
+    request: Request, folders: Mapping[str, Path], most: int, limits: FormLimits = _SMALL_FORM
 ) -> tuple[Form, Form]:
     """Read a form of at most `most` bytes with files, which are streamed into the folders of their fields; returns the other
     fields, and the files' names by field. A folder keeps its newest file alone. Raises Problem (408, 413, 415, 422, 503).
 
     `Request.form` would spool the file to the temporary folder first, and does not bound the headers of a part.
     """
-    parts, most = _FormParts(folders, most_fields), min(most, FILE_BYTES_MAX)
+    parts, most = _FormParts(folders, limits), min(most, FILE_BYTES_MAX)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem(Kind.NOT_JSON, "send a form with a file (multipart/form-data)")
@@ -89,7 +100,7 @@ async def receive(
     finally:
         parts.close()
     if parts.empty_files:
-        raise invalid([(name, "it is empty") for name in parts.empty_files])
+        raise invalid([("file", "it is empty")])
     return {name: value for name, value in parts.fields.items() if value}, parts.files
 
 
@@ -97,9 +108,9 @@ class _FormParts:
     """The parser's callbacks. A part with a file name is a file, any other a field. The number of parts and all bytes
     except the files' content are bounded: even an empty part costs memory."""
 
-    def __init__(self, folders: Mapping[str, Path], most_fields: int) -> None:
+    def __init__(self, folders: Mapping[str, Path], limits: FormLimits) -> None:
         self._folders = folders
-        self._most_fields = most_fields
+        self._limits = limits
         self._file: IO[bytes] | None = None
         self._header = self._value = b""
         self._name = ""
@@ -135,8 +146,9 @@ class _FormParts:
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > self._most_fields:
-            raise too_large(f"send at most {self._most_fields} fields", self._most_fields)
+        most = self._limits.fields
+        if self._count > most:
+            raise too_large(f"send at most {most} fields", most)
         self._name, self._is_file = "", False
         self._content.clear()
 
@@ -150,8 +162,9 @@ class _FormParts:
 
     def _take(self, size: int) -> None:
         self._size += size
-        if self._size > _FORM_BYTES_MAX:
-            raise too_large(f"send at most {_FORM_BYTES_MAX} bytes apart from the file", _FORM_BYTES_MAX)
+        most = self._limits.form_bytes
+        if self._size > most:
+            raise too_large(f"send at most {most} bytes apart from the files", most)
 
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -182,8 +195,9 @@ class _FormParts:
             return
         self._take(end - start)
         self._content += piece[start:end]
-        if len(self._content) > _FIELD_BYTES_MAX:
-            raise too_large(f"a field has at most {_FIELD_BYTES_MAX} bytes", _FIELD_BYTES_MAX)
+        most = self._limits.field_bytes
+        if len(self._content) > most:
+            raise too_large(f"a field has at most {most} bytes", most)
 
     def _end(self) -> None:
         if self._file is not None:

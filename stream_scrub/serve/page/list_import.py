@@ -306,8 +306,8 @@ class ListImport:
             yield
 
     async def _received(self, request: Request, job: Job) -> Job:
-        form, files = await forms.receive(request, {"file": self._pending.upload(job)}, job.most)
-        if "file" not in files:
+        form, files = await forms.receive(request, {"list": self._pending.upload(job)}, job.most)
+        if "list" not in files:
             raise invalid([("file", "choose one")])
         fields = {field: form[field] for field in _FIELDS if field in form}
         if campaign := form.get("campaign"):
@@ -318,7 +318,7 @@ class ListImport:
                 f"the publisher reads national numbers as those of {region}: write others in full, as in +44"
             )
             raise invalid([("region", why)])
-        return replace(job, most=0, file=files["file"], choices=fields)
+        return replace(job, most=0, file=files["list"], choices=fields)
 
     @property
     def _folder(self) -> Path | None:
