@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pyroaring import BitMap64
-
 from stream_scrub.config import Settings
 from stream_scrub.files.source import open_input
 from stream_scrub.files.spreadsheet import text_of
@@ -22,6 +20,7 @@ from stream_scrub.files.workbook import read_sheet
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.index_sources import IndexUsed, ListFile, of_lists
+from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.index import Filter, Index, Register
 from stream_scrub.model import INTERNAL, family
 from stream_scrub.numbering import e164, normalise, numbers_in
@@ -81,7 +80,7 @@ def with_list(used: IndexUsed, own: OwnList, region: str | None, settings: Setti
     if reading.refused and not own.go_on:
         lines = f"{reading.refused:,} of {reading.total:,} lines have no valid number (line {reading.places})"
         raise UnclearList(f"{own.path.name}: {lines}", [lines])
-    index = _without_consents(used.index, reading.said_no, settings)
+    index = _without_consents(used.index, reading, settings)
     index = _joined(index, read.registers[name], settings)
     return IndexUsed(index, used.source, {**used.files, name: own.path}, {**used.readings, name: reading})
 
@@ -98,13 +97,13 @@ def _as_text(path: Path, folder: Path) -> Path:
     return text
 
 
-def _without_consents(index: Index, said_no: BitMap64, settings: Settings) -> Index:
+def _without_consents(index: Index, reading: ListReading, settings: Settings) -> Index:
     """Take people who said no out of every register of consents: whose newer consent it is does not show."""
-    if not said_no:
+    if not reading.said_no:
         return index
     families = ConsentLaw(scrubbing.rulebook(settings)).families
     for register in index.present():
-        removed = register.numbers & said_no
+        removed = register.numbers & reading.said_no
         if removed and family(register.name) in families:
             index = index.with_register(replace(register, numbers=register.numbers - removed))
     return index
