@@ -5,8 +5,7 @@ which sequence it applies. What does not fit is refused, as the numbers would be
 
 Refused is also what is odd: a list that shrinks or grows its register too much, stands for more numbers than it has lines,
 holds another country's numbers, covers undeclared areas, has no day or an older one than its register, or is
-for a register that no rule knows. The first list of a register has nothing to be compared with, and passes however
-long it is.
+for a register that no rule knows. The first list of a register has nothing to be compared with: any length passes.
 """
 
 import io
@@ -343,9 +342,10 @@ def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
     if plan.undated:
         counted = next(iter(outcomes))
         outcomes |= {counted: max(0, outcomes[counted] - plan.undated), UNDATED: plan.undated}
-    said_no = parsed.removals() if parsed.answered else BitMap64()
-    refused = parsed.refused, parsed.refused_places()
-    return ListReading(parsed.columns, outcomes, plan.endless, *refused, parsed.lines, said_no)
+    counts = (plan.endless, parsed.refused, parsed.refused_places(), parsed.lines)
+    return ListReading(
+        parsed.columns, outcomes, *counts, parsed.removals() if parsed.answered else BitMap64()
+    )
 
 
 def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
