@@ -343,9 +343,7 @@ def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
         counted = next(iter(outcomes))
         outcomes |= {counted: max(0, outcomes[counted] - plan.undated), UNDATED: plan.undated}
     counts = (plan.endless, parsed.refused, parsed.refused_places(), parsed.lines)
-    return ListReading(
-        parsed.columns, outcomes, *counts, parsed.removals() if parsed.answered else BitMap64()
-    )
+    return ListReading(parsed.columns, outcomes, *counts, parsed.removals())
 
 
 def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:

@@ -80,7 +80,8 @@ def with_list(used: IndexUsed, own: OwnList, region: str | None, settings: Setti
     if reading.refused and not own.go_on:
         lines = f"{reading.refused:,} of {reading.total:,} lines have no valid number (line {reading.places})"
         raise UnclearList(f"{own.path.name}: {lines}", [lines])
-    index = _without_consents(used.index, reading, settings)
+    is_opposition = family(name) == INTERNAL
+    index = used.index if is_opposition else _without_consents(used.index, reading, settings)
     index = _joined(index, read.registers[name], settings)
     return IndexUsed(index, used.source, {**used.files, name: own.path}, {**used.readings, name: reading})
 
