@@ -398,7 +398,7 @@ def test_topic_ids_are_answered_while_one_broker_stays_away(cluster):
 
     def answers(each) -> bool:
         try:
-            return bool(each.ask([name], Deadline.after(3))[name])
+            return bool(each.id_of(name, Deadline.after(3)))
         except (Unavailable, Refused):
             return False
 

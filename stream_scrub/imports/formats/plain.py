@@ -117,7 +117,8 @@ def _read_csv(table: CsvTable, options: ListOptions, reading: ParsedList) -> Non
         batch.put(row.cell(place), row.line, region=country.of(row))
     batch.close()
     reading.columns = reading.columns or counter.columns({country.place: "country", place: "phone"})
-    says_phone = named or not titles or titles[place] in PHONES
+    is_titled = place < len(titles)  # the first row may have fewer cells than the others
+    says_phone = named or not titles or (is_titled and titles[place] in PHONES)
     if counter.others_filled(place) or not says_phone:
         reading.unstated = True
 

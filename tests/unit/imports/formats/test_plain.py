@@ -300,6 +300,12 @@ def test_a_header_below_a_blank_line_is_a_header(tmp_path):
         assert (taken_by(reading), reading.refused, reading.titles) == ({ONE}, 0, 1)
 
 
+def test_numbers_may_stand_behind_the_last_title(tmp_path):
+    """A list whose first row is short would end in a traceback, and a nightly import with it."""
+    reading = read(tmp_path, b"Name\nAnn;0612345678\nBob;0611111111\n", format="plain")
+    assert taken_by(reading) == {ONE, TWO}
+
+
 def test_only_the_first_refused_lines_are_kept(tmp_path):
     """A million bad lines would fill the memory and the terminal."""
     reading = read(tmp_path, b"0612345678\n" + b"bad\n" * 1000)
