@@ -47,6 +47,10 @@ cdef extern from "string.h" nogil:
 
 cdef extern from "strings.h" nogil:
     int strcasecmp(const char*, const char*)
+    int strncasecmp(const char*, const char*, size_t)
+
+cdef extern from "stdio.h" nogil:
+    int snprintf(char*, size_t, const char*, ...)
 
 
 cdef struct Entry:
@@ -408,9 +412,54 @@ cdef Py_ssize_t _header_bytes(void* headers):
     return total
 
 
-cdef void* _kept_headers(void* headers, list stripped, const char* stamp_name, const void* stamp, Py_ssize_t size) except? NULL:
-    """A copy of a record's headers without those that are stripped, in any case of their letters, and with the stamp, if
-    there is one. NULL if none is left."""
+cdef const char* _STRUCTURED = "application/cloudevents"
+
+
+cdef class _Events:
+    """The headers that make each record of a batch a CloudEvent, as `kafka/cloud_events.py` makes them for one record."""
+
+    cdef bytes version, source, moment
+    cdef list types  # by the place of a record's topic
+
+    def __cinit__(self, bytes source, list types, bytes moment):
+        self.version, self.source, self.types, self.moment = b"1.0", source, types, moment
+
+    cdef int add(self, void* headers, Entry* at, int32_t route, bint stamped) except -1:
+        """Add a record's event; `route` is below the number of types."""
+        cdef char id[320]  # a topic has at most 249 signs, a partition 10, an offset 19
+        cdef bytes kind = self.types[route]
+        cdef int size = snprintf(
+            id, sizeof(id), "%s/%d/%lld", at.topic, <int>at.partition, <long long>at.offset
+        )
+        if not 0 < size < <int>sizeof(id):
+            raise ValueError("a topic's name of more than 249 signs")
+        rd_kafka_header_add(headers, "ce_specversion", -1, PyBytes_AS_STRING(self.version), len(self.version))
+        rd_kafka_header_add(headers, "ce_source", -1, PyBytes_AS_STRING(self.source), len(self.source))
+        rd_kafka_header_add(headers, "ce_type", -1, PyBytes_AS_STRING(kind), len(kind))
+        rd_kafka_header_add(headers, "ce_id", -1, id, size)
+        rd_kafka_header_add(headers, "ce_time", -1, PyBytes_AS_STRING(self.moment), len(self.moment))
+        if stamped:
+            rd_kafka_header_add(headers, "content-type", -1, <const char*>"application/json", 16)
+        return 0
+
+
+cdef bint _is_of_event(const char* name, const void* value, size_t length, bint stamped):
+    """Whether an event's own header takes the place of this one."""
+    cdef size_t size = strlen(_STRUCTURED)
+    if strcasecmp(name, "content-type") == 0:
+        return stamped or (length >= size and strncasecmp(<const char*>value, _STRUCTURED, size) == 0)
+    return (
+        strcasecmp(name, "ce_specversion") == 0
+        or strcasecmp(name, "ce_source") == 0
+        or strcasecmp(name, "ce_type") == 0
+        or strcasecmp(name, "ce_id") == 0
+        or strcasecmp(name, "ce_time") == 0
+    )
+
+
+cdef void* _kept_headers(void* headers, list stripped, bint is_event, bint stamped) except? NULL:
+    """A copy of a record's headers without those that are stripped, in any case of their letters, or that its event's
+    replace. NULL if none is left."""
     cdef void* made = NULL
     cdef const char* name
     cdef const void* value
@@ -418,17 +467,13 @@ cdef void* _kept_headers(void* headers, list stripped, const char* stamp_name, c
     cdef bint drop
     while headers != NULL and rd_kafka_header_get_all(headers, i, &name, &value, &length) == CLIENT_OK:
         i += 1
-        drop = False
+        drop = is_event and _is_of_event(name, value, length, stamped)
         for each in stripped:
             drop = drop or strcasecmp(name, <const char*><bytes>each) == 0
         if not drop:
             if made == NULL:
                 made = rd_kafka_headers_new(4)
             rd_kafka_header_add(made, name, -1, value, length)
-    if stamp != NULL:
-        if made == NULL:
-            made = rd_kafka_headers_new(1)
-        rd_kafka_header_add(made, stamp_name, -1, stamp, size)
     return made
 
 
@@ -490,12 +535,13 @@ cdef class Outlet:
         list tails,
         bint into_value,
         dict others,
+        event,
     ):
         """Produce the records from place `begin` on; returns (place, code) of the first that was not taken, or (count, 0).
 
         `routes` gives each record's place in `topics`. A record with an id of at least 0 gets head, number and tail of
         that id, `into_value` in place of its value's last byte, else as the header. The others are in `others`, by
-        place: (value, stamp or None).
+        place: (value, stamp or None). `event`: None, or source, type of each topic and moment of the records' events.
         """
         cdef Py_ssize_t place, count = records._count, size, head, tail
         cdef _Ends ends = _Ends(heads, tails)
@@ -509,6 +555,12 @@ cdef class Outlet:
         cdef char digits[20]
         cdef int first, id
         cdef Entry* at
+        cdef _Events events = None
+        cdef bint stamped
+        if event is not None:
+            events = _Events(*event)
+            if len(events.types) != len(topics):
+                raise ValueError("a type of event for each topic")
         if self._client == NULL:
             raise ValueError("closed")
         if begin < 0:
@@ -552,9 +604,14 @@ cdef class Outlet:
                         value, size = PyBytes_AS_STRING(<bytes?>own), PyBytes_GET_SIZE(own)
                     if header is not None:
                         stamp, stamp_size = PyBytes_AS_STRING(<bytes?>header), PyBytes_GET_SIZE(header)
-                headers = NULL
-                if at.headers != NULL or stamp != NULL:
-                    headers = _kept_headers(at.headers, self._stripped, self._stamp_name, stamp, stamp_size)
+                stamped = stamp == NULL and value != NULL
+                headers = _kept_headers(at.headers, self._stripped, events is not None, stamped)
+                if headers == NULL and (events is not None or stamp != NULL):
+                    headers = rd_kafka_headers_new(8)
+                if events is not None:
+                    events.add(headers, at, routes[place], stamped)
+                if stamp != NULL:
+                    rd_kafka_header_add(headers, self._stamp_name, -1, stamp, stamp_size)
                 code = client_produce(
                     self._client, handles[routes[place]], at.partition, value, size, at.key, at.key_size,
                     at.timestamp_ms, headers

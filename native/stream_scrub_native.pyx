@@ -15,7 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
-VERSION = 11
+VERSION = 12
 _BEYOND = 10**19  # more than any number of DIGITS_MAX digits
 _ASKS = (_BEYOND, 0, bytes([1]), (0, 0), (None, None))  # a row that has no answer
 

@@ -4,7 +4,7 @@ Avro and Protobuf."""
 from importlib import import_module
 from types import ModuleType
 
-VERSION = 11  # of its calls: an extension of another version is not used
+VERSION = 12  # of its calls: an extension of another version is not used
 HOW_TO_BUILD = "pip install 'stream-scrub[native]', or in a checkout: pip install ./native"
 
 

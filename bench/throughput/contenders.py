@@ -46,6 +46,13 @@ CONTENDERS = (
         "header", "worker, header stamp", "header", contender_commands.worker, {"prospect__stamp": "header"}
     ),
     Contender(
+        "events",
+        "worker, CloudEvents",
+        "events",
+        contender_commands.worker,
+        {"prospect__cloudevents": "https://leads.example.com/scrub"},
+    ),
+    Contender(
         "avro",
         "worker, Avro",
         "header",

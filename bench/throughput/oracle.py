@@ -15,9 +15,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from bench.harness.data import HEADS, REGISTER, Prospects, key, partition
 
-# What a contender's records look like. bare: unchanged. value, header: the product's stamp, spliced in or beside. peer: a
-# JSON value that is equal to the original but for a member `scrub`, which may say more than verdict, reason and number.
-Kind = Literal["bare", "value", "header", "peer"]
+# What a contender's records look like. bare: unchanged. value, header: the product's stamp, spliced in or beside. events:
+# as value, with the headers of CloudEvents. peer: a JSON value that is equal to the original but for a member `scrub`,
+# which may say more than verdict, reason and number.
+Kind = Literal["bare", "value", "header", "events", "peer"]
+_EVENT = ["ce_specversion", "ce_source", "ce_type", "ce_id", "ce_time", "content-type"]
 ALLOWED, BLOCKED = "allowed", "blocked"
 _ID = re.compile(rb'\{"id":(\d+),')
 _RULES = re.compile(r"fr@[0-9a-f]{6,}")
@@ -66,7 +68,7 @@ class Found:
 def check(outs: Iterable[Out], prospects: Prospects, kind: Kind, position: int) -> Found:
     """Every prospect once, in the topic of its verdict, in its partition's order, with its key, timestamp, headers and
     bytes (of `kind` "peer": members); the stamp with the right verdict, reason and number, and of the product's kinds
-    ("value", "header") with the right register at `position`.
+    ("value", "header", "events") with the right register at `position`.
     """
     found = Found()
     seen = bytearray(len(prospects))
@@ -131,7 +133,7 @@ def _stamp(out: Out, original: bytes, kind: Kind) -> bytes | None:
         if value != original or not headers or len(headers) != 1 or headers[0][0] != "scrub":
             return None
         return headers[0][1]
-    if headers:
+    if [name for name, _ in headers or ()] != (_EVENT if kind == "events" else []):
         return None
     head = original[:-1] + b',"scrub":'
     if value.startswith(head) and value.endswith(b"}"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from stream_scrub.kafka.client.repeated_requests import RequestWatch, with_watch
+from stream_scrub.kafka.cloud_events import BatchEvents
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.model import Header, PartitionKey
@@ -234,6 +235,7 @@ class Outgoing(NamedTuple):
     tails: list[bytes]
     into_value: bool
     others: dict[int, tuple[bytes | None, bytes | None]]
+    event: BatchEvents | None = None
 
 
 class Outlet:
@@ -258,6 +260,7 @@ class Outlet:
             out.tails,
             out.into_value,
             out.others,
+            out.event,
         )
         return place, code
 

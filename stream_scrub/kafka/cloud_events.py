@@ -4,6 +4,7 @@ Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kaf
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from stream_scrub.model import Header
 
@@ -15,10 +16,20 @@ _JSON: Header = (CONTENT_TYPE, b"application/json")
 _STRUCTURED = b"application/cloudevents"  # then readers would look for the event in the value
 
 
+class BatchEvents(NamedTuple):
+    """What the extension makes a batch's events of, as `CloudEvents.headers` makes one record's. `types`: by the places of
+    the output topics."""
+
+    source: bytes
+    types: list[bytes]
+    moment: bytes
+
+
 class CloudEvents:
     """Makes headers for events of one source, a URI. `nbytes`: the most that they take in a record."""
 
     def __init__(self, source: str) -> None:
+        self._source = source.encode()
         self._same: list[Header] = [(_VERSION, b"1.0"), (_SOURCE, source.encode())]
         longest = self.headers((), ("t" * 249, 1 << 31, 1 << 63), b"t" * 24, allowed=True, stamped=True)
         self.nbytes = sum(len(name) + len(value or b"") + 8 for name, value in longest)
@@ -45,6 +56,10 @@ class CloudEvents:
         if stamped:
             made.append(_JSON)
         return made
+
+    def of_batch(self, inputs: int, moment: bytes) -> BatchEvents:
+        """The events of a batch from so many input topics: each has its output for blocked prospects, then for allowed."""
+        return BatchEvents(self._source, [*TYPES] * inputs, moment)
 
 
 def events_of(source: str) -> CloudEvents | None:

@@ -315,8 +315,11 @@ class Outputs:
             headers = original.headers(at) or ()
             return self._fault(original.value(at), [(name.decode(), value) for name, value in headers])
 
+        limit = self.limit
+        if limit is not None and self.events is not None:
+            limit -= self.events.nbytes
         verdicts = self.scrubber.scrub_records(
-            read, index, now, limit=self.limit, enough=enough, emitted=emitted, fault_at=fault_at
+            read, index, now, limit=limit, enough=enough, emitted=emitted, fault_at=fault_at
         )
         if verdicts is None:
             return None
@@ -336,6 +339,7 @@ class Outputs:
             tails,
             verdicts.into_value,
             verdicts.others,
+            None if self.events is None else self.events.of_batch(len(inputs), utc_millis(now).encode()),
         )
         return ReadyRecords(fetched, verdicts, out, rest)
 

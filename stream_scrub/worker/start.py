@@ -110,7 +110,7 @@ def worker(
     scrubber = scrubbing.scrubber(settings)
     reading = records(settings, scrubber.terms.members, log)
     cloud_events = events_of(settings.prospect.cloudevents)
-    bulk = cloud_events is None and scrubber.takes_records and _can_take_records(log)
+    bulk = scrubber.takes_records and _can_take_records(log)
 
     # Step 1: the consumer.
     events = PartitionEvents(state, log, begin_at, multi_topic=inputs.several)

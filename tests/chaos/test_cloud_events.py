@@ -46,7 +46,7 @@ def test_each_prospect_is_an_event_whose_id_names_it_for_good(kafka, stages):
         )
     with stage.worker("w1") as worker:
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 3)
-        assert worker.stop()[0] == 0 and worker.logged("started", transport="python")
+        assert worker.stop()[0] == 0 and worker.logged("started", transport="bulk")
     ((attributes, content, data),) = events(stage, "allowed")
     blocked = events(stage, "blocked")
     ids = [f"{stage.topics['prospects']}/0/{at}" for at in range(3)]

@@ -138,7 +138,7 @@ def mutated(value: bytes, chance: random.Random) -> bytes | None:
     return value if chance.random() > 0.002 else None
 
 
-NAMES = ["trace", "scrub", "Scrub", "SCRUB-FROM", "CE_Id", "content-type", "", "a b", "\u00e9"]
+NAMES = ["trace", "scrub", "Scrub", "SCRUB-FROM", "CE_Id", "ce_subject", "Content-Type", "", "a b", "\u00e9"]
 
 
 def record(chance: random.Random, *, all_names: bool = True) -> tuple[bytes | None, bytes | None, Any]:
@@ -154,7 +154,7 @@ def record(chance: random.Random, *, all_names: bool = True) -> tuple[bytes | No
         headers = [
             (
                 chance.choice(NAMES if all_names else NAMES[:-1]),
-                chance.choice([None, b"", b"1", b'{"verdict":"allowed"}']),
+                chance.choice([None, b"", b"1", b'{"verdict":"allowed"}', b"Application/CloudEvents+json"]),
             )
             for _ in range(chance.randrange(5))
         ]
