@@ -225,10 +225,10 @@ def command(function: Callable[..., None], *, with_json: bool = True) -> Callabl
 
 def rules_problems(settings: "Settings") -> list[str]:
     """Return the problems of the rule files, for `config.load`."""
-    from stream_scrub.scrub import scrubbing
+    from stream_scrub.rules import Rulebook
 
     try:
-        scrubbing.rulebook(settings)
+        Rulebook.load(settings.rules.own_folder).narrowed(settings.rules.countries)
     except ConfigError as error:
         return error.problems
     return []

@@ -24,7 +24,7 @@ from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.kafka.client.options import SESSION_TIMEOUT_MS
 from stream_scrub.model import Deadline, Logger
 from stream_scrub.ops import logs
-from stream_scrub.scrub import scrubbing
+from stream_scrub.rules import Rulebook
 
 Role = Literal["worker", "import", "publish", "retry", "recall", "rescrub"]
 _ASK_S = 30.0
@@ -173,7 +173,8 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     """Create the missing topics, unless `only_look`. Raises Unavailable, Refused."""
     log = logs.configure("error", settings.log.format)
     deadline = Deadline.after(_ASK_S)
-    countries = scrubbing.rulebook(settings).countries
+    # Not by `scrubbing`, which loads the index's libraries: too much for so small a command.
+    countries = Rulebook.load(settings.rules.own_folder).narrowed(settings.rules.countries).countries
     asked = {code: each.evidence_days for code, each in countries.items() if each.evidence_days}
     with clients.topics(settings, log) as topics:
         routes = clients.routes(settings, topics, deadline)

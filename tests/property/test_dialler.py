@@ -44,7 +44,7 @@ moves = st.tuples(st.just("move"), st.integers(0, 1))
 
 def stamped(country: str, numbers: tuple, some: bool, at: tuple) -> Stamp:
     digest = RULES[country].digest
-    each = [NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number, rules=digest) for number in numbers]
+    each = [NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number=number, rules=digest) for number in numbers]
     more = {"number": numbers[0], "rules": digest} if len(numbers) == 1 else {"numbers": each}
     return Stamp(
         verdict=Verdict.ALLOWED,

@@ -100,12 +100,13 @@ def cells(count: int, seed: int = 7) -> list[str]:
 
 
 def scrubbed(checker, numbers, on, **facts):
-    """The stamps of prospects with these numbers, as a worker gives them."""
+    """The stamps of prospects with these numbers, as a worker gives them, without the member's name: a cell has none."""
     values = [json.dumps({"phone": number} | facts).encode() for number in numbers]
     out = checker.scrubber.scrub(
         values, checker.index, datetime(on.year, on.month, on.day, 12, tzinfo=UTC)
     ).values
-    return [json.loads(value)["scrub"] for value in out]
+    stamps = [json.loads(value)["scrub"] for value in out]
+    return [{name: fact for name, fact in stamp.items() if name != "member"} for stamp in stamps]
 
 
 CALLS = [

@@ -110,7 +110,7 @@ def recalled(number: str = NUMBER, index: int = 6) -> RecallNotice:
 
 
 def several(*numbers: str, some: bool) -> Lead:
-    each = [NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number) for number in numbers]
+    each = [NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number=number) for number in numbers]
     return lead(number=None, numbers=each, callable=numbers if some else ())
 
 
@@ -340,8 +340,8 @@ def test_a_renewal_without_a_number_takes_that_number_back_before_its_recall_is_
     given = leads.take(NOON)
     assert given is not None and given.numbers == (NUMBER, other)
     each = [
-        NumberStamp(Verdict.ALLOWED, Reason.CLEAR, NUMBER),
-        NumberStamp(Verdict.BLOCKED, Reason.OPPOSED, other),
+        NumberStamp(Verdict.ALLOWED, Reason.CLEAR, number=NUMBER),
+        NumberStamp(Verdict.BLOCKED, Reason.OPPOSED, number=other),
     ]
     later = {"until": DAY + timedelta(days=5), "at_text": "2026-11-24T12:30:00.000Z", "index": 7}
     told = leads.renew(lead(4, number=None, numbers=each, callable=(NUMBER,), **later), OF_0, is_done=False)
