@@ -1,6 +1,7 @@
 """Lists that somebody adds to the server's own for the scrub of one file: opt-outs, consents, and national lists.
 
-Opt-outs and consents are added to those of the server. A national list replaces the server's, if that is older or missing.
+Opt-outs and consents are added to those of the server, and so are the people of a national list, whose day counts if the
+server's is older. Answers of a registry that only washes replace older ones.
 Each list is read as `stream-scrub file --list` reads it.
 """
 
@@ -22,7 +23,7 @@ from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.index_sources import IndexUsed, ListFile, of_lists
 from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.index import Filter, Index, Register
-from stream_scrub.model import INTERNAL, family
+from stream_scrub.model import INTERNAL, RegisterKind, family
 from stream_scrub.numbering import e164, normalise, numbers_in
 from stream_scrub.scrub import scrubbing
 
@@ -121,6 +122,10 @@ def _joined(index: Index, own: Register, settings: Settings) -> Index:
             raise UnclearList(
                 f"the server has a newer list of {own.name}, of {held.effective_at:%Y-%m-%d}: leave yours out"
             )
+        if own.kind is RegisterKind.DENY:
+            # A list that lacks people, by mistake or not, must not allow calls that the server's would block.
+            numbers = held.numbers | own.numbers
+            own = replace(own, numbers=numbers, filter=Filter.of(numbers))
         return index.with_register(own)
     numbers = held.numbers | own.numbers
     ends = [each.next_end for each in (held, own) if each.next_end is not None]

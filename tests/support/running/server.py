@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 
 import httpx
@@ -98,9 +98,10 @@ def publish(
     kind: RegisterKind = RegisterKind.DENY,
     name: str = "list",
     requests: Sequence[dict] = (),
+    days_old: int = 0,
 ) -> None:
-    """One delta that adds these numbers, of now: of a list, or of `requests`."""
-    now = datetime.now(UTC)
+    """One delta that adds these numbers: of a list, or of `requests`."""
+    now = datetime.now(UTC) - timedelta(days=days_old)
     held = replay_to_end(Reader(log), Deadline.after(60)).registers
     base = held.get(register) or Register.empty(register, kind, now)
     change = deltas.adding(base.numbers, BitMap64(numbers))

@@ -227,6 +227,17 @@ def test_a_missing_list_has_its_public_name_and_is_taken_from_her(own):
     assert "1 of 2 leads" in page and "+442079460001" in server.client.get(f"{path}/allowed.csv").text
 
 
+def test_a_list_of_hers_takes_nobody_from_the_servers(own):
+    """A list that lost half of its lines on the way would have opposed people called."""
+    server = own()
+    publish(server.log, "tps", [442079460001], days_old=2)
+    path, page = finished(server, send(server, "phone\n+442079460000\n+442079460001\n+442079460002\n"))
+    assert "2 of 3 leads" in page
+    listed = {"list-tps": (f"tps-{datetime.now(UTC).date()}.txt", "+442079460000\n")}
+    _, page = finished(server, scrub(server, path, listed))
+    assert "1 of 3 leads" in page and "+442079460002" in server.client.get(f"{path}/allowed.csv").text
+
+
 def test_the_columns_below_title_rows_are_shown_with_their_rows(own):
     """She would choose by the words of a letterhead, or scrub the wrong sheet."""
     server = own()
