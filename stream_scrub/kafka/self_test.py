@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from stream_scrub.kafka.bulk import BulkIntake, Fetched, Intake, Outgoing, Outlet, RecordBatch, intake, polled
 from stream_scrub.kafka.client.options import librdkafka_version
 from stream_scrub.kafka.client.repeated_requests import Plugin, with_watch
+from stream_scrub.kafka.cloud_events import CloudEvents
 from stream_scrub.kafka.embedded import FETCH_WAIT_MS, EmbeddedKafka
 from stream_scrub.model import Deadline, Header
 from stream_scrub.stamp import STAMP
@@ -23,6 +24,7 @@ _IN, _OUT = "self-test-in", "self-test-out"
 _NOT_HANDED_OVER = "librdkafka did not hand a client over to the extension"
 _HEAD, _NUMBER, _TAIL = b',"scrub":{"number":"+', (1 << 64) - 1, b'"}}'
 _STAMP = _HEAD + b"%d" % _NUMBER + _TAIL
+_EVENTS, _MOMENT = CloudEvents("urn:self-test"), b"2026-01-31T12:00:00.000Z"
 
 
 class _OddRecord(NamedTuple):
@@ -40,6 +42,7 @@ _ODD = [
     ),
     _OddRecord(b"k", b'{"plain":1}', [("Scrub", b"smuggled"), ("trace", b"1")], 1_600_000_000_000),
     _OddRecord(b"k", b'{"plain":2}', None, 1_700_000_000_001),
+    _OddRecord(b"k", b'{"plain":3}', [("Content-Type", b"Application/CloudEvents"), ("CE_id", b"x")], 1),
 ]
 # Value and stamp of those that get no template, by place.
 _OTHERS: dict[int, tuple[bytes | None, bytes | None]] = {0: (None, b"s"), 1: (b"", None), 2: (b"\x00", b"")}
@@ -79,9 +82,9 @@ def _round_trip(brokers: EmbeddedKafka, clients: ExitStack) -> str:
         return "what the extension took differs from what the client's binding read"
 
     expected = []
-    for into_value in (True, False):
-        outlet.emit(_outgoing(taken, into_value=into_value), 0)
-        expected += _expected(into_value=into_value)
+    for into_value, events in ((True, None), (False, None), (True, _EVENTS), (False, _EVENTS)):
+        outlet.emit(_outgoing(taken, into_value, events), 0)
+        expected += _expected(into_value, events)
     producer.flush(_WAIT_S)
     emitted = _seen(_read(_reader(clients, common, _OUT, bulk=False), len(expected)))
     if outlet.failed() != (0, "") or [record for _, record in emitted] != expected:
@@ -129,12 +132,12 @@ def _seen(fetched: Fetched) -> list[tuple[tuple[str, int, int | None], _OddRecor
     ]
 
 
-def _outgoing(taken: RecordBatch, *, into_value: bool) -> Outgoing:
+def _outgoing(taken: RecordBatch, into_value: bool, events: CloudEvents | None) -> Outgoing:
     ids = [-1 if place in _OTHERS else 0 for place in range(len(taken))]
     count = len(ids)
     return Outgoing(
         taken,
-        [_OUT],
+        [_OUT, _OUT],
         np.zeros(count, np.int32),
         np.full(count, _NUMBER, np.uint64),
         np.array(ids, np.int32),
@@ -142,10 +145,11 @@ def _outgoing(taken: RecordBatch, *, into_value: bool) -> Outgoing:
         [_TAIL],
         into_value,
         _OTHERS,
+        None if events is None else events.of_batch(1, _MOMENT),
     )
 
 
-def _expected(*, into_value: bool) -> list[_OddRecord]:
+def _expected(into_value: bool, events: CloudEvents | None) -> list[_OddRecord]:
     """What is to come out."""
     records = []
     for place, (key, came, headers, timestamp_ms) in enumerate(_ODD):
@@ -153,6 +157,9 @@ def _expected(*, into_value: bool) -> list[_OddRecord]:
         if place not in _OTHERS and into_value:
             value, stamp = (came or b"")[:-1] + _STAMP, None
         kept = [each for each in headers or () if each[0].lower() != STAMP]
+        if events is not None:
+            is_stamped = stamp is None and value is not None
+            kept = events.headers(kept, (_IN, 0, place), _MOMENT, allowed=False, stamped=is_stamped)
         if stamp is not None:
             kept.append((STAMP, stamp))
         records.append(_OddRecord(key, value, kept or None, timestamp_ms))
