@@ -107,11 +107,12 @@ def asked(
 
 
 def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
-    """Read a dossier; its page and its data by the names of their files, and their timestamps, if a server is set and
-    answers. Raises as `gather`."""
+    """Read a dossier; its page and its data by the names of their files, what the server shows of it (`answer.json`), and
+    the timestamps of both, if a server is set and answers. Raises as `gather`."""
     import msgspec
 
     from stream_scrub.cli import dossier_page
+    from stream_scrub.queries import complaint
     from stream_scrub.queries import dossier as dossiers
     from stream_scrub.timestamps import SUFFIX, Timestamps
 
@@ -121,7 +122,7 @@ def results(settings: "Settings", about: "DossierRequest", progress: "Progress")
         for name, content in list(files.items()):
             with suppress(Unavailable, Refused):  # the page shows which there are
                 files[f"{name}{SUFFIX}"] = server.stamp(content).answer
-    return files
+    return {**files, "answer.json": msgspec.json.encode(complaint.of(made))}
 
 
 def show_dossier(made: "Dossier") -> None:

@@ -81,7 +81,7 @@ class DossierRequest:
         if self.whole:
             return
         if self.last < self.first:
-            raise ConfigError(["--to: this day is before that of --from"])
+            raise ConfigError(["--to: this day is before the first day"])
         if (self.last - self.first).days >= DAYS_MAX:
             raise ConfigError([f"--from and --to: at most {DAYS_MAX} days"])
         find_emitted.need_years(self.first, self.last)

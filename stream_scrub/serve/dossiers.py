@@ -33,6 +33,8 @@ from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.uploads import Job
 
 READ_S_MAX = 3600
+_DAYS = ("from", "to")  # fields of the form
+_ANSWER = "answer.json"  # of the results: what the page shows (`queries.complaint.ComplaintAnswer`)
 
 
 class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
@@ -90,8 +92,11 @@ class DossierPages(JobPages):
     async def ask(self, request: Request, caller: Caller) -> Response:
         """Begin to read a dossier."""
         form = await forms.read(request)
+        asked = form
+        if "everything" in form:
+            asked = {name: value for name, value in form.items() if name not in _DAYS}
         try:
-            job = await self._begin(form, caller)
+            job = await self._begin(asked, caller)
         except Problem as problem:
             return self._form(request, caller, form, problem)
         return RedirectResponse(f"/dossiers/{job.id}", 303)
@@ -127,7 +132,7 @@ class DossierPages(JobPages):
         if not region:
             raise invalid([("region", UNKNOWN)])
         if question.first is None and question.last is not None:
-            raise invalid([("from", "give the first day too, or no day for everything that is held")])
+            raise invalid([("day of the call", "give the first day too")])
         try:
             return self.context.queries.dossier_request(
                 settings,
@@ -142,8 +147,8 @@ class DossierPages(JobPages):
             )
         except ConfigError as error:
             what, _, why = error.problems[0].partition(": ")
-            fields = {"NUMBER": "number", "--language": "language"}
-            raise invalid([(fields.get(what, "from"), why)]) from error
+            fields = {"NUMBER": "number", "--language": "language", "--to": "last day"}
+            raise invalid([(fields.get(what, "day of the call"), why)]) from error
 
     def _read(self, job: Job, asked: Any) -> State:
         job = self.jobs.begun(job)
@@ -160,9 +165,19 @@ class DossierPages(JobPages):
         job = self.found(request, caller)
         state, left = self.jobs.state(job), self.left(job)
         results = self.jobs.results(job)
-        stamped = sorted(each.name for each in results.glob("*.tsr")) if state.stage == "done" else []
-        return self.status_page.page(
-            request, "dossier.html.j2", job=job, state=state, left=left, timestamps=stamped
+        answer, timestamps = None, list[str]()
+        if state.stage == "done":
+            answer = msgspec.json.decode(await run_in_threadpool((results / _ANSWER).read_bytes))
+            timestamps = sorted(path.name for path in results.glob("*.tsr"))
+        return self.status_page.form(
+            request,
+            {},
+            template="dossier.html.j2",
+            job=job,
+            state=state,
+            left=left,
+            answer=answer,
+            timestamps=timestamps,
         )
 
     def _form(self, request: Request, caller: Caller, form: Form, problem: Problem | None = None) -> Response:

@@ -133,11 +133,11 @@ class Guard:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         return self._admitted(credentials.strip() if scheme.lower() == "bearer" else "", scope)
 
-    def admit_browser(self, request: Request, scope: str) -> Caller:
-        """Admit a request by the cookie of the page's sign-in. Raises Problem (401, 403)."""
+    def admit_browser(self, request: Request, *scopes: str) -> Caller:
+        """Admit a request by the cookie of the page's sign-in, with any of these scopes. Raises Problem (401, 403)."""
         if self.tokens is None:
-            return self.admit(request, scope)
-        return self._admitted(request.cookies.get(COOKIE, ""), scope)
+            return self.admit(request, scopes[0])
+        return self._admitted(request.cookies.get(COOKIE, ""), *scopes)
 
     def count(self, asked: Callable[[str, int, int], None], now: datetime) -> None:
         """Hand on what each token has asked since the last call: its name, the verdicts and the new numbers. At the end of
@@ -154,7 +154,7 @@ class Guard:
         """Whether the token exists."""
         return self.tokens is not None and self.tokens.find(token) is not None
 
-    def _admitted(self, credentials: str, scope: str) -> Caller:
+    def _admitted(self, credentials: str, *scopes: str) -> Caller:
         assert self.tokens is not None
         token = self.tokens.find(credentials)
         if token is None:
@@ -163,11 +163,12 @@ class Guard:
                 "no valid token: send the header Authorization: Bearer with one",
                 {"WWW-Authenticate": 'Bearer realm="stream-scrub"'},
             )
-        if not token.may(scope):
+        if not any(token.may(scope) for scope in scopes):
+            named = " or ".join(scopes)
             raise Problem(
                 Kind.FORBIDDEN,
-                f"this token lacks the scope {scope}: use one that has it (`stream-scrub tokens list`)",
-                scope=scope,
+                f"this token lacks the scope {named}: use one that has it (`stream-scrub tokens list`)",
+                scope=scopes[0],
             )
         return self._caller(token.name, self._rate, TOKEN_BODIES_MAX, token.sha256)
 

@@ -1,12 +1,14 @@
-"""An officer in a real browser: she asks for a dossier, sees how far it is, and reads it. Pictures are in
-`.cache/screenshots/`."""
+"""An officer in a real browser answers a complaint: the answer, the dossier to print, the person's data, and the objection.
+Pictures are in `.cache/screenshots/`."""
 
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
 
+from stream_scrub.kafka import clients
 from stream_scrub.serve import tokens
+from tests.support.fakes.desk import Desk
 from tests.support.running import browsing
 from tests.unit.serve.conftest import make_lists, starting
 
@@ -15,10 +17,11 @@ MODES = [("phone-dark", PHONE, "dark", True), ("desk-no-script", DESK, "light", 
 
 
 @pytest.mark.parametrize(("name", "size", "scheme", "script"), MODES, ids=[mode[0] for mode in MODES])
-def test_an_officer_gets_a_dossier(rules, browser, tmp_path, name, size, scheme, script):
+def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, name, size, scheme, script):
     """Somebody without a terminal could not answer a complaint, or a number would be in the browser's history."""
     file = tmp_path / "tokens.json"
-    token = tokens.add(file, "officer", ["admin"], datetime.now(UTC)).token
+    token = tokens.add(file, "officer", ["evidence"], datetime.now(UTC)).token
+    monkeypatch.setattr(clients, "requests_writer", lambda *_: Desk())
     with starting(rules) as start, ExitStack() as stack:
         server = start(make_lists(), worker__state_dir=str(tmp_path), http__tokens=str(file))
         context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=script)
@@ -36,34 +39,63 @@ def test_an_officer_gets_a_dossier(rules, browser, tmp_path, name, size, scheme,
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is too wide"
             browsing.picture(page, f"{what}-{name}")
 
-        page.goto(f"{server.url}/dossiers")
+        def ready(count):
+            if not script:
+                server.until(
+                    lambda: [line["event"] for line in server.lines()].count("dossier ended") == count
+                )
+                if look := page.get_by_role("link", name="Refresh").all():
+                    look[0].click()
+            page.get_by_role("link", name="Read or print the dossier").wait_for()
+
+        page.goto(server.url)
+        # Six actions to a printed dossier.
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Sign in").click()
-        page.get_by_role("link", name="Dossier").click()
-        faults.clear()  # the browser tells of the 401 of the sign-in
+        seen("complaint")
+        faults.clear()
         page.get_by_label("Number", exact=True).fill("06 12 34 56 78")
-        page.get_by_label("First day").fill("2026-11-12")
-        page.get_by_label("Last day").fill("2026-11-11")
-        page.get_by_role("button", name="Make the dossier").click()
-        assert "before that of" in page.get_by_role("alert").text_content()
-        assert page.get_by_label("Number", exact=True).input_value() == "06 12 34 56 78"
-        seen("dossiers")
-        faults.clear()  # and of the 422
-        page.get_by_label("Last day").fill("2026-11-14")
-        page.get_by_role("button", name="Make the dossier").click()
-        ready = page.get_by_role("heading", name="The dossier of 2026-11-12 to 2026-11-14 is ready")
-        if not script:
-            server.until(lambda: any(line["event"] == "dossier ended" for line in server.lines()))
-            if look := page.get_by_role("link", name="Look again").all():
-                look[0].click()
-        ready.wait_for()
-        seen("dossier")
+        page.get_by_label("Day of the call").fill("2026-11-12")
+        page.get_by_role("button", name="Answer", exact=True).click()
+        ready(1)
+        assert page.get_by_role("heading", level=1).text_content() == "A call to +33612345678 was not lawful."
+        assert "The person opted out." in page.get_by_role("row").nth(1).text_content()
+        seen("answer")
+        page.get_by_role("link", name="Read or print the dossier").click()
+        assert page.get_by_role("heading", level=1).text_content() == "A dossier"
+        assert page.pdf()
+        page.go_back()
+
+        page.get_by_text("Save the dossier").click()
         with page.expect_download() as download:
             page.get_by_role("link", name="dossier.json").click()
         assert download.value.suggested_filename == "dossier.json"
-        page.get_by_role("link", name="Read or print it").click()
-        assert page.get_by_role("heading", level=1).text_content() == "A dossier"
+        page.get_by_text("Delete this person").click()
+        assert page.get_by_text("Delete the lead in your own systems.").is_visible()
+        seen("answer-open")
+
+        page.get_by_label("Day on which they objected").fill("2026-11-30")
+        page.get_by_label("How they objected").select_option("letter")
+        page.get_by_role("button", name="Record the objection").click()
+        assert page.get_by_role("heading", level=1).text_content() == "The objection is recorded"
+        assert "opposition.requests/0/" in page.get_by_role("row", name="Reference").text_content()
+        seen("receipt")
         page.go_back()
-        page.get_by_role("button", name="Delete it now").click()
-        assert page.get_by_role("heading", name="Your dossiers here").count() == 0
-        assert faults == [] and not any("612345678" in each for each in addresses)
+
+        page.get_by_role("button", name="Give the person their data").click()
+        ready(2)
+        assert page.get_by_role("button", name="Give the person their data").count() == 0
+        page.get_by_role("button", name="Delete this answer now").click()
+        assert page.get_by_role("listitem").filter(has_text="2026-11-12").count() == 1
+        seen("complaints")
+
+        page.get_by_label("Number", exact=True).fill("06 12 34 56 78")
+        page.get_by_label("Day of the call").fill("2026-11-12")
+        page.get_by_text("More choices").click()
+        page.get_by_label("Last day").fill("2026-11-11")
+        page.get_by_role("button", name="Answer", exact=True).click()
+        assert "before the first day" in page.get_by_role("alert").text_content()
+        assert page.get_by_label("Number", exact=True).input_value() == "06 12 34 56 78"
+        seen("complaint-wrong")
+        faults = [line for line in faults if "422" not in line]
+        assert faults == [] and not any("612345678" in address for address in addresses)

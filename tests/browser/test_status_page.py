@@ -226,12 +226,15 @@ def test_every_action_is_done_by_everybody(shown, looking, faults, mode, tmp_pat
     assert heading(page) == f"+{OPPOSED}"
     seen(page, mode, "history")
 
-    go(page, "Record an opt-out", mode)
+    go(page, "Record an objection", mode)
     form = page.locator("form[action='/opt-out']")
     seen(page, mode, "opt-out-form")
-    fill(page, form, "Number of the person who opts out", f"+{CONSENTING}", mode)
-    press(page, form, "Record", mode)
-    assert heading(page) == "The opt-out is recorded"
+    fill(page, form, "Number of the person who objects", f"+{CONSENTING}", mode)
+    form.get_by_label("Day on which they objected").fill("2026-11-30")
+    channel = reach(page, form.get_by_label("How they objected"), mode)
+    page.keyboard.type("letter") if mode.keyboard else channel.select_option("letter")
+    press(page, form, "Record the objection", mode)
+    assert heading(page) == "The objection is recorded"
     seen(page, mode, "opt-out")
 
     for _ in range(2):

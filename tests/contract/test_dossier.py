@@ -237,7 +237,7 @@ def test_a_number_that_nobody_knows_has_a_dossier_that_says_so(stage):
     ("wrong", "word"),
     [
         ([f"+{NUMBER}", "--from", "12/11/2026"], "--from"),
-        ([f"+{NUMBER}", "--from", "2026-11-12", "--to", "2026-11-11"], "before that of"),
+        ([f"+{NUMBER}", "--from", "2026-11-12", "--to", "2026-11-11"], "before the first day"),
         ([f"+{NUMBER}", "--from", "1990-01-01", "--to", "2026-11-11"], "at most 3660"),
         (["12", "--from", "2026-11-12"], "not a valid number"),
     ],

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import unicodedata
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
@@ -12,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from stream_scrub.index import FIRST_ZONE
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Kind, Problem, invalid, too_large
 
@@ -48,6 +50,16 @@ def need_same_site(request: Request) -> None:
     schemes = ("https",) if request.url.scheme == "https" else ("http", "https")
     if not host or origin not in {f"{scheme}://{host}" for scheme in schemes}:
         raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
+
+
+def need_past_day(text: str) -> None:
+    """Raises Problem (422) unless the text is a day that has begun somewhere on earth."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise invalid([("day", "write it as 2026-11-24")]) from error
+    if day > (datetime.now(UTC) + FIRST_ZONE).date():
+        raise invalid([("day", f"{day} is in the future: give the day on which the person objected")])
 
 
 async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:

@@ -136,9 +136,9 @@ def _form(action: Action) -> PageRoute:
     return route
 
 
-def _form_of(scope: str) -> Callable[[AdmittedAction], PageRoute]:
-    """Wrap an action for signed-in users with this scope: nobody else's form is read. A GET shows the empty form, and a
-    problem the filled one."""
+def _form_of(*scopes: str) -> Callable[[AdmittedAction], PageRoute]:
+    """Wrap an action for signed-in users with one of these scopes: nobody else's form is read. A GET shows the empty form,
+    and a problem the filled one."""
 
     def wrap(action: AdmittedAction) -> PageRoute:
         @wraps(action)
@@ -148,7 +148,7 @@ def _form_of(scope: str) -> Callable[[AdmittedAction], PageRoute]:
             try:
                 if is_asked:
                     forms.need_same_site(request)
-                with self._context.guard.admit_browser(request, scope) as caller:
+                with self._context.guard.admit_browser(request, *scopes) as caller:
                     if not is_asked:
                         return self.form(request, form)
                     form = await forms.read(request)
@@ -176,31 +176,37 @@ def _sentence(problem: Problem) -> str:
 
 
 class _Page(NamedTuple):
-    """A page in the navigation, and the scope that it needs."""
+    """A page in the navigation, and the scopes of which it needs one."""
 
     path: str
     name: str
-    scope: str = "check"
+    scopes: Sequence[str] = ("check",)
 
 
+_OBJECTION = ("request", EVIDENCE)  # scopes; an officer may add protection, and nothing else
 _PAGES = (
     _Page("/", "Status"),
     _Page("/check", "Check a number"),
-    _Page("/history", "History", "history"),
-    _Page("/opt-out", "Record an opt-out", "request"),
-    _Page("/unread", "Unread requests", "admin"),
-    _Page("/dossiers", "Dossier", EVIDENCE),
-    _Page("/lists", "Import a list", "admin"),
-    _Page("/files", "Scrub a file", "file"),
+    _Page("/history", "History", ("history",)),
+    _Page("/dossiers", "Answer a complaint", (EVIDENCE,)),
+    _Page("/opt-out", "Record an objection", _OBJECTION),
+    _Page("/unread", "Unread requests", ("admin",)),
+    _Page("/lists", "Import a list", ("admin",)),
+    _Page("/files", "Scrub a file", ("file",)),
     _Page("/docs", "API"),
 )
 _NOT_IN_A_TRIAL = {"/unread", "/dossiers", "/lists"}
 
 
+# Fields of an objection on its receipt, with their titles.
+_RECEIPT = {"at": "Objected on", "channel": "How", "said_by": "Who objected"}
+
+
 def _from_page(verb: str, caller: Caller, form: Form, *members: str) -> dict[str, str]:
     """A request of this page, with these members of its form."""
     source = f"page:{caller.name}" if caller.name else "page"
-    made = {"request": verb, "at": utc_seconds(datetime.now(UTC)), "source": source}
+    now = utc_seconds(datetime.now(UTC))
+    made = {"request": verb, "at": now, "recorded_at": now, "source": source}
     return made | {name: form[name] for name in members if name in form}
 
 
@@ -371,10 +377,14 @@ class StatusPage:
         history = await while_connected(request, work)
         return self.form(request, form, history=history)
 
-    @_form_of("request")
+    @_form_of(*_OBJECTION)
     async def opt_out(self, request: Request, form: Form, caller: Caller) -> Response:
         """Write an opt-out to its topic."""
-        return await self._opt_out(request, form, caller, "number", "region", "scope")
+        if "at" in form:
+            forms.need_past_day(form["at"])
+        return await self._opt_out(
+            request, form, caller, "number", "region", "scope", "at", "channel", "said_by"
+        )
 
     async def _opt_out(self, request: Request, form: Form, caller: Caller, *members: str) -> Response:
         opt_out = _from_page("opt-out", caller, form, *members)
@@ -386,13 +396,22 @@ class StatusPage:
             )
         if place.note:
             doubts.append(f"Not all of it was understood ({place.note}), so it counts for every campaign.")
+        given = [("Number", form["number"])] if "number" in form else []
+        given += [(title, form[name]) for name, title in _RECEIPT.items() if name in form]
+        given += [
+            ("Covers", f"calls for {form['scope']}" if "scope" in form else "all calls"),
+            ("Recorded", _moment(opt_out["recorded_at"])),
+            ("Recorded by", caller.name or "this computer"),
+        ]
         return self._written(
             request,
             place,
-            "The opt-out is recorded",
-            "The publisher writes it to the log, and every worker and server applies it within a second.",
+            "The objection is recorded",
+            "The number is blocked once the publisher applies the objection, usually within a second.",
+            "Print this page: it is the receipt.",
             *doubts,
             tone="" if doubts else "yes",
+            given=given,
         )
 
     async def unread(self, request: Request) -> Response:
@@ -428,8 +447,15 @@ class StatusPage:
             "The publisher takes it off the unread requests within a second.",
         )
 
-    def _written(self, request: Request, place: AcceptedRequest, *says: str, tone: str = "yes") -> Response:
-        rows = [("Place", f"{place.topic}, partition {place.partition}, offset {place.offset}")]
+    def _written(
+        self,
+        request: Request,
+        place: AcceptedRequest,
+        *says: str,
+        tone: str = "yes",
+        given: Sequence[tuple[str, str]] = (),
+    ) -> Response:
+        rows = [("Reference", f"{place.topic}/{place.partition}/{place.offset}"), *given]
         return self._answer(request, *says, tone=tone, rows=rows)
 
     async def upload_list(self, request: Request) -> Response:
@@ -478,14 +504,22 @@ class StatusPage:
             rows=rows,
         )
 
-    def form(self, request: Request, form: Form, problem: Problem | None = None, **answered: Any) -> Response:
-        """Return the page of a form, filled in, under the answer or the problem."""
+    def form(
+        self,
+        request: Request,
+        form: Form,
+        problem: Problem | None = None,
+        *,
+        template: str = "",
+        **answered: Any,
+    ) -> Response:
+        """Return the page of a form, filled in, under the answer or the problem. `template`: another than the path's."""
         context = self._context
         if problem is not None and problem.kind is Kind.UNAUTHORIZED:
             return self.problem(request, problem)
         answer = self.page(
             request,
-            f"{request.url.path.removeprefix('/')}.html.j2",
+            template or f"{request.url.path.removeprefix('/')}.html.j2",
             200 if problem is None else problem.kind.status,
             form=form,
             problem="" if problem is None else _sentence(problem),
@@ -556,10 +590,10 @@ class StatusPage:
     def _render(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(**values)
 
-    def _may(self, request: Request, scope: str) -> bool:
-        """Whether the viewer has this scope now: the token may have been revoked."""
+    def _may(self, request: Request, *scopes: str) -> bool:
+        """Whether the viewer has one of these scopes now: the token may have been revoked."""
         try:
-            self._context.guard.admit_browser(request, scope)
+            self._context.guard.admit_browser(request, *scopes)
         except Problem:
             return False
         return True
@@ -582,7 +616,7 @@ class StatusPage:
         values.setdefault("signed_in", COOKIE in request.cookies)
         hidden = _NOT_IN_A_TRIAL if self._context.trial else ()
         values["pages"] = [
-            each for each in _PAGES if self._may(request, each.scope) and each.path not in hidden
+            each for each in _PAGES if self._may(request, *each.scopes) and each.path not in hidden
         ]
         values["path"] = request.url.path
         values["back"] = next(

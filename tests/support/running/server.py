@@ -32,6 +32,7 @@ from stream_scrub.ops import logs
 from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
+from stream_scrub.queries.complaint import ComplaintAnswer, ErasureStep, TimelineRow
 from stream_scrub.queries.dossier import DossierRequest
 from stream_scrub.queries.month_report import ListDates, MonthCounts, MonthReport
 from stream_scrub.queries.verify_log import LogProof
@@ -58,7 +59,23 @@ def read_dossier(_settings: Settings, asked: DossierRequest, progress: Progress)
         raise Unavailable(f"no broker answers, not even for +{asked.number}")
     named = ("first", "last", "made_by", "case", "language")
     made = {"number": f"+{asked.number}", **{name: getattr(asked, name) for name in named}}
-    return {"dossier.html": b"<h1>A dossier</h1>", "dossier.json": msgspec.json.encode(made)}
+    answer = ComplaintAnswer(
+        number=f"+{asked.number}",
+        language=asked.language,
+        lawful="" if asked.whole else "no",
+        answer=[f"A call to +{asked.number} was not lawful.", "The reason: the person opted out."],
+        zone="Europe/Paris",
+        timeline=[
+            TimelineRow("2026-11-11T09:00:00Z", "11 November 2026, 10:00 +01:00", "The person opted out.")
+        ],
+        gone=True,
+        erasure=[ErasureStep("open", "Delete the lead in your own systems.")],
+    )
+    return {
+        "dossier.html": b"<h1>A dossier</h1>",
+        "dossier.json": msgspec.json.encode(made),
+        "answer.json": msgspec.json.encode(answer),
+    }
 
 
 def read_month(settings: Settings, _log: Logger, first: date, token: str) -> MonthReport:

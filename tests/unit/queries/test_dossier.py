@@ -23,7 +23,7 @@ from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index import deltas
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
-from stream_scrub.queries import dossier, file_results, month_report
+from stream_scrub.queries import complaint, dossier, file_results, month_report
 from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft
 from stream_scrub.queries.side_topics import SideRecords, TopicKept
@@ -59,6 +59,44 @@ def test_each_day_has_its_answer(told):
     assert [each.covered for each in made.attempts] == [True, False]
     assert [each.change for each in made.changes] == ["added", "removed"]
     assert all(each.explanation is not None and each.explanation.same for each in made.verdicts)
+
+
+def test_a_complaint_is_answered_with_what_happened_in_one_order(told):
+    """An officer would put the answer together from five tables, by two clocks."""
+    answer = complaint.of(golden.made(told))
+    assert answer.answer == golden.made(told).answer and (answer.lawful, answer.gone) == ("mixed", True)
+    assert [event.at for event in answer.timeline] == sorted(event.at for event in answer.timeline)
+    happened = [f"{event.clock}: {event.says}" for event in answer.timeline]
+    assert happened[0].startswith("25 November 2026, 09:30 +01:00: Lead allowed: ")
+    assert "27 November 2026, 10:00 +01:00: Added to internal: the person opted out." in happened
+    assert "27 November 2026, 15:00 +01:00: The person refused a call." in happened
+    assert any(
+        line.startswith("27 November 2026, 10:00 +01:00: Recalled from the diallers") for line in happened
+    )
+    assert "30 November 2026, 08:00 +01:00: Removed from internal." in happened
+    german = complaint.of(golden.made(told, language="de"))
+    assert any("Widerspruch" in event.says or "widersprochen" in event.says for event in german.timeline)
+
+
+def test_an_erasure_says_what_goes_by_itself_and_what_stays(told):
+    """A person would be told that their data are deleted while the log holds them; or be called again after the deletion
+    of their opt-out."""
+    made = golden.made(told)
+    steps = [(step.state, step.says) for step in complaint.of(made).erasure]
+    assert steps[0][0] == "open"
+    assert any(state == "open" and says.startswith("Record the objection first") for state, says in steps)
+    (allowed,) = (says for _, says in steps if says.startswith("prospects.allowed"))
+    assert allowed.endswith("soon after 2 March 2027.")
+    (log,) = (each for each in steps if each[1].startswith("opposition.log"))
+    assert log[0] == "open" and "changes of the number: 2." in log[1]
+    opposed = msgspec.structs.replace(
+        made,
+        changes=[],
+        registers=[msgspec.structs.replace(each, held=True) for each in made.registers],
+    )
+    steps = [(step.state, step.says) for step in complaint.of(opposed).erasure]
+    assert any(state == "keep" and "Keep the number in internal" in says for state, says in steps)
+    assert ("done", "opposition.log: the number is not there.") in steps
 
 
 def test_a_verdict_ends_when_the_log_ends_it_whether_or_not_recall_ran(told):
@@ -465,7 +503,7 @@ def test_without_days_it_has_everything_that_is_held(told):
 
 def test_too_many_days_are_refused():
     """A slip in a year would read for hours."""
-    with pytest.raises(ConfigError, match="before that of"):
+    with pytest.raises(ConfigError, match="before the first day"):
         dossier.DossierRequest(NUMBER, "FR", LAST, FIRST)
 
 

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stream_scrub.kafka import clients
 from stream_scrub.serve import tokens
 from stream_scrub.serve.guard import COOKIE
+from tests.support.fakes.desk import Desk
 from tests.support.running.server import SLOW, UNREADABLE
-from tests.unit.serve.conftest import OPPOSED, make_lists
+from tests.unit.serve.conftest import CONSENTING, OPPOSED, make_lists
 
 pytestmark = pytest.mark.process
 QUESTION = {"number": "06 12 34 56 78", "from": "2026-11-01", "to": "2026-11-12"}
@@ -73,26 +75,75 @@ def test_an_officer_gets_a_dossier_and_the_log_says_who_asked(desk):
     ]
     assert str(OPPOSED)[2:] not in re.sub(r"\D", "", desk.out.getvalue().decode())
     kept = {each.name: each.read_bytes() for each in desk.folder.rglob("*") if each.is_file()}
-    assert {name for name, content in kept.items() if str(OPPOSED).encode() in content} == {"dossier.json"}
+    named = {name for name, content in kept.items() if str(OPPOSED).encode() in content}
+    assert named == {"dossier.json", "answer.json"}
     for who, status in (("other", 404), ("reader", 403)):
         assert state(desk, begun, who).status_code == status
         assert get(desk, f"{path}/dossier.json", who).status_code == status
     assert ask(desk, "reader").status_code == 403
 
 
-def test_an_officer_reads_evidence_and_changes_nothing(desk):
-    """Whoever answers complaints could import a list, or record an opt-out in somebody's name."""
+def test_the_answer_is_on_the_page(desk):
+    """An officer would have to download a file to learn whether the call was lawful, and to look on another page for what
+    happened to the number."""
+    begun = ask(desk)
+    finished(desk, begun)
+    page = get(desk, begun.headers["location"]).text
+    assert re.search(r"<h1>(.*?)</h1>", page)[1] == f"A call to +{OPPOSED} was not lawful."
+    assert page.index("The reason: the person opted out.") < page.index("11 November 2026, 10:00 +01:00")
+    assert "Kafka has deleted older records" in page and "Delete the lead in your own systems." in page
+    assert f"{begun.headers['location']}/dossier.html" in page
+    assert get(desk, f"{begun.headers['location']}/answer.json").status_code == 404
+
+
+def test_a_person_gets_everything_that_is_held(desk):
+    """A request for access would be answered with one day of the records."""
+    begun = ask(desk, everything="yes")
+    finished(desk, begun)
+    page = get(desk, begun.headers["location"]).text
+    assert "Give the person their data" not in page
+    made = get(desk, f"{begun.headers['location']}/dossier.json").json()
+    assert made["first"] < "2002"
+
+
+def test_an_officer_records_an_objection_and_gets_a_receipt(desk, monkeypatch):
+    """Somebody who complains and says no would be called again, and have nothing that shows what they said."""
+    shop = Desk()
+    monkeypatch.setattr(clients, "requests_writer", lambda *_: shop)
+    said = {"number": "06 11 11 11 11", "at": "2026-11-30", "channel": "letter", "said_by": "the person"}
+
+    def object_to_calls(**changed):
+        return desk.client.post("/opt-out", data={**said, **changed}, headers=signed_in(desk))
+
+    receipt = object_to_calls().text
+    rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', receipt))
+    assert rows["Reference"].startswith("opposition.requests/0/")
+    assert (rows["Objected on"], rows["How"]) == ("2026-11-30", "letter")
+    assert (rows["Who objected"], rows["Covers"], rows["Recorded by"]) == (
+        "the person",
+        "all calls",
+        "officer",
+    )
+    assert shop.opposed == [("internal", CONSENTING)]
+    for day in ("2999-01-01", "30/11/2026"):
+        refused = object_to_calls(at=day)
+        assert refused.status_code == 422 and "Day: " in refused.text
+        assert 'value="06 11 11 11 11"' in refused.text and "<option selected>letter" in refused.text
+
+
+def test_an_officer_reads_evidence_and_lifts_nothing(desk):
+    """Whoever answers complaints could import a list, or record a consent in somebody's name."""
     history = {"number": f"+{OPPOSED}"}
     bearer = {"Authorization": f"Bearer {desk.tokens['officer']}"}
     assert desk.client.post("/v1/history", json=history, headers=bearer).status_code == 200
     assert get(desk, "/history").status_code == 200
     home = get(desk, "/")
     assert home.status_code == 303 and home.headers["location"] == "/dossiers"
-    for path in ("/lists", "/unread", "/opt-out", "/files", "/check"):
+    for path in ("/lists", "/unread", "/files", "/check"):
         assert get(desk, path).status_code == 403
     request = {"request": "opt-out", "number": f"+{OPPOSED}"}
     assert desk.client.post("/v1/requests", json=request, headers=bearer).status_code == 403
-    assert not any(f'href="{path}"' in get(desk, "/dossiers").text for path in ("/lists", "/opt-out"))
+    assert not any(f'href="{path}"' in get(desk, "/dossiers").text for path in ("/lists", "/files"))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +151,7 @@ def test_an_officer_reads_evidence_and_changes_nothing(desk):
     [
         ({"number": "12"}, "number"),
         ({"from": "12/11/2026"}, "from"),
-        ({"to": "2026-10-31"}, "before that of"),
+        ({"to": "2026-10-31"}, "before the first day"),
         ({"from": "1990-01-01", "to": "1990-01-02"}, "between 2000"),
         ({"region": "XX"}, "region"),
         ({"language": "pt"}, "language"),

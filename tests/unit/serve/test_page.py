@@ -132,7 +132,7 @@ def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
 
     monkeypatch.setattr(clients, "requests_writer", lambda *_: Writer())
     page = send(server, "/opt-out", number="06 11 11 11 11", scope="acme")
-    assert heading(page) == "The opt-out is recorded" and "offset 7" in page.text
+    assert heading(page) == "The objection is recorded" and "opposition.requests/0/7" in page.text
     ((key, said),) = taken
     assert key == f"+{CONSENTING}".encode()
     assert (said["request"], said["scope"], said["source"]) == ("opt-out", "acme", "page")
@@ -156,7 +156,7 @@ def test_an_unread_request_is_settled(serve, lists, monkeypatch):
     wrong = send(server, "/unread", settles=first, number="blue", region="GB")
     assert wrong.status_code == 422 and 'role="alert"' in wrong.text and wrong.text.count('value="blue"') == 1
     done = send(server, "/unread", settles=first, number="06 12 34 56 80", region="FR")
-    assert heading(done) == "The opt-out is recorded" and desk.opposed == [("internal", 33612345680)]
+    assert heading(done) == "The objection is recorded" and desk.opposed == [("internal", 33612345680)]
     assert json.loads(desk.refused[-1].value)["source"] == "page"
     left = server.client.get("/unread").text
     assert "blue" not in left and "call me" in left
