@@ -27,7 +27,7 @@ from tests.support.fakes.desk import Desk
 from tests.support.fakes.process_status import worker
 from tests.support.running import browsing
 from tests.support.running.server import publish
-from tests.unit.serve.conftest import CONSENTING, OPPOSED, make_lists, starting
+from tests.unit.serve.conftest import CONSENTING, make_lists, starting
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -214,17 +214,11 @@ def test_every_action_is_done_by_everybody(shown, looking, faults, mode, tmp_pat
     fill(page, form, "Number", "06 12 34 56 78", mode)
     press(page, form, "Check", mode)
     assert heading(page).startswith("Blocked: opposed on ")
+    assert page.get_by_text("Now in: consent, internal.").count() == 1
     assert form.get_by_label("Number", exact=True).input_value() == "06 12 34 56 78"
     if mode.script:
         assert form.get_by_role("option", name="France (FR)").count() == 1
     seen(page, mode, "check")
-
-    go(page, "History", mode)
-    form = page.locator("form[action='/history']")
-    fill(page, form, "Number", "06 12 34 56 78", mode)
-    press(page, form, "Show", mode)
-    assert heading(page) == f"+{OPPOSED}"
-    seen(page, mode, "history")
 
     go(page, "Record an objection", mode)
     form = page.locator("form[action='/opt-out']")

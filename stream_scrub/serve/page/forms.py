@@ -13,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from stream_scrub.clock import utc_seconds
 from stream_scrub.index import FIRST_ZONE
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Kind, Problem, invalid, too_large
@@ -30,6 +31,15 @@ _WRITE_BYTES = 1_048_576
 _TERMINAL = "delete others that you uploaded, or use `stream-scrub` in a terminal"
 
 Form = Mapping[str, str]
+# Members of an opt-out on its receipt, with their titles.
+_RECEIPT = {
+    "number": "Number",
+    "at": "Objected on",
+    "channel": "How",
+    "said_by": "Who objected",
+    "recorded_at": "Recorded at",
+    "source": "Recorded by",
+}
 
 
 class FormLimits(NamedTuple):
@@ -60,6 +70,20 @@ def need_past_day(text: str) -> None:
         raise invalid([("day", "write it as 2026-11-24")]) from error
     if day > (datetime.now(UTC) + FIRST_ZONE).date():
         raise invalid([("day", f"{day} is in the future: give the day on which the person objected")])
+
+
+def request_of(verb: str, token: str, form: Form, *members: str) -> dict[str, str]:
+    """Return a request of the page, with these members of its form. `token`: the name of who fills it in."""
+    now = utc_seconds(datetime.now(UTC))
+    source = f"page:{token}" if token else "page"
+    made = {"request": verb, "at": now, "recorded_at": now, "source": source}
+    return made | {name: form[name] for name in members if name in form}
+
+
+def receipt_of(opt_out: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the rows of an objection's receipt."""
+    rows = [(title, opt_out[name]) for name, title in _RECEIPT.items() if name in opt_out]
+    return [*rows, ("Covers", f"calls for {opt_out['scope']}" if "scope" in opt_out else "all calls")]
 
 
 async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
+from markupsafe import Markup
 
+from stream_scrub.clock import utc_seconds
 from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index
 from stream_scrub.log.follower import Follower
@@ -161,6 +163,15 @@ def campaigns(index: Index) -> list[str]:
 def origin(delta: DeltaSummary) -> str:
     """Return the list or the requests that a delta came from."""
     return f"{_BY.get(delta.reason, delta.reason)} {mask(delta.source)}"
+
+
+def moment(at: datetime | str | None) -> Markup:
+    """Return a time in UTC for people; the page's script adds the viewer's own."""
+    if not at:
+        return Markup("")
+    text = at if isinstance(at, str) else utc_seconds(at)
+    shown = f"{text[:10]} {text[11:16]} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(text, shown)
 
 
 def _registers(

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from stream_scrub.clock import from_millis, utc_seconds
-from stream_scrub.model import Reason
+from stream_scrub.clock import from_millis
 from stream_scrub.numbering import REGIONS
 from stream_scrub.ops.logs import mask
 from stream_scrub.rules import Rule
@@ -33,7 +31,7 @@ from stream_scrub.serve.page.forms import Form
 from stream_scrub.serve.page.list_import import COLUMN_FIELDS_MAX, ListImport
 from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
-from stream_scrub.stamp import Stamp, decode
+from stream_scrub.stamp import decode
 from stream_scrub.terminal import pages
 
 LIVE_EVERY_S = 2.0
@@ -161,15 +159,6 @@ def _form_of(*scopes: str) -> Callable[[AdmittedAction], PageRoute]:
     return wrap
 
 
-def _moment(at: datetime | str | None) -> Markup:
-    """Return a time in UTC for people; the page's script adds the viewer's own."""
-    if not at:
-        return Markup("")
-    text = at if isinstance(at, str) else utc_seconds(at)
-    shown = f"{text[:10]} {text[11:16]} UTC"
-    return Markup('<time datetime="{}">{}</time>').format(text, shown)
-
-
 def _sentence(problem: Problem) -> str:
     text = str(problem)
     return f"{text[:1].upper()}{text[1:]}."
@@ -186,8 +175,7 @@ class _Page(NamedTuple):
 _OBJECTION = ("request", EVIDENCE)  # scopes; an officer may add protection, and nothing else
 _PAGES = (
     _Page("/", "Status"),
-    _Page("/check", "Check a number"),
-    _Page("/history", "History", ("history",)),
+    _Page("/check", "Check a number", ("check", "history")),
     _Page("/dossiers", "Answer a complaint", (EVIDENCE,)),
     _Page("/opt-out", "Record an objection", _OBJECTION),
     _Page("/unread", "Unread requests", ("admin",)),
@@ -196,18 +184,6 @@ _PAGES = (
     _Page("/docs", "API"),
 )
 _NOT_IN_A_TRIAL = {"/unread", "/dossiers", "/lists"}
-
-
-# Fields of an objection on its receipt, with their titles.
-_RECEIPT = {"at": "Objected on", "channel": "How", "said_by": "Who objected"}
-
-
-def _from_page(verb: str, caller: Caller, form: Form, *members: str) -> dict[str, str]:
-    """A request of this page, with these members of its form."""
-    source = f"page:{caller.name}" if caller.name else "page"
-    now = utc_seconds(datetime.now(UTC))
-    made = {"request": verb, "at": now, "recorded_at": now, "source": source}
-    return made | {name: form[name] for name in members if name in form}
 
 
 class StatusPage:
@@ -219,7 +195,7 @@ class StatusPage:
         self._list_import = ListImport(context)
         self._safety = overview.Safety(context.follower, context.settings.rules.index_lag_max_s)
         self._templates = pages(*_FOLDERS)
-        self._templates.filters["moment"] = _moment
+        self._templates.filters["moment"] = overview.moment
         self._templates.filters["from_millis"] = from_millis
         self._templates.filters["mask"] = mask
         self._templates.filters["origin"] = overview.origin
@@ -251,7 +227,6 @@ class StatusPage:
             ("POST", "/sign-in", self.sign_in),
             ("POST", "/sign-out", self.sign_out),
             ("GET POST", "/check", self.check),
-            ("GET POST", "/history", self.history),
             ("GET POST", "/opt-out", self.opt_out),
             ("GET POST", "/unread", self.unread),
             ("GET POST", "/lists", self.upload_list),
@@ -320,62 +295,56 @@ class StatusPage:
         answer.delete_cookie(COOKIE, path="/")
         return answer
 
-    @_form_of("check")
+    @_form_of("check", "history")
     async def check(self, request: Request, form: Form, caller: Caller) -> Response:
-        """Show the verdict on a number: the answer, what decided, and the proof."""
+        """Show the verdict on a number, with what decided and the proof, and its history: what the viewer's scopes allow."""
+        if not self._may(request, "check"):
+            caller.spend(1)
+            history = await while_connected(request, self._history(form, caller))
+            return self.form(request, form, history=history)
         prospect: dict[str, Any] = {"number": form.get("number", "")}
         prospect |= {name: form[name] for name in ("region", "purpose", "campaign") if name in form}
         prospect |= {"contract": True} if "contract" in form else {}
         body = msgspec.json.encode(prospect)
         stamp = decode(await self._endpoints.check.answer(body, time.perf_counter(), caller))
-        rule = self._rule(stamp.rules)
-        rests_on_numbers = stamp.registers or stamp.reason is Reason.CONSENTED
-        events = await self._events(request, stamp, caller) if rests_on_numbers else []
+        history = None
+        if stamp.number and self._may(request, "history"):
+            work = self._history(form, caller) if "history" in form else self._quick_history(form, caller)
+            history = await while_connected(request, work)
+        rule, events = self._rule(stamp.rules), history.events if history else ()
         proof: list[tuple[str, Any]] = [
             ("Reason", stamp.reason),
             ("Registers", ", ".join(stamp.registers) or "none"),
             ("Rule", stamp.rules or "none"),
             ("Position of the log", stamp.index),
             ("Checked at", stamp.at_text),
-            *(
-                (f"Entered {each.register}", f"position {each.position}, {mask(each.source.name)}")
-                for each in events or ()
-                if each.change == "added"
-            ),
         ]
-        answer = self._context.queries.answer(stamp, rule, events or ())
         return self.form(
             request,
             form,
-            answer=answer,
+            answer=self._context.queries.answer(stamp, rule, events),
             number=stamp.number or "",
             tone="yes" if stamp.allowed else "no",
             proof=proof,
-            history_of=stamp.number if events is None and self._may(request, "history") else "",
+            history=history,
+            may_wait=bool(stamp.number) and history is None and self._may(request, "history"),
             source="" if rule is None else rule.source,
         )
 
-    async def _events(self, request: Request, stamp: Stamp, caller: Caller) -> Sequence[Any] | None:
-        """Return the history of a stamp's number. None if that takes too long, or the viewer lacks the scope `history`."""
-        if not self._may(request, "history") or self._endpoints.history.is_busy:
+    async def _history(self, form: Form, caller: Caller) -> Any:
+        body = msgspec.json.encode({name: form[name] for name in ("number", "region") if name in form})
+        return await self._endpoints.history.answer(body, caller.name)
+
+    async def _quick_history(self, form: Form, caller: Caller) -> Any:
+        """Return the history; None if that takes too long, or fails."""
+        if self._endpoints.history.is_busy:
             return None
-        body = msgspec.json.encode({"number": stamp.number})
-        reading = asyncio.ensure_future(self._endpoints.history.answer(body, caller.name))
+        reading = asyncio.ensure_future(self._history(form, caller))
         done, _ = await asyncio.wait({reading}, timeout=_SINCE_S)
         if not done or reading.exception() is not None:
             reading.cancel()
             return None
-        events: Sequence[Any] = reading.result().events
-        return events
-
-    @_form_of("history")
-    async def history(self, request: Request, form: Form, caller: Caller) -> Response:
-        """Show when a number was in which register."""
-        caller.spend(1)
-        body = msgspec.json.encode({name: form[name] for name in ("number", "region") if name in form})
-        work = self._endpoints.history.answer(body, caller.name)
-        history = await while_connected(request, work)
-        return self.form(request, form, history=history)
+        return reading.result()
 
     @_form_of(*_OBJECTION)
     async def opt_out(self, request: Request, form: Form, caller: Caller) -> Response:
@@ -387,7 +356,7 @@ class StatusPage:
         )
 
     async def _opt_out(self, request: Request, form: Form, caller: Caller, *members: str) -> Response:
-        opt_out = _from_page("opt-out", caller, form, *members)
+        opt_out = forms.request_of("opt-out", caller.name, form, *members)
         place = await self._endpoints.requests.answer(msgspec.json.encode(opt_out), "", caller)
         doubts = []
         if place.invalid:
@@ -396,13 +365,6 @@ class StatusPage:
             )
         if place.note:
             doubts.append(f"Not all of it was understood ({place.note}), so it counts for every campaign.")
-        given = [("Number", form["number"])] if "number" in form else []
-        given += [(title, form[name]) for name, title in _RECEIPT.items() if name in form]
-        given += [
-            ("Covers", f"calls for {form['scope']}" if "scope" in form else "all calls"),
-            ("Recorded", _moment(opt_out["recorded_at"])),
-            ("Recorded by", caller.name or "this computer"),
-        ]
         return self._written(
             request,
             place,
@@ -411,7 +373,7 @@ class StatusPage:
             "Print this page: it is the receipt.",
             *doubts,
             tone="" if doubts else "yes",
-            given=given,
+            given=forms.receipt_of(opt_out),
         )
 
     async def unread(self, request: Request) -> Response:
@@ -438,7 +400,7 @@ class StatusPage:
     async def _settle(self, request: Request, form: Form, caller: Caller) -> Response:
         if "none" not in form:
             return await self._opt_out(request, form, caller, "number", "region", "settles")
-        settlement = _from_page("settled", caller, form, "settles")
+        settlement = forms.request_of("settled", caller.name, form, "settles")
         place = await self._endpoints.requests.settle(settlement, caller)
         return self._written(
             request,

@@ -80,17 +80,15 @@ def test_a_form_stays_filled(server):
         assert 'value="06 11 11 11 11"' in page.text and 'value="acme"' in page.text
         assert '<option value="GB" selected>' in page.text and "<option selected>insurance" in page.text
     assert " checked>" in page.text
-    wrong = send(server, "/history", number="12", region="FR")
+    wrong = send(server, "/opt-out", number="12", region="FR")
     assert wrong.status_code == 422 and 'role="alert"' in wrong.text and 'value="12"' in wrong.text
 
 
 def test_a_history_is_told(server):
     """A person who asks would get no answer without a shell on the server."""
-    page = send(server, "/history", number="06 12 34 56 78")
-    assert heading(page) == f"+{OPPOSED}" and "Now in: consent, internal." in page.text
-    assert 'value="06 12 34 56 78"' in page.text
-    assert "never in a register" in send(server, "/history", number="0699999999").text
-    assert send(server, "/history", number="x").status_code == 422
+    page = send(server, "/check", number="06 12 34 56 78")
+    assert "Now in: consent, internal." in page.text and 'value="06 12 34 56 78"' in page.text
+    assert "never in a register" in send(server, "/check", number="0699999999", history="yes").text
 
 
 def test_a_number_is_checked_after_its_opt_out(serve, lists, tmp_path):
@@ -115,7 +113,7 @@ def test_a_number_is_checked_after_its_opt_out(serve, lists, tmp_path):
             "Blocked: opposed on 12 November 2026 by an opt-out request",
         )
         assert "In internal since 12 November 2026, by an opt-out request." in checked.text
-        assert send(server, "/history", number="0611111111").status_code == 200
+        assert "Now in: " in checked.text
 
 
 def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
@@ -220,7 +218,7 @@ def test_unread_requests_that_cannot_be_looked_up_are_not_none(server, monkeypat
     ],
     ids=range(6),
 )
-@pytest.mark.parametrize("path", ["/check", "/history", "/opt-out", "/unread", "/sign-in", "/sign-out"])
+@pytest.mark.parametrize("path", ["/check", "/opt-out", "/unread", "/sign-in", "/sign-out"])
 def test_no_other_site_can_act(server, path, headers):
     """A page that an operator visits could record opt-outs in their name, or look people up."""
     answer = server.client.post(path, data={"number": "0611111111", "token": "x"}, headers=headers)
@@ -278,7 +276,7 @@ def test_no_number_in_the_name_of_a_list_is_shown(serve, lists):
     server.until(lambda: "by the list" in send(server, "/check", number=str(OPPOSED)).text)
     server.until(lambda: "Jane 2026-11-26" in server.client.get("/").text)
     texts = [server.client.get("/").text, server.client.get("/v1/registers").text]
-    texts.append(send(server, "/history", number=f"+{CONSENTING}").text)
+    texts.append(send(server, "/check", history="yes", number=f"+{CONSENTING}").text)
     texts.append(send(server, "/check", number=f"+{CONSENTING}", campaign="x").text)
     for text in texts:
         assert "0622222222" not in text and "[number] of Jane 2026-11-26.txt" in text
@@ -368,7 +366,7 @@ def test_with_tokens_one_signs_in(serve, lists, tmp_path):
     server.client.cookies.set("scrub_token", dialler)
     assert heading(server.client.get("/")) == "Safe to dial: yes"
     assert send(server, "/check", number="0611111111").status_code == 200
-    assert send(server, "/history", number="0611111111").status_code == 403
+    assert "Now in: " not in send(server, "/check", number="0611111111").text, "the history has a scope"
     assert send(server, "/opt-out", number="0611111111").status_code == 403
     assert send(server, "/unread", settles="anId/0/0", none="yes").status_code == 403
     assert server.client.get("/unread").status_code == 403

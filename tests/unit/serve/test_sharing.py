@@ -41,7 +41,7 @@ def begun(server, path: str, token: str, size: int, kind: str = "application/jso
     return made
 
 
-@pytest.mark.parametrize("path", ["/check", "/history", "/opt-out", "/lists/publish"])
+@pytest.mark.parametrize("path", ["/check", "/opt-out", "/lists/publish"])
 def test_a_form_of_somebody_unknown_is_not_read(serve, lists, tmp_path, path):
     """Anybody could keep the server reading, ten seconds at a time."""
     issue(tmp_path / "tokens.json", "desk", "admin")
