@@ -107,12 +107,11 @@ def asked(
 
 
 def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
-    """Read a dossier; its page and its data by the names of their files, what the server shows of it (`answer.json`), and
-    the timestamps of both, if a server is set and answers. Raises as `gather`."""
+    """Read a dossier; its page and its data by the names of their files, what the server shows of it, and the
+    timestamps of both, if a server is set and answers. Raises as `gather`."""
     import msgspec
 
-    from stream_scrub.cli import dossier_page
-    from stream_scrub.queries import complaint
+    from stream_scrub.cli import complaint, dossier_page
     from stream_scrub.queries import dossier as dossiers
     from stream_scrub.timestamps import SUFFIX, Timestamps
 

@@ -34,7 +34,7 @@ from stream_scrub.serve.uploads import Job
 
 READ_S_MAX = 3600
 _DAYS = ("from", "to")  # fields of the form
-_ANSWER = "answer.json"  # of the results: what the page shows (`queries.complaint.ComplaintAnswer`)
+_ANSWER = "answer.json"  # of the results: what the page shows (`cli.complaint.ComplaintAnswer`)
 
 
 class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):

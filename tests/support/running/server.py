@@ -17,6 +17,7 @@ import msgspec
 from pyroaring import BitMap64
 
 from stream_scrub.cli import dossier
+from stream_scrub.cli.complaint import ComplaintAnswer, ErasureStep, TimelineRow
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import Unavailable
 from stream_scrub.imports import import_list
@@ -32,7 +33,6 @@ from stream_scrub.ops import logs
 from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
-from stream_scrub.queries.complaint import ComplaintAnswer, ErasureStep, TimelineRow
 from stream_scrub.queries.dossier import DossierRequest
 from stream_scrub.queries.month_report import ListDates, MonthCounts, MonthReport
 from stream_scrub.queries.verify_log import LogProof

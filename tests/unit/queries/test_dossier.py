@@ -12,7 +12,7 @@ import xlsxwriter
 from typer.testing import CliRunner
 
 from stream_scrub import languages
-from stream_scrub.cli import dossier_page
+from stream_scrub.cli import complaint, dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.config.evidence import EvidenceSettings
@@ -23,7 +23,7 @@ from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index import deltas
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
-from stream_scrub.queries import complaint, dossier, file_results, month_report
+from stream_scrub.queries import dossier, file_results, month_report
 from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft
 from stream_scrub.queries.side_topics import SideRecords, TopicKept
