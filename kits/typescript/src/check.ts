@@ -4,6 +4,8 @@
 export interface NumberStamp {
   verdict: "allowed" | "blocked";
   reason: string;
+  /** Why it is an invalid number. */
+  why?: string | null;
   number?: string | null;
   registers?: string[];
   rules?: string;
@@ -16,6 +18,10 @@ export interface NumberStamp {
 export interface Stamp {
   verdict: "allowed" | "blocked";
   reason: string;
+  /** Why the prospect is unreadable, or its only number invalid; its member, and the schema's id. */
+  why?: string | null;
+  member?: string;
+  schema?: string;
   channel?: string;
   cause?: string;
   from?: string;
