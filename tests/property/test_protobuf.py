@@ -757,7 +757,7 @@ def test_a_member_that_is_not_read_is_named(schema, why):
     """All leads of a producer would come out blocked, and nobody could say why."""
     told = []
     messages = messages_of(Schema("PROTOBUF", f'syntax = "proto3"; {schema}'))
-    plan = plan_of(messages, MEMBERS, lambda at, text: told.append((at, text)))
+    plan = plan_of(messages, MEMBERS, lambda at, error: told.append((at, str(error))))
     assert [plan(b"\0" + PHONE, 0), plan(b"\0", 0)] == [None, None]
     assert told == [((0,), why)]
 

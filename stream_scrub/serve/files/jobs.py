@@ -74,8 +74,8 @@ class Jobs(Uploads):
         finally:
             outcome = outcome or State("failed", why=self.why_end(job) or "a fault; see the server's log")
             self.tidy(job, outcome)
-            self.put(job, outcome)
-            if self.state(job).is_unfinished:  # the disk is full
+            # Its state is not read here: another form of the file may have been sent by now.
+            if not self.put(job, outcome):
                 self.delete(job.id)
         done(outcome)
 
@@ -123,12 +123,16 @@ class Jobs(Uploads):
         except (OSError, msgspec.MsgspecError):
             return State("failed", why="it was deleted")
 
-    def put(self, job: Job, state: State) -> None:
-        """Store what has become of a job, unless it was deleted; a new preview replaces the one before."""
-        with suppress(OSError):
+    def put(self, job: Job, state: State) -> bool:
+        """Store what has become of a job; a new preview replaces the one before. Returns whether it is stored: not if the
+        job was deleted, or the disk is full."""
+        try:
             if state.preview is not None:
                 write(self.folder / job.id / _PREVIEW, state.preview)
             write(self.folder / job.id / _STATE, msgspec.structs.replace(state, preview=None))
+        except OSError:
+            return False
+        return True
 
     def preview(self, job: Job) -> Preview | None:
         """Return what the file of a job looks like, as it was read last."""

@@ -101,7 +101,7 @@ def run(
     usable: Callable[[], Index],
     options: FileOptions,
     lists: Sequence[OwnList],
-    seen: Callable[[State], None],
+    seen: Callable[[State], object],
     why_end: Callable[[], str],
 ) -> State:
     """Scrub a file in a child process by the `usable` index and the own `lists`. `seen` gets the progress. `why_end` is asked several times a
@@ -115,7 +115,7 @@ def run(
 def followed(
     child: AbstractContextManager[tuple[Connection, SpawnProcess]],
     limit: tuple[float, str],
-    seen: Callable[[State], None],
+    seen: Callable[[State], object],
     why_end: Callable[[], str],
     begin: Callable[[Connection], None] = lambda _: None,
 ) -> State:

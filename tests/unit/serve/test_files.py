@@ -90,7 +90,7 @@ def send(server, content=LEADS, name="leads.csv", **fields):
     if answer.status_code != 303:
         return answer
     path = answer.headers["location"]
-    server.until(lambda: stage(server, path) not in {"waiting", "working"}, 60)
+    server.until(lambda: stage(server, path) not in {"receiving", "waiting", "working"}, 60)
     return scrub(server, path, **fields) if stage(server, path) == "unclear" else answer
 
 
@@ -106,7 +106,7 @@ def finished(server, answer):
     """The page of the job, when its file is scrubbed."""
     assert answer.status_code == 303, answer.text
     path = answer.headers["location"]
-    server.until(lambda: stage(server, path) not in {"waiting", "working"}, 60)
+    server.until(lambda: stage(server, path) not in {"receiving", "waiting", "working"}, 60)
     return path, server.client.get(path).text
 
 
