@@ -135,9 +135,14 @@ class RegistryRecords:
         plan = self._plans.get(which) or self._found(which)[0]
         if isinstance(plan, UnusablePlan):
             return plan.fault
-        unusable = self._messages.get(which, {})
-        message = indexes(data, start)[0] if self._indexed else ()
-        return unusable.get(message, Fault(Why.SCHEMA_MISMATCH, schema=shown(which)))
+        mismatch = Fault(Why.SCHEMA_MISMATCH, schema=shown(which))
+        if not self._indexed:
+            return mismatch
+        try:
+            message, _ = indexes(data, start)
+        except (Unreadable, IndexError):
+            return mismatch
+        return self._messages.get(which, {}).get(message, mismatch)
 
     def _found_at(self, which: SchemaId, place: int) -> tuple[Plan, bool] | None:
         """As `_found`, for the record at that place; None if it and those behind it cannot be read now."""

@@ -139,7 +139,7 @@ def test_an_unread_opt_out_is_settled_by_a_person(kafka, stages):
             said = browser.post(
                 "/unread", data={"settles": places[0], "number": f"+{person}", "region": "FR"}
             )
-            assert "The opt-out is recorded" in said.text
+            assert "The objection is recorded" in said.text
             wait_until(lambda: open_ones() == "1.0")
             wait_until(lambda: server.check({"number": f"+{person}"})["reason"] == "opposed")
             assert publisher.stop()[0] == 0

@@ -121,6 +121,10 @@ def test_a_record_that_cannot_be_read_has_its_reason_schema_and_member(records, 
     message = numbered(mapped, b"\0")
     assert read(in_protobuf, message) == [None]
     assert in_protobuf.fault(message, None) == ("unusable-schema", "phone", str(mapped))
+    for cut in (b"", b"\xff", b"\1", b"\4\2"):  # no indexes, cut ones, a negative number of them
+        message = numbered(mapped, cut)
+        assert read(in_protobuf, message) == [None]
+        assert in_protobuf.fault(message, None)[0] in {"schema-mismatch", "unusable-schema"}
 
 
 @pytest.mark.parametrize("kind", ["avro", "protobuf"])
