@@ -59,9 +59,7 @@ class _Sorter:
         self.invalid = 0
         self._register = register
         self._required: Mapping[str, tuple[str, ...]] = {
-            rule.digest: (*rule.wash, *rule.wash_named)
-            for country in rulebook.countries.values()
-            for rule in country.rules
+            rule.digest: (*rule.wash, *rule.wash_named) for rule in rulebook.rules
         }
         self._known: dict[Outcome, int] = {}
         self._held: list[list[NDArray[np.uint64]]] = [[], [], []]
@@ -161,8 +159,7 @@ def prepare_wash(options: FileOptions, register: str, settings: Settings, used: 
 def _answer_into(register: str, rulebook: Rulebook, campaign: str | None, settings: Settings) -> str:
     """The register for the answer: some rules count only an answer to the campaign's own question."""
     own = settings.prospect.default_campaign
-    rules = [rule for country in rulebook.countries.values() for rule in country.rules]
-    if not any(register in rule.wash_named for rule in rules) or (campaign or own) == own != "":
+    if not any(register in rule.wash_named for rule in rulebook.rules) or (campaign or own) == own != "":
         return register
     return f"{register}@{campaign or 'CAMPAIGN'}"
 

@@ -36,7 +36,7 @@ class ConsentLaw:
     def __init__(self, book: Rulebook | None = None, *, proof_required: bool = False) -> None:
         self.book = book or Rulebook([])
         self.proof_required = proof_required
-        rules = [rule for country in self.book.countries.values() for rule in country.rules]
+        rules = self.book.rules
         self.known: Vocabulary = next((rule.purposes for rule in rules if rule.purposes), {})
         self.families = frozenset({CONSENT, *(name for rule in rules for name in rule.consents)})
         self.channels = frozenset({VOICE, *(channel for rule in rules for channel in rule.channels)})

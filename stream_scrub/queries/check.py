@@ -60,10 +60,9 @@ def answer(
     stamps = [decode(stamp or b"") for stamp in batch.stamps]
     facts, members = scrubber.facts_of, call.members()
     purposes = facts(*map(members.get, FACTS)).purposes
-    every_rule = [rule for country in scrubber.rulebook.countries.values() for rule in country.rules]
     answers = []
     for typed, stamp in zip(numbers, stamps, strict=True):
-        rules = [rule for rule in every_rule if rule.digest in (stamp.rules, stamp.residence)]
+        rules = [rule for rule in scrubber.rulebook.rules if rule.digest in (stamp.rules, stamp.residence)]
         source = next((rule.source for rule in rules if rule.digest == stamp.rules), "")
         notes = [note.said() for note in on_purposes(purposes, rules)]
         answers.append(CheckedNumber(typed, stamp, source, notes))

@@ -43,8 +43,9 @@ class Rulebook:
 
     def __init__(self, countries: Iterable[Country]) -> None:
         by_code = {country.code: country for country in countries}
-        rules = [rule for country in by_code.values() for rule in country.rules]
+        rules = tuple(rule for country in by_code.values() for rule in country.rules)
         self.countries: Mapping[str, Country] = by_code  # by their code
+        self.rules = rules  # of all countries and days
         # Every register that any rule of any date names.
         self.registers = frozenset(name for rule in rules for name in rule.registers)
         # Every register that any rule of any date asks: a list for any other one changes no verdict.

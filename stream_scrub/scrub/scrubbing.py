@@ -71,17 +71,15 @@ def scrubber(settings: Settings, *, header: bool | None = None, hold: bool = Tru
 
 def vocabulary(book: Rulebook) -> Vocabulary:
     """The words for purposes that the rules know."""
-    found = [rule.purposes for country in book.countries.values() for rule in country.rules if rule.purposes]
-    return found[0] if found else shipped()
+    return next((rule.purposes for rule in book.rules if rule.purposes), None) or shipped()
 
 
 def need_known_purposes(call: Call, book: Rulebook) -> None:
     """Raises ConfigError for a purpose of the call that no rule knows: it would lift nothing, and block where the law asks
     for one."""
     known = {*vocabulary(book)}
-    for country in book.countries.values():
-        for rule in country.rules:
-            known |= {*rule.named_purposes}
+    for rule in book.rules:
+        known |= {*rule.named_purposes}
     for word in purposes_of(call.members().get("purpose")):
         if plain(word) not in known:
             near = get_close_matches(plain(word), known, n=3)

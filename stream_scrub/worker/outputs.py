@@ -327,7 +327,7 @@ class Outputs:
         fetched, rest = (fetched, NOTHING) if count == len(fetched) else fetched.parted(count)
         places = np.zeros(count, np.int32)
         inputs = fetched.records.topic_places(places)
-        topics = [topic for each in inputs for topic in self.inputs.route(each).outputs]
+        topics = [topic for each in inputs for topic in self._outputs_of(each)]
         heads, tails = ends_of(verdicts.templates)
         out = Outgoing(
             fetched,
@@ -432,10 +432,16 @@ class Outputs:
         return ReadyBatch(fetched, batch, records, headers, rest, self._routes_of(fetched))
 
     def _routes_of(self, fetched: PolledBatch) -> Sequence[tuple[str, str]]:
-        routes, topics = self._routes, fetched.topics or self.inputs.names
-        for topic in set(topics) - routes.keys():
-            routes[topic] = self.inputs.route(topic).outputs
+        topics = fetched.topics or self.inputs.names
+        routes = {topic: self._outputs_of(topic) for topic in set(topics)}
         return [routes[topic] for topic in topics]
+
+    def _outputs_of(self, topic: str) -> tuple[str, str]:
+        """The topics of an input's blocked and allowed prospects."""
+        outputs = self._routes.get(topic)
+        if outputs is None:
+            outputs = self._routes[topic] = self.inputs.route(topic).outputs
+        return outputs
 
     def _tell(self, fetched: PolledBatch, refused: Mapping[int, RecordRefusal], too_large: int) -> None:
         """Log it at most once a minute, however many such records come."""
@@ -469,7 +475,7 @@ class Outputs:
 
     def _report(self, fetched: PolledBatch, batch: Batch, at: int, code: str) -> RecordReport:
         message = fetched.messages[at]
-        outputs = self.inputs.route(message.topic() or "").outputs
+        outputs = self._outputs_of(message.topic() or "")
         return RecordReport(
             (message.topic() or "", fetched.partitions[at], message.offset() or 0),
             outputs[batch.allowed[at]],

@@ -95,8 +95,9 @@ class FilePages(JobPages):
 
     def __init__(self, context: AppContext, status_page: StatusPage, jobs: Jobs) -> None:
         super().__init__(context, status_page, jobs)
-        rules = [rule for country in context.rulebook.countries.values() for rule in country.rules]
-        self._channels = sorted({channel for rule in rules for channel in rule.channels} - {VOICE})
+        self._channels = sorted(
+            {channel for rule in context.rulebook.rules for channel in rule.channels} - {VOICE}
+        )
         self._purpose_words = purposes_in(shipped())
 
     def routes(self) -> list[tuple[str, str, Handler]]:

@@ -1,6 +1,5 @@
 """What the page says of a scrubbed file: how many may be called, until when, and what would make it more."""
 
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -78,22 +77,22 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
     stale = [NeededList(each.register, public(each.register), each.rows, each.missing) for each in made.stale]
     if washes:
         digests = {rule.rules for rule in made.rules}
-        rules = [rule for country in rulebook.countries.values() for rule in country.rules]
-        asked = {name for rule in rules if rule.digest in digests for name in (*rule.wash, *rule.wash_named)}
+        used = [rule for rule in rulebook.rules if rule.digest in digests]
+        asked = {name for rule in used for name in (*rule.wash, *rule.wash_named)}
         named = {each.register for each in stale}
         stale += [NeededList(name, public(name), washes, True) for name in sorted(asked - named)]
     return Result(
         made.rows,
         made.allowed,
         made.scrub_again_by,
-        list(_reasons(made)),
+        _reasons(made),
         stale,
         [ListUsed(_name_of(each.register), each.count, each.file) for each in made.registers if each.file],
         made.notes,
     )
 
 
-def _reasons(made: Summary) -> Iterator[ReasonShown]:
+def _reasons(made: Summary) -> list[ReasonShown]:
     """The reasons that occur, those that allow first, then by rows."""
     shown = []
     for reason in Reason:
@@ -102,7 +101,7 @@ def _reasons(made: Summary) -> Iterator[ReasonShown]:
             is_allowed = reason.verdict is Verdict.ALLOWED
             width = max(0.5, _BAR * rows / made.rows)
             shown.append(ReasonShown(str(reason), REASONS[reason], rows, width, is_allowed, step, where))
-    return iter(sorted(shown, key=lambda each: (not each.is_allowed, -each.rows)))
+    return sorted(shown, key=lambda each: (not each.is_allowed, -each.rows))
 
 
 def _name_of(register: str) -> str:

@@ -140,7 +140,7 @@ def rules_today(rulebook: Rulebook, queries: Queries, now: datetime) -> list[dic
 
 def purposes(rulebook: Rulebook) -> list[str]:
     """Return the purposes that a call can have: those that the rules know words for."""
-    rules = [rule for country in rulebook.countries.values() for rule in country.rules]
+    rules = rulebook.rules
     known = {name for rule in rules for meanings in rule.purposes.values() for name in meanings}
     return sorted(known.union(*(rule.named_purposes for rule in rules)))
 
