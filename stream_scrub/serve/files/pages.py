@@ -230,7 +230,7 @@ class FilePages(JobPages):
         why = f"your text has {len(numbers):,} phone numbers, shown below: check them, then press Scrub"
         if unclear:
             lines = ", ".join(map(str, unclear[:_LINES_SHOWN]))
-            why += f". Digits in it are no phone number, on line {lines}: add what is missing"
+            why += f". The digits on line {lines} are not a phone number: add what is missing"
         return State("unclear", why=why, about=OPT_OUTS)
 
     def _own_lists(self, job: Job) -> dict[str, Path]:
