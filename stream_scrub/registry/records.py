@@ -132,7 +132,10 @@ class RegistryRecords:
         if frame is None:
             return Fault(Why.NO_SCHEMA_ID if value else Why.EMPTY)
         which, data, start = frame
-        plan = self._plans.get(which) or self._found(which)[0]
+        plan = self._plans.get(which)
+        if plan is None:
+            plan, _ = self._found(which)
+            plan(data, start)  # its schema made room for others: learn again whether its message can be read
         if isinstance(plan, UnusablePlan):
             return plan.fault
         mismatch = Fault(Why.SCHEMA_MISMATCH, schema=shown(which))

@@ -127,6 +127,19 @@ def test_a_record_that_cannot_be_read_has_its_reason_schema_and_member(records, 
         assert in_protobuf.fault(message, None)[0] in {"schema-mismatch", "unusable-schema"}
 
 
+def test_the_reason_is_the_same_after_a_schema_made_room_for_others(in_protobuf, registry, monkeypatch):
+    """An engineer would look for the fault in the record where it is in the schema, and `explain` would tell of a
+    difference."""
+    monkeypatch.setattr(module, "PLANS_MAX", 1)
+    texts = ["map<string, string> phone = 1;", "string phone = 1;"]
+    mapped, other = (
+        registry.add(f'syntax = "proto3"; message Lead {{ {text} }}', kind="PROTOBUF") for text in texts
+    )
+    message = numbered(mapped, b"\0")
+    assert read(in_protobuf, message, numbered(other, b"\0" + sized(1, b"06"))) == [None, b'{"phone":"06"}']
+    assert in_protobuf.fault(message, None) == ("unusable-schema", "phone", str(mapped))
+
+
 @pytest.mark.parametrize("kind", ["avro", "protobuf"])
 def test_without_the_extension_a_stream_in_avro_or_protobuf_does_not_start(monkeypatch, kind):
     """A worker would block every lead as unreadable, and its operator would not know which command helps."""
