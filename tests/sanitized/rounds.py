@@ -17,6 +17,7 @@ from stream_scrub.extension import extension
 from stream_scrub.index.exact import look_up
 from stream_scrub.kafka.bulk import QUEUE_FULL, BulkIntake, Outgoing, Outlet, intake
 from stream_scrub.kafka.client.repeated_requests import with_watch
+from stream_scrub.kafka.cloud_events import CloudEvents
 from stream_scrub.kafka.embedded import FETCH_WAIT_MS, EmbeddedKafka
 from stream_scrub.registry.records import avro_plan, protobuf_plan
 from stream_scrub.scrub import backend
@@ -30,9 +31,11 @@ from tests.support.oracles.avro_records import broken
 
 PARTITIONS = range(3)
 PATHS = Members.of(("phone", "contact.mobile", "tags"), "country", {"purpose": "call.purpose"})
-POOL, ROUND = 20_000, 3_000
+POOL, ROUND, QUEUE = 20_000, 3_000, 1_000
+IN = "i" * 249  # the longest name that Kafka takes
 PLENTY, WRITTEN = 30, 1_000  # partitions for moves, and the records of each
 ENDS = [b"", b'"', b',"scrub":{"number":"+', b"x" * 300, b"\0\xff"]
+EVENTS, MOMENT = CloudEvents("urn:sanitized"), b"2026-01-31T12:00:00.000Z"
 OTHERS = [None, b"", b"{}", b"x" * 3_000, b"\0"]
 GROWTH_MB, GROWTH_SHARE = 64, 0.1  # of the second half of a phase
 PATIENCE_S = 240
@@ -112,7 +115,7 @@ def everything(taking, count, chance):
     return held
 
 
-def outgoing(reader, records, values, chance):
+def outgoing(reader, records, values, chance, *, events):
     """These records with templates, values and stamps by chance, and what is to come out, by output and partition."""
     plain, again = reader.read_records(records.records), reader.read(values)
     assert (plain.numbers == again.numbers).all() and (plain.kinds == again.kinds).all()
@@ -124,7 +127,10 @@ def outgoing(reader, records, values, chance):
     others = {at: (chance.choice(OTHERS), chance.choice(OTHERS)) for at, id_ in enumerate(ids) if id_ < 0}
     routes = np.array(chance.choices([0, 1], k=count), np.int32)
     topics = ["blocked", "allowed"]
-    out = Outgoing(records, topics, routes, plain.numbers, plain.kinds, heads, tails, into_value, others)
+    event = EVENTS.of_batch(1, MOMENT) if events else None
+    out = Outgoing(
+        records, topics, routes, plain.numbers, plain.kinds, heads, tails, into_value, others, event
+    )
     values, stamps = list(values), [None] * count
     for at, (id_, number) in enumerate(zip(ids, plain.numbers.tolist(), strict=True)):
         if id_ < 0:
@@ -138,13 +144,16 @@ def outgoing(reader, records, values, chance):
     return out, zip([topics[at] for at in routes.tolist()], values, stamps, strict=True)
 
 
-def expected(fetched, outs):
+def expected(fetched, outs, *, events):
     """What is to come out, by output and partition."""
     found = defaultdict(list)
     for message, partition, headers, (topic, value, stamp) in zip(
         fetched.messages, fetched.partitions, fetched.headers.each, outs, strict=True
     ):
         kept = [each for each in headers or () if each[0].lower() != STAMP]
+        if events:
+            place, is_stamped = (IN, partition, message.offset()), stamp is None and value is not None
+            kept = EVENTS.headers(kept, place, MOMENT, allowed=topic == "allowed", stamped=is_stamped)
         kept += [] if stamp is None else [(STAMP, stamp)]
         record = (message.key(), value, kept or None, message.timestamp()[1])
         found[topic, partition].append(record)
@@ -174,16 +183,18 @@ def came_out(reader, count):
 
 def go_round(brokers, total, chance):
     """Odd records through the extension, until there were so many."""
-    for topic in ("in", "allowed", "blocked"):
+    for topic in (IN, "allowed", "blocked"):
         brokers.create_topic(topic, len(PARTITIONS))
     judging = backend.BEST.reader(MEMBERS, "FR", facts_of)
     pool = [mutated_prospects.record(chance) for _ in range(POOL)]
-    producer, watch = with_watch(Producer, {"bootstrap.servers": brokers.bootstrap, "log_level": 0})
+    common = {"bootstrap.servers": brokers.bootstrap, "log_level": 0}
+    leads = Producer(common)
+    producer, watch = with_watch(Producer, common | {"queue.buffering.max.messages": QUEUE})
     outlet, progress, done = Outlet(producer, watch, [STAMP]), Progress("records", total), 0
     reader = Consumer(options(brokers))
     reader.assign([TopicPartition(topic, each, 0) for topic in ("allowed", "blocked") for each in PARTITIONS])
     with taking_from(brokers) as (consumer, taking):
-        places = [TopicPartition("in", each, 0) for each in PARTITIONS]
+        places = [TopicPartition(IN, each, 0) for each in PARTITIONS]
         taking.forward(places)
         consumer.assign(places)
         while done < total:
@@ -191,18 +202,19 @@ def go_round(brokers, total, chance):
             for at in range(chance.randrange(1, 2 * ROUND)):
                 value, key, headers = odd(chance, pool)
                 moment, partition = 1_700_000_000_000 + done + at, at % len(PARTITIONS)
-                producer.produce("in", value, key, partition, timestamp=moment, headers=headers)
+                leads.produce(IN, value, key, partition, timestamp=moment, headers=headers)
                 sent[partition].append((key, value, headers or None, moment))
-            assert producer.flush(PATIENCE_S) == 0
+            assert leads.flush(PATIENCE_S) == 0
             records = everything(taking, sum(map(len, sent.values())), chance)
             fetched, taken = records.polled(), defaultdict(list)
             for at, m in enumerate(fetched.messages):
                 record = (m.key(), fetched.values[at], fetched.headers.each[at], m.timestamp()[1])
                 taken[fetched.partitions[at]].append(record)
             assert taken == sent
-            out, outs = outgoing(judging, records, fetched.values, chance)
+            events = chance.random() < 0.5
+            out, outs = outgoing(judging, records, fetched.values, chance, events=events)
             emit(outlet, producer, out)
-            assert came_out(reader, len(records)) == expected(fetched, outs)
+            assert came_out(reader, len(records)) == expected(fetched, outs, events=events)
             done += len(records)
             progress.reached(done)
     outlet.close()
