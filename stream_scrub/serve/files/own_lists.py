@@ -29,11 +29,12 @@ from stream_scrub.scrub import scrubbing
 
 # A phone number in a letter: digits with the signs that people write between them.
 _NUMBER = re.compile(r"\+?\(?\d(?:[ ./()+\u00a0\u202f\u2010\u2011-]{0,3}\d){5,60}")
+_DIGITS_MIN = 6  # of a number; so many between other signs may be one
 _ALL_LINES = 1.0  # may be bad: `with_list` asks about each of them instead
 
 
 class UnclearList(BadList):
-    """A list that is not used as it is: lines of it are no numbers, or the server has a newer one."""
+    """A list that is not used as it is: lines have no valid number, or the server's list is newer or hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ def picked(text: str, region: str) -> PickedNumbers:
             numbers.update(dict.fromkeys(map(e164, found)))
             if not found or not are_all:
                 unclear.append(line)
+        if sum(map(str.isdigit, _NUMBER.sub("", content))) >= _DIGITS_MIN:
+            unclear.append(line)
     return PickedNumbers([*numbers], [*dict.fromkeys(unclear)])
 
 
@@ -112,10 +115,14 @@ def _without_consents(index: Index, reading: ListReading, settings: Settings) ->
 
 
 def _joined(index: Index, own: Register, settings: Settings) -> Index:
-    """The index with a list's register. Raises UnclearList if the server has a newer list."""
+    """The index with a list's register. Raises UnclearList if the server's list is newer or hashed."""
     held = index.registers.get(own.name)
     if held is None or held.is_removed:
         return index.with_register(own)
+    if held.hashed is not None:  # its numbers are digests, and hers are numbers
+        raise UnclearList(
+            f"the server has {own.name} as hashes, to which no list can be added: leave yours out"
+        )
     families = ConsentLaw(scrubbing.rulebook(settings)).families
     if family(own.name) != INTERNAL and family(own.name) not in families:
         if held.effective_at > own.effective_at:

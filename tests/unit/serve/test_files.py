@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,14 +17,19 @@ import msgspec
 import pytest
 import xlsxwriter
 
+from stream_scrub.config import Settings
 from stream_scrub.files.report import notes
+from stream_scrub.imports.index_sources import IndexUsed
+from stream_scrub.index.hashing import Hashing
 from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.files import jobs as kept
 from stream_scrub.serve.files import pages, process
+from stream_scrub.serve.files.own_lists import OwnList, UnclearList, with_list
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import COOKIE
 from tests.kafka.broker import free_ports
+from tests.support.fakes import law
 from tests.support.running import forked
 from tests.support.running.server import publish
 from tests.support.running.worker import SCRIPT, wait_until
@@ -174,6 +180,16 @@ def test_numbers_in_a_pasted_mail_are_shown_before_they_count(own):
     assert "0 of 3 leads" in page
 
 
+@pytest.mark.parametrize("sign", ["\u2013", "_", "\t", "|", " - - ", "*"])
+def test_digits_between_odd_signs_are_asked_about(own, sign):
+    """A person's opt-out would be left out without a word, because a letter has long dashes in the number."""
+    server = own()
+    path, _ = finished(server, send(server))
+    mail = f"Thanks for the call.\nMine is {sign.join(['06', '33', '33', '33', '33'])}.\n"
+    _, page = finished(server, scrub(server, path, pasted=mail, region="FR"))
+    assert "The digits on line 2 are not a phone number" in page
+
+
 def test_a_line_of_a_list_without_a_number_is_asked_about(own):
     """A person who opted out would be lost in a typo, without a word."""
     server = own()
@@ -236,6 +252,17 @@ def test_a_list_of_hers_takes_nobody_from_the_servers(own):
     listed = {"list-tps": (f"tps-{datetime.now(UTC).date()}.txt", "+442079460000\n")}
     _, page = finished(server, scrub(server, path, listed))
     assert "1 of 3 leads" in page and "+442079460002" in server.client.get(f"{path}/allowed.csv").text
+
+
+@pytest.mark.parametrize("register", ["internal", "tps", "consent@acme"])
+def test_no_list_is_added_to_one_of_hashes(tmp_path, register):
+    """Her opt-outs would be looked up as digests, or the server's digests as numbers: neither would be found."""
+    path = tmp_path / "tps-2026-11-24.txt"
+    path.write_text("+442079460000\n")
+    hashed = replace(law.register(register, [7], days_old=9_000), hashed=Hashing("sha256", "+", "", ""))
+    used = IndexUsed(law.index(hashed), "log")
+    with pytest.raises(UnclearList, match="as hashes, to which no list can be added"):
+        with_list(used, OwnList("opt_outs", path, register), "GB", Settings())
 
 
 def test_the_columns_below_title_rows_are_shown_with_their_rows(own):
