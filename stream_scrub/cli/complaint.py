@@ -168,8 +168,10 @@ def _of_opposition(made: Dossier) -> Iterator[ErasureStep]:
             "Keep the number in %(registers)s: without it the person would be called again (GDPR art. 17(3)(b), 21(3))."
         )
         yield ErasureStep("keep", say(text, registers=", ".join(opposed)))
-    else:
-        text = _("Record the objection first: no opt-out is on the log, so the next lead would be called.")
+    if INTERNAL not in opposed:  # in none, or in those of single campaigns alone
+        text = _(
+            "Record the objection first: no opt-out from all calls is on the log, so another lead would be called."
+        )
         yield ErasureStep("open", say(text))
     consents = [each.register for each in held if each.kind == RegisterKind.ALLOW]
     if consents:

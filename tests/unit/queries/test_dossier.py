@@ -97,6 +97,9 @@ def test_an_erasure_says_what_goes_by_itself_and_what_stays(told):
     steps = [(step.state, step.says) for step in complaint.of(opposed).erasure]
     assert any(state == "keep" and "Keep the number in internal" in says for state, says in steps)
     assert ("done", "opposition.log: the number is not there.") in steps
+    of_one = [msgspec.structs.replace(each, register="internal@acme", held=True) for each in made.registers]
+    steps = complaint.of(msgspec.structs.replace(made, registers=of_one)).erasure
+    assert any(step.state == "open" and step.says.startswith("Record the objection first") for step in steps)
 
 
 def test_a_verdict_ends_when_the_log_ends_it_whether_or_not_recall_ran(told):
