@@ -176,9 +176,11 @@ class _FormParts:
             self.buffer = bytearray()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and delete what did not come whole."""
         if self._file is not None:
             self._file.close()
+        for name in self.files:
+            shutil.rmtree(_part_of(self._folders[name]), ignore_errors=True)
 
     def _begin(self) -> None:
         self._count += 1
@@ -215,12 +217,12 @@ class _FormParts:
         if self._name not in self._folders or self._name in self.files:
             raise invalid([(self._name or "file", "send one file in a field that takes one")])
         if name:  # browsers send an empty file field with an empty name
-            folder = self._folders[self._name]
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, parents=True)
             self.files[self._name] = plain_name(name)
             self.empty_files.add(self._name)
-            self._file = (folder / self.files[self._name]).open("xb")
+            part = _part_of(self._folders[self._name])
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(mode=0o700, parents=True)
+            self._file = (part / self.files[self._name]).open("xb")
 
     def _data(self, piece: bytes, start: int, end: int) -> None:
         if self._is_file:
@@ -240,8 +242,17 @@ class _FormParts:
             self.write()
             self._file.close()
             self._file = None
+            if self._name not in self.empty_files:  # half a file never takes the place of a whole one
+                folder = self._folders[self._name]
+                shutil.rmtree(folder, ignore_errors=True)
+                _part_of(folder).rename(folder)
         if not self._is_file and self._name:
             self.fields[self._name] = self._content.decode().strip()
+
+
+def _part_of(folder: Path) -> Path:
+    """The folder of a file that is still coming."""
+    return folder.with_name(f"{folder.name}.part")
 
 
 def plain_name(sent: str) -> str:

@@ -574,6 +574,26 @@ def test_a_cut_connection_leaves_nothing(own):
     finished(server, send(server))
 
 
+def test_half_a_list_never_takes_the_place_of_a_whole_one(own):
+    """Her opt-outs would be cut off with the connection, and the people behind the cut be called."""
+    server = own()
+    path, _ = finished(server, send(server))
+    whole = {"opt_outs": ("out.txt", f"+{CONSENTING}\n+{NOBODY}\n")}
+    assert "0 of 3 leads" in finished(server, scrub(server, path, whole))[1]
+    head = (
+        f"POST {path}/scrub HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nOrigin: {server.url}\r\n"
+        f"Cookie: {COOKIE}={server.tokens['marketer']}\r\nContent-Length: 100000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+        'Content-Disposition: form-data; name="opt_outs"; filename="new.txt"\r\n\r\n+33699'
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+        server.until(lambda: stage(server, path) == "receiving")
+    _, page = finished(server, httpx.Response(303, headers={"location": path}))
+    assert "out.txt" in page and "new.txt" not in page
+    assert "0 of 3 leads" in finished(server, scrub(server, path))[1]
+
+
 def test_a_full_disk_leaves_nothing(own, monkeypatch):
     """Her file would wait for nobody, and she for it, for an hour."""
     server = own()
