@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from stream_scrub.files.summary import REASONS, Summary
-from stream_scrub.model import INTERNAL, Reason, Verdict, family
+from stream_scrub.model import CONSENT, INTERNAL, OWN, Reason, Verdict, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.public_names import PublicRegister, public
 
@@ -74,7 +74,11 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
     """The answers in a summary. Raises OSError, msgspec.MsgspecError."""
     made = msgspec.json.decode(path.read_bytes(), type=Summary)
     washes = made.reasons.get(str(Reason.NOT_WASHED), 0)
-    stale = [NeededList(each.register, public(each.register), each.rows, each.missing) for each in made.stale]
+    stale = [
+        NeededList(each.register, public(each.register), each.rows, each.missing)
+        for each in made.stale
+        if family(each.register) not in OWN
+    ]
     if washes:
         digests = {rule.rules for rule in made.rules}
         used = [rule for rule in rulebook.rules if rule.digest in digests]
@@ -97,11 +101,21 @@ def _reasons(made: Summary) -> list[ReasonShown]:
     shown = []
     for reason in Reason:
         if rows := made.reasons.get(str(reason), 0):
-            step, where = _STEPS.get(reason, ("", ""))
+            step, where = _step(reason, made)
             is_allowed = reason.verdict is Verdict.ALLOWED
             width = max(0.5, _BAR * rows / made.rows)
             shown.append(ReasonShown(str(reason), REASONS[reason], rows, width, is_allowed, step, where))
     return sorted(shown, key=lambda each: (not each.is_allowed, -each.rows))
+
+
+def _step(reason: Reason, made: Summary) -> tuple[str, str]:
+    """The next step for the rows blocked by a reason, and the part of the page where it is done."""
+    lacking = {family(each.register) for each in made.stale}
+    if reason is Reason.STALE_REGISTER and INTERNAL in lacking:
+        return "Upload the list of the people who asked you not to call", "opt_outs"
+    if reason is Reason.STALE_REGISTER and lacking == {CONSENT}:
+        return _STEPS[Reason.NO_CONSENT]
+    return _STEPS.get(reason, ("", ""))
 
 
 def _name_of(register: str) -> str:

@@ -30,6 +30,7 @@ from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import COOKIE
 from tests.kafka.broker import free_ports
 from tests.support.fakes import law
+from tests.support.fakes.log import Log
 from tests.support.running import forked
 from tests.support.running.server import publish
 from tests.support.running.worker import SCRIPT, wait_until
@@ -58,12 +59,12 @@ def own(serve, tmp_path, monkeypatch):
     def look_here(settings, options, _why_end):
         return process.looked(settings, options, process.MEMORY_BYTES_MAX)
 
-    def start(*, in_process=False, **settings):
+    def start(*, in_process=False, log=None, **settings):
         if not in_process:
             monkeypatch.setattr(process, "run", here)
             monkeypatch.setattr(process, "look", look_here)
         server = serve(
-            make_lists(), worker__state_dir=str(tmp_path / "state"), http__tokens=str(file), **settings
+            log or make_lists(), worker__state_dir=str(tmp_path / "state"), http__tokens=str(file), **settings
         )
         server.folder, server.tokens = tmp_path / "state" / "leads", made
         sign_in(server, "marketer")
@@ -241,6 +242,19 @@ def test_a_missing_list_has_its_public_name_and_is_taken_from_her(own):
     listed = {"list-tps": (f"tps-{today}.txt", "+442079460000\n")}
     _, page = finished(server, scrub(server, path, listed))
     assert "1 of 2 leads" in page and "+442079460001" in server.client.get(f"{path}/allowed.csv").text
+
+
+def test_where_nobody_has_imported_consents_she_is_asked_for_hers(own):
+    """She would be sent to a registry for a list that only she has, and its upload would open nothing."""
+    log = Log()
+    publish(log, "internal", [OPPOSED])
+    server = own(log=log)
+    path, page = finished(server, send(server, campaign="acme"))
+    assert "0 of 3 leads" in page and 'name="list-consent"' not in page
+    assert '<a href="#consents">Upload the list of the people who consented' in page
+    consents = {"consents": ("yes.txt", f"+{CONSENTING}\n")}
+    _, page = finished(server, scrub(server, path, consents, campaign="acme"))
+    assert "1 of 3 leads" in page
 
 
 def test_a_list_of_hers_takes_nobody_from_the_servers(own):
