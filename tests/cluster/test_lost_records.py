@@ -174,6 +174,7 @@ class Handed(Lossy):
     def __init__(self, cluster, stages, role: str) -> None:
         large = {"max.message.bytes": "2000000", "retention.ms": str(10_000 * 86_400_000)}
         configs = {"prospects": {}, "allowed": large, "blocked": large, "recalled": large}
+        configs["log"] = {"retention.ms": "-1"}  # who leads it must be able to have it copied
         super().__init__(cluster, role, **configs.pop(role))
         for other, config in configs.items():
             cluster.create(f"{other}-{self.suffix}", [OTHERS[0]], **config)
