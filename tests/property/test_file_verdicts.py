@@ -77,7 +77,11 @@ def test_the_annotated_file_less_its_cells_is_the_input(bureau, rows, delimiter,
     if not rows:
         return
     done = bureau.scrub(
-        content, columns=("phone", "mobile"), fact_columns={"region": "country"}, delimiter=delimiter
+        content,
+        columns=("phone", "mobile"),
+        fact_columns={"region": "country"},
+        delimiter=delimiter,
+        region="FR",
     )
     allowed, blocked, annotated = done.files
 
@@ -117,6 +121,7 @@ def test_a_row_gets_the_verdict_of_the_same_prospect_on_the_stream(bureau, rows,
         columns=("phone", "mobile"),
         fact_columns={"region": "country"},
         delimiter=";",
+        region="FR",
         campaign=campaign,
         purpose=purpose,
         settings=said,

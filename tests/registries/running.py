@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +48,7 @@ def apicurio() -> Iterator[str]:
         (archive,) = MADE.glob(f"apicurio-registry-app-{APICURIO}*.tar.gz")
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
-        with tarfile.open(archive) as opened:
-            opened.extractall(part, filter="data")
+        shutil.unpack_archive(archive, part)
         part.rename(folder)
     http, management = free_ports(2)
     options = {"http.host": "127.0.0.1", "http.port": http, "management.port": management}
