@@ -40,8 +40,17 @@ SLOW_FIXTURES, SLOW_FOLDERS = (
     {"kustomize", "compose_reader", "promtool", "prometheus"},
     ("tests/packaging/", "tests/kits/"),
 )
-# What kills and waits first, what computes last, so that all processes end together. Within it, the longest.
+# By file or folder: what kills and waits first, what computes last, and within it the longest, so that all processes end
+# together.
 ORDER = (
+    "chaos/test_cluster.py",
+    "cluster/test_lost_records.py",
+    "cluster/test_nemesis.py",
+    "chaos/test_publisher.py",
+    "cluster/test_restarts.py",
+    "chaos/test_crashes.py",
+    "contract/test_security.py",
+    "cluster",
     "chaos",
     "contract",
     "docs",
@@ -53,20 +62,13 @@ ORDER = (
     "browser",
     "simulation",
     "arch",
-    "property",
-    "unit",
-    "cluster",
-)
-LONGEST = (
-    "chaos/test_cluster.py",
-    "contract/test_security.py",
-    "chaos/test_crashes.py",
-    "chaos/test_publisher.py",
     "property/test_list_cost.py",
+    "property",
     "unit/rules/test_matrix.py",
     "unit/serve/test_files.py",
     "unit/serve/test_examples.py",
     "unit/queries/test_explain.py",
+    "unit",
 )
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +97,7 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (_place(item.nodeid), item.nodeid.partition("::")[0]))
+    items.sort(key=_place)
     for item in items:
         if item.nodeid.startswith(SLOW_FOLDERS) or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
@@ -105,10 +107,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
 
 
-def _place(nodeid: str) -> tuple[int, int]:
-    path = nodeid.partition("::")[0].partition("/")[2]
-    folder, longest = path.partition("/")[0], LONGEST.index(path) if path in LONGEST else len(LONGEST)
-    return ORDER.index(folder) if folder in ORDER else -1, longest
+def _place(item: pytest.Item) -> tuple[bool, int, str]:
+    """What wants the machine for itself comes last: all others must end before it begins."""
+    file = item.nodeid.partition("::")[0].removeprefix("tests/")
+    name = file if file in ORDER else file.partition("/")[0]
+    is_alone = item.get_closest_marker("alone") is not None
+    return is_alone, ORDER.index(name) if name in ORDER else -1, file
 
 
 class _Sharing(LoadScopeScheduling):

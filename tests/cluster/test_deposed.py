@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.alone,
 ]
 
 NUMBERS = french_mobiles(60, seed=25)

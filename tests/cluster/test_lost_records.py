@@ -33,7 +33,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.alone,
 ]
 
 CLEAR, LOST, LATER = (french_mobiles(36, seed=27)[at : at + 12] for at in (0, 12, 24))

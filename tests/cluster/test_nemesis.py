@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.alone,
 ]
 
 

@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.alone,
 ]
 
 FIRST, LEADS = 32_470_100_000, 6000

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.alone,
 ]
 
 NUMBERS = french_mobiles(500, seed=51)
