@@ -17,7 +17,7 @@ from typing import NamedTuple
 from stream_scrub.config import Settings
 from stream_scrub.files.source import open_input
 from stream_scrub.files.spreadsheet import text_of
-from stream_scrub.files.workbook import read_sheet
+from stream_scrub.files.workbook import UnclearSheet, read_sheet
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.index_sources import IndexUsed, ListFile, of_lists
@@ -26,6 +26,7 @@ from stream_scrub.index import Filter, Index, Register
 from stream_scrub.model import INTERNAL, RegisterKind, family
 from stream_scrub.numbering import e164, normalise, numbers_in
 from stream_scrub.scrub import scrubbing
+from stream_scrub.terminal import one_line
 
 # A phone number in a letter: digits with the signs that people write between them.
 _NUMBER = re.compile(r"\+?\(?\d(?:[ ./()+\u00a0\u202f\u2010\u2011-]{0,3}\d){5,60}")
@@ -39,15 +40,15 @@ class UnclearList(BadList):
 
 @dataclass(frozen=True, slots=True)
 class OwnList:
-    """A list, the form's field that it came in, and its register. `columns` are its columns by role, `all_consented` as in `ListFile`. `go_on`: lines without a
-    number may be left out."""
+    """A list, the form's field that it came in, and its register. `columns` are its columns by role, `all_consented` as in
+    `ListFile`. `go_on`: the lines without a number that may be left out, in the words that asked for it."""
 
     field: str
     path: Path
     register: str
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     all_consented: bool = False
-    go_on: bool = False
+    go_on: str = ""
 
 
 class PickedNumbers(NamedTuple):
@@ -61,6 +62,7 @@ def picked(text: str, region: str) -> PickedNumbers:
     """Pick the numbers out of a text that a person wrote. National ones are those of `region`."""
     numbers: dict[str, None] = {}
     unclear = []
+    before = 0  # digits of the line before that are in no number: a number may be broken over two lines
     for line, content in enumerate(text.splitlines(), 1):
         for match in _NUMBER.finditer(content):
             read = normalise(match[0], region)
@@ -68,34 +70,49 @@ def picked(text: str, region: str) -> PickedNumbers:
             numbers.update(dict.fromkeys(map(e164, found)))
             if not found or not are_all:
                 unclear.append(line)
-        if sum(map(str.isdigit, _NUMBER.sub("", content))) >= _DIGITS_MIN:
+        digits = sum(map(str.isdigit, _NUMBER.sub("", content)))
+        is_broken = digits > 0 and before + digits >= _DIGITS_MIN
+        # Letters stand for digits in 1-800-FLOWERS.
+        has_letters = 0 < digits < _DIGITS_MIN and normalise(content, region) is not None
+        if is_broken and digits < _DIGITS_MIN:
+            unclear.append(line - 1)
+        if is_broken or has_letters:
             unclear.append(line)
-    return PickedNumbers([*numbers], [*dict.fromkeys(unclear)])
+        before = digits
+    return PickedNumbers([*numbers], sorted({*unclear}))
 
 
 def with_list(used: IndexUsed, own: OwnList, region: str | None, settings: Settings) -> IndexUsed:
     """The index with one more list. Raises ConfigError, BadFile, BadList, UnclearList, TooMany."""
     lists = settings.lists.model_copy(update={"max_bad": _ALL_LINES})
     with tempfile.TemporaryDirectory() as folder:
-        text = _as_text(own.path, Path(folder))
+        text = as_text(own.path, Path(folder))
         listed = ListFile(text, region=region, columns=own.columns, all_consented=own.all_consented)
         read, readings = of_lists({own.register: listed}, settings.model_copy(update={"lists": lists}))
     name, reading = next(iter(readings.items()))
-    if reading.refused and not own.go_on:
+    if reading.refused:
         lines = f"{reading.refused:,} of {reading.total:,} lines have no valid number (line {reading.places})"
-        raise UnclearList(f"{own.path.name}: {lines}", [lines])
+        question = UnclearList(f"{own.path.name}: {lines}", [lines])
+        if own.go_on != one_line(question.shown):  # another file, or another country, has other lines
+            raise question
     is_opposition = family(name) == INTERNAL
     index = used.index if is_opposition else _without_consents(used.index, reading, settings)
     index = _joined(index, read.registers[name], settings)
     return IndexUsed(index, used.source, {**used.files, name: own.path}, {**used.readings, name: reading})
 
 
-def _as_text(path: Path, folder: Path) -> Path:
-    """The list itself; of a workbook its only sheet with rows, as CSV in that folder. Raises BadFile, ConfigError."""
+def as_text(path: Path, folder: Path) -> Path:
+    """The list itself; of a workbook its only sheet with rows, as CSV in that folder. Raises BadFile, UnclearList."""
     with open_input(str(path)) as file:
         if not file.spreadsheet:
             return path
-        _, rows = read_sheet(path.name, file.stream, "", file.table)
+        try:
+            _, rows = read_sheet(path.name, file.stream, "", file.table)
+        except UnclearSheet as error:
+            sheets = ", ".join(error.sheets)
+            raise UnclearList(
+                f"{path.name}: several sheets have rows ({sheets}): keep the one with the list"
+            ) from error
     text = folder / f"{path.stem}.csv"
     with text.open("w", newline="", encoding="utf-8") as out:
         csv.writer(out).writerows([text_of(cell) for cell in row] for _, row in rows)
@@ -115,7 +132,12 @@ def _without_consents(index: Index, reading: ListReading, settings: Settings) ->
 
 
 def _joined(index: Index, own: Register, settings: Settings) -> Index:
-    """The index with a list's register. Raises UnclearList if the server's list is newer or hashed."""
+    """The index with a list's register. Raises UnclearList if it cannot stand for the whole register, and if the server's
+    list is newer or hashed."""
+    if own.areas is not None:  # a file does not say which areas it covers
+        raise UnclearList(
+            f"{own.name} is sold by area, and only an import says for which areas: have your operator import your list"
+        )
     held = index.registers.get(own.name)
     if held is None or held.is_removed:
         return index.with_register(own)
@@ -130,6 +152,11 @@ def _joined(index: Index, own: Register, settings: Settings) -> Index:
                 f"the server has a newer list of {own.name}, of {held.effective_at:%Y-%m-%d}: leave yours out"
             )
         if own.kind is RegisterKind.DENY:
+            lacking = len(held.numbers) - held.numbers.intersection_cardinality(own.numbers)
+            if lacking > settings.lists.change_allowed(own.name) * len(held.numbers):
+                raise UnclearList(
+                    f"it lacks {lacking:,} of the {len(held.numbers):,} numbers of the server's {own.name}: upload the whole list"
+                )
             # A list that lacks people, by mistake or not, must not allow calls that the server's would block.
             numbers = held.numbers | own.numbers
             own = replace(own, numbers=numbers, filter=Filter.of(numbers))

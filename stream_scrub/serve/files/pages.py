@@ -22,6 +22,7 @@ from stream_scrub.errors import ConfigError, StaleIndex, Unavailable
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.scrub_file import SUMMARY
+from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.parsing.roles import ROLES as LIST_ROLES
 from stream_scrub.languages import LANGUAGES, preferred
 from stream_scrub.model import CONSENT, INTERNAL, scoped_name
@@ -45,12 +46,25 @@ from stream_scrub.timestamps import SUFFIX
 
 # Options that an error names, and where the page has them.
 _OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?:(?<=max-bad) 1)?")
+_SAY_COUNTRY = "Choose “Country of numbers without a country code” if all of them are of one country"
 # What a command or an option of the terminal does, for which the page has nothing.
 _TERMINAL = (
     (re.compile(r"; `stream-scrub purposes` lists (?:the words|them all)"), ""),
     (re.compile(r" \(--list consent[^)]*\)"), ""),
     (re.compile(r" \((?:put these people into )?--list [^)]*\)"), ""),
     (re.compile(r" ?\(as in --campaign [^)]*\)"), ""),
+    # Of a list of hers.
+    (re.compile(r"; nothing was published"), ""),
+    (re.compile(r", or with --effective-at of `lists import` [^)]*\)"), ""),
+    (re.compile(r"; say another with --effective-at"), ""),
+    (
+        re.compile(r"choose one with --column\b[^`]*`stream-scrub lists import`, or save .*"),
+        "keep one of them in the file",
+    ),
+    (re.compile(r"Pass --region of [^)]*\) if all of them are of one country, or name .*"), _SAY_COUNTRY),
+    (re.compile(r", or name the columns?(?: that has the day, as in)?:? --columns .*"), ""),
+    (re.compile(r"Use --format wash, with --columns .*"), "Upload the registry's answer as it came"),
+    # Of a file of leads.
     (re.compile(r"prospect[.]mixed = strip allows"), "“Allow a row by its other number” allows"),
     (re.compile(r", or pass --set prospect[.][a-z_]+=other"), ""),
 )
@@ -67,12 +81,14 @@ _FIELDS = {
 }
 _CHOICE = re.compile(
     r"(?:column|consents)-[0-9]{1,3}|region|purpose|campaign|channel|who|relation|since|contract|voice_kind"
-    r"|language|titles|sheet|bad|strip|go_on|all_consented|pasted"
+    r"|language|titles|sheet|bad|strip|go_on-[a-z0-9_-]{1,64}|all_consented|pasted"
 )
+_OF_CONSENTS = re.compile(r"consents-[0-9]{1,3}|all_consented")
 # A file has up to a hundred columns that are asked for, and so may a list; a pasted e-mail has up to 32 KiB.
 _FORM = FormLimits(fields=300, field_bytes=32_768, form_bytes=131_072)
 # Fields of own lists; the last one is followed by a register.
 OPT_OUTS, PASTED, CONSENTS, NATIONAL = "opt_outs", "pasted", "consents", "list-"
+_GO_ON = "go_on-"  # and the field of an own list: the lines that may be left out, as `OwnList.go_on`
 _LINES_SHOWN = 10
 _HISTORY = timedelta(days=90)
 _EARLIER_SHOWN = 50
@@ -99,6 +115,8 @@ class FilePages(JobPages):
             {channel for rule in context.rulebook.rules for channel in rule.channels} - {VOICE}
         )
         self._purpose_words = purposes_in(shipped())
+        own = {INTERNAL, *ConsentLaw(context.rulebook).families}
+        self._national = [name for name in context.rulebook.kinds if name not in own]
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and function of each route."""
@@ -163,7 +181,7 @@ class FilePages(JobPages):
         self.jobs.put(job, State("receiving"))  # no other form of this file is taken meanwhile
         begun = False
         try:
-            fields = (OPT_OUTS, CONSENTS, *(NATIONAL + name for name in self.context.rulebook.kinds))
+            fields = (OPT_OUTS, CONSENTS, *(NATIONAL + name for name in self._national))
             folders = {name: self.jobs.own_list(job, name) for name in fields}
             room = min(FILE_BYTES_MAX, await run_in_threadpool(self.jobs.room, job.owner))
             form, files = await forms.receive(request, folders, room, _FORM)
@@ -178,8 +196,10 @@ class FilePages(JobPages):
                 }
                 if preview is not None and choices.get("titles") == str(preview.titles):
                     del choices["titles"]
-            if "go_on" in job.choices and not files:
-                choices.setdefault("go_on", job.choices["go_on"])
+            asked = {name: text for name, text in job.choices.items() if name.startswith(_GO_ON)}
+            choices = {**asked, **choices}
+            if CONSENTS in files:  # another file has other columns
+                choices = {name: each for name, each in choices.items() if not _OF_CONSENTS.fullmatch(name)}
             job = msgspec.structs.replace(job, choices=choices)
             problem = None if "look" in form else self._problem(job)
             if problem is not None:
@@ -246,6 +266,9 @@ class FilePages(JobPages):
         """Show what has become of a file."""
         job = self.found(request, caller)
         state, preview = self.jobs.state(job), self.jobs.preview(job)
+        is_scrubbed = (
+            state.asks and (self.jobs.results(job) / SUMMARY).is_file()
+        )  # now, or before it asked again
         if preview is not None:
             preview = msgspec.structs.replace(preview, why=on_page(preview.why))
         return self._render(
@@ -256,7 +279,7 @@ class FilePages(JobPages):
             why=on_page(state.why),
             left=self.left(job),
             results=self._results(job) if state.stage == "done" else {},
-            result=self._result(job) if state.stage == "done" else None,
+            result=self._result(job) if is_scrubbed else None,
             chosen=job.choices,
             preview=preview,
             own={name: path.name for name, path in self._own_lists(job).items()} if state.asks else {},
@@ -341,9 +364,9 @@ class FilePages(JobPages):
             for name, role in choices.items()
             if name.startswith(f"{CONSENTS}-") and role in LIST_ROLES
         }
-        go_on = "go_on" in choices
         lists = []
         for name, path in self._own_lists(job).items():
+            go_on = choices.get(_GO_ON + name, "")
             if name == CONSENTS:
                 register = scoped_name(consents, campaign)
                 lists.append(OwnList(name, path, register, roles, "all_consented" in choices, go_on=go_on))
@@ -362,6 +385,10 @@ class FilePages(JobPages):
             return None
         jobs.put(job, State("working"))
         try:
+            lists = self._lists(job)
+        except OSError as error:
+            return State("failed", why=f"the server cannot store your opt-outs ({error.strerror})")
+        try:
             settings = context.settings
             if "strip" in job.choices:
                 prospect = settings.prospect.model_copy(update={"mixed": "strip"})
@@ -370,7 +397,7 @@ class FilePages(JobPages):
                 settings,
                 lambda: follower.usable(lag_max_s),
                 self._options(job, token),
-                self._lists(job),
+                lists,
                 lambda state: jobs.put(job, state),
                 lambda: jobs.why_end(job),
             )

@@ -32,7 +32,7 @@ from stream_scrub.index import Index
 from stream_scrub.log import index_transfer
 from stream_scrub.model import Logger
 from stream_scrub.ops import crash_report, logs, processes
-from stream_scrub.serve.files.own_lists import OwnList, with_list
+from stream_scrub.serve.files.own_lists import OwnList, as_text, with_list
 from stream_scrub.serve.files.preview import PHONE, Preview, PreviewColumn, list_rows, preview_of
 from stream_scrub.terminal import one_line
 
@@ -219,13 +219,17 @@ def _outcome(
             PreviewColumn(column.title or f"column {column.place}", roles.get(column.place, ""), True)
             for column in error.columns
         ]
-        return State("unclear", about=reading, consents=Preview(columns, list_rows(own.path)))
+        with tempfile.TemporaryDirectory() as folder:
+            rows = list_rows(as_text(own.path, Path(folder)))
+        return State("unclear", about=reading, consents=Preview(columns, rows))
     except BadList as error:
         return State("unclear", why=one_line(error.shown), about=reading)
     except (BadFile, ConfigError, Refused, TooMany) as error:
         return State("unclear", why=_without_paths(str(error).replace("\n", "; "), options), about=reading)
     except ScrubError as error:
         return State("failed", why=_without_paths(str(error), options))
+    except OSError as error:
+        return State("failed", why=f"the server cannot store the list ({error.strerror})")
     except MemoryError:
         bounded_process.unbound_memory()
         return State("failed", why=f"the file takes more than {max_bytes >> 20:,} MiB of memory: split it")

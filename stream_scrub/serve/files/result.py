@@ -1,5 +1,6 @@
 """What the page says of a scrubbed file: how many may be called, until when, and what would make it more."""
 
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from stream_scrub.files.summary import REASONS, Summary
-from stream_scrub.model import CONSENT, INTERNAL, OWN, Reason, Verdict, family
+from stream_scrub.imports.consents import ConsentLaw
+from stream_scrub.model import INTERNAL, Reason, Verdict, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.public_names import PublicRegister, public
 
@@ -74,10 +76,11 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
     """The answers in a summary. Raises OSError, msgspec.MsgspecError."""
     made = msgspec.json.decode(path.read_bytes(), type=Summary)
     washes = made.reasons.get(str(Reason.NOT_WASHED), 0)
+    consents = ConsentLaw(rulebook).families
     stale = [
         NeededList(each.register, public(each.register), each.rows, each.missing)
         for each in made.stale
-        if family(each.register) not in OWN
+        if family(each.register) not in {INTERNAL, *consents}
     ]
     if washes:
         digests = {rule.rules for rule in made.rules}
@@ -89,31 +92,32 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
         made.rows,
         made.allowed,
         made.scrub_again_by,
-        _reasons(made),
+        _reasons(made, consents),
         stale,
         [ListUsed(_name_of(each.register), each.count, each.file) for each in made.registers if each.file],
         made.notes,
     )
 
 
-def _reasons(made: Summary) -> list[ReasonShown]:
+def _reasons(made: Summary, consents: Collection[str]) -> list[ReasonShown]:
     """The reasons that occur, those that allow first, then by rows."""
     shown = []
     for reason in Reason:
         if rows := made.reasons.get(str(reason), 0):
-            step, where = _step(reason, made)
+            step, where = _step(reason, made, consents)
             is_allowed = reason.verdict is Verdict.ALLOWED
             width = max(0.5, _BAR * rows / made.rows)
             shown.append(ReasonShown(str(reason), REASONS[reason], rows, width, is_allowed, step, where))
     return sorted(shown, key=lambda each: (not each.is_allowed, -each.rows))
 
 
-def _step(reason: Reason, made: Summary) -> tuple[str, str]:
-    """The next step for the rows blocked by a reason, and the part of the page where it is done."""
+def _step(reason: Reason, made: Summary, consents: Collection[str]) -> tuple[str, str]:
+    """The next step for the rows blocked by a reason, and the part of the page where it is done. `consents`: the registers
+    of consents."""
     lacking = {family(each.register) for each in made.stale}
     if reason is Reason.STALE_REGISTER and INTERNAL in lacking:
         return "Upload the list of the people who asked you not to call", "opt_outs"
-    if reason is Reason.STALE_REGISTER and lacking == {CONSENT}:
+    if reason is Reason.STALE_REGISTER and lacking and lacking <= {*consents}:
         return _STEPS[Reason.NO_CONSENT]
     return _STEPS.get(reason, ("", ""))
 

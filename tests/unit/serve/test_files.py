@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -25,7 +26,7 @@ from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.files import jobs as kept
 from stream_scrub.serve.files import pages, process
-from stream_scrub.serve.files.own_lists import OwnList, UnclearList, with_list
+from stream_scrub.serve.files.own_lists import OwnList, UnclearList, picked, with_list
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import COOKIE
 from tests.kafka.broker import free_ports
@@ -117,6 +118,11 @@ def finished(server, answer):
     return path, server.client.get(path).text
 
 
+def go_on(page):
+    """The field that leaves out the lines that the page asks about."""
+    return dict(re.findall(r'name="(go_on-[a-z_-]+)" value="([^"]+)"', page))
+
+
 def held(server):
     folders = server.folder.iterdir() if server.folder.exists() else ()
     return [each.name for each in folders if len(each.name) == 32]
@@ -181,6 +187,15 @@ def test_numbers_in_a_pasted_mail_are_shown_before_they_count(own):
     assert "0 of 3 leads" in page
 
 
+@pytest.mark.parametrize(
+    ("mail", "lines"),
+    [("Mine is 06 11 1\n1 11 11.", [1, 2]), ("Or call 1-800-FLOWERS", [1]), ("Hi\n> 1234", [])],
+)
+def test_a_number_that_is_broken_or_in_letters_is_asked_about(mail, lines):
+    """A person's opt-out would be left out without a word, because the mail breaks the number over two lines."""
+    assert picked(mail, "US").unclear_lines == lines
+
+
 @pytest.mark.parametrize("sign", ["\u2013", "_", "\t", "|", " - - ", "*"])
 def test_digits_between_odd_signs_are_asked_about(own, sign):
     """A person's opt-out would be left out without a word, because a letter has long dashes in the number."""
@@ -199,8 +214,40 @@ def test_a_line_of_a_list_without_a_number_is_asked_about(own):
     path, page = finished(server, send(server))
     _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", "\n".join(lines))}))
     assert "1 of 20 lines have no valid number (line 7)" in page and "Go on without" in page
-    _, page = finished(server, scrub(server, path, go_on="1"))
+    _, page = finished(server, scrub(server, path, **go_on(page)))
     assert "1 of 3 leads" in page
+    assert "1 of 3 leads" in finished(server, scrub(server, path))[1], "the same lines are asked about once"
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", "\n".join(["+3361", *lines]))}))
+    assert "2 of 21 lines have no valid number (line 1, 8)" in page
+
+
+def test_each_list_asks_for_its_own_lines(own):
+    """A click about her consents would drop a person from her opt-outs, whose line she has never seen."""
+    server = own()
+    lists = {
+        "consents": ("yes.txt", f"+{CONSENTING}\n+3361\n"),
+        "opt_outs": ("out.txt", f"+{NOBODY}\n+33 6 11 11 11\n"),
+    }
+    path, _ = finished(server, send(server, campaign="acme"))
+    _, page = finished(server, scrub(server, path, lists, campaign="acme"))
+    assert "Yes.txt: 1 of 2 lines" in page
+    _, page = finished(server, scrub(server, path, campaign="acme", **go_on(page)))
+    assert "Out.txt: 1 of 2 lines" in page
+    _, page = finished(server, scrub(server, path, campaign="acme", **go_on(page)))
+    assert "1 of 3 leads" in page
+
+
+def test_lines_that_another_country_makes_unreadable_are_asked_about_again(own):
+    """All her opt-outs would be dropped by a wrong country, because she once agreed to leave out a typo."""
+    server = own()
+    path, _ = finished(server, send(server))
+    lists = {"opt_outs": ("out.txt", "06 11 11 11 11\n06 22\n")}
+    _, page = finished(server, scrub(server, path, lists, region="FR"))
+    assert "1 of 2 lines" in page
+    _, page = finished(server, scrub(server, path, region="FR", **go_on(page)))
+    assert "0 of 3 leads" in page
+    _, page = finished(server, scrub(server, path, region="GB"))
+    assert "2 of 2 lines have no valid number" in page
 
 
 def test_consents_count_only_by_the_columns_that_she_names(own):
@@ -216,6 +263,67 @@ def test_consents_count_only_by_the_columns_that_she_names(own):
     _, page = finished(server, scrub(server, path, campaign="acme", **named))
     allowed = server.client.get(f"{path}/allowed.csv").text
     assert "Cid;" in allowed and "Bob;" not in allowed, page
+
+
+def test_the_columns_of_one_list_are_not_those_of_the_next(own):
+    """A yes to a newsletter would count as one to calls, because the list before had its consents in that column."""
+    server = own()
+    first = f"Tel;Calls\n+{NOBODY};yes\n+{CONSENTING};yes\n"
+    path, _ = finished(server, send(server, campaign="acme"))
+    _, page = finished(server, scrub(server, path, {"consents": ("a.csv", first)}, campaign="acme"))
+    named = {"consents-1": "phone", "consents-2": "consent"}
+    _, page = finished(server, scrub(server, path, campaign="acme", **named))
+    assert "2 of 3 leads" in page
+    second = f"Tel;Newsletter;Calls\n+{NOBODY};yes;no\n+{CONSENTING};yes;yes\n"
+    _, page = finished(server, scrub(server, path, {"consents": ("b.csv", second)}, campaign="acme", **named))
+    assert "Say which columns of b.csv state the consents" in page
+    named = {"consents-1": "phone", "consents-3": "consent"}
+    _, page = finished(server, scrub(server, path, campaign="acme", **named))
+    assert "1 of 3 leads" in page
+
+
+def test_consents_may_be_a_workbook(own, tmp_path):
+    """Her customers in Excel would end in a fault of ours, where the same rows in CSV are asked about."""
+    server = own()
+    rows = [["Tel", "Marketing"], [f"+{NOBODY}", "yes"], [f"+{CONSENTING}", "no"]]
+    with xlsxwriter.Workbook(tmp_path / "crm.xlsx") as book:
+        sheet = book.add_worksheet()
+        for place, row in enumerate(rows):
+            sheet.write_row(place, 0, row)
+    workbook = ("crm.xlsx", (tmp_path / "crm.xlsx").read_bytes())
+    path, _ = finished(server, send(server, campaign="acme"))
+    _, page = finished(server, scrub(server, path, {"consents": workbook}, campaign="acme"))
+    assert "Say which columns of crm.xlsx state the consents" in page and f"<td>+{NOBODY}</td>" in page
+    named = {"consents-1": "phone", "consents-2": "consent"}
+    _, page = finished(server, scrub(server, path, campaign="acme", **named))
+    assert "Cid;" in server.client.get(f"{path}/allowed.csv").text and "1 of 3 leads" in page
+
+
+def test_what_is_wrong_with_a_list_is_mended_on_the_page(own, tmp_path):
+    """She would be sent to a terminal, or to a field of the leads, for a list that only she can change."""
+    server = own()
+    with xlsxwriter.Workbook(tmp_path / "two.xlsx") as book:
+        for name in ("a", "b"):
+            book.add_worksheet(name).write_column(0, 0, ["Tel", f"+{NOBODY}"])
+    path, _ = finished(server, send(server, f"{LEADS}Dan;+442079460000\n", campaign="acme"))
+    phones = f"name;mobile;home\nA;+33655555555;+{CONSENTING}\nB;+33655555556;+{NOBODY}\n"
+    wrong = {
+        "two": ("opt_outs", "two.xlsx", (tmp_path / "two.xlsx").read_bytes(), "keep the one with the list"),
+        "phones": ("opt_outs", "out.csv", phones, "keep one of them in the file"),
+        "undated": ("list-tps", "tps.txt", "+442079460000\n", "Put the date in the file&#39;s name"),
+        "future": (
+            "list-tps",
+            "tps-2030-01-01.txt",
+            "+442079460000\n",
+            "Put the date in the file&#39;s name",
+        ),
+        "abroad": ("opt_outs", "out.txt", "0171 1234567\n+4917112345678\n0612345678\n", "country"),
+    }
+    for field, name, content, said in wrong.values():
+        _, page = finished(server, scrub(server, path, {field: (name, content)}, campaign="acme"))
+        alert = re.search(r'role="alert" class="alert"><strong>(.*?)</strong>', page)[1]
+        assert said in alert and "--" not in alert and "`" not in alert and "What each column" not in alert
+        finished(server, scrub(server, path, campaign="acme", **{f"without-{field}": "1"}))
 
 
 def test_opt_outs_may_be_a_workbook(own, tmp_path):
@@ -260,12 +368,42 @@ def test_where_nobody_has_imported_consents_she_is_asked_for_hers(own):
 def test_a_list_of_hers_takes_nobody_from_the_servers(own):
     """A list that lost half of its lines on the way would have opposed people called."""
     server = own()
-    publish(server.log, "tps", [442079460001], days_old=2)
+    numbers = [442079460100 + place for place in range(20)]
+    publish(server.log, "tps", [442079460001, *numbers], days_old=2)
     path, page = finished(server, send(server, "phone\n+442079460000\n+442079460001\n+442079460002\n"))
     assert "2 of 3 leads" in page
-    listed = {"list-tps": (f"tps-{datetime.now(UTC).date()}.txt", "+442079460000\n")}
-    _, page = finished(server, scrub(server, path, listed))
+    name, lines = f"tps-{datetime.now(UTC).date()}.txt", "".join(f"+{number}\n" for number in numbers)
+    _, page = finished(server, scrub(server, path, {"list-tps": (name, f"+442079460000\n{lines}")}))
     assert "1 of 3 leads" in page and "+442079460002" in server.client.get(f"{path}/allowed.csv").text
+
+
+def test_half_a_national_list_makes_no_old_one_current(own):
+    """A list that was cut on the way would count as complete up to its day, and who opposed since would be called."""
+    server = own()
+    publish(server.log, "tps", [442079460100 + place for place in range(20)], days_old=40)
+    path, _ = finished(server, send(server, "phone\n+442079460002\n"))
+    listed = {"list-tps": (f"tps-{datetime.now(UTC).date()}.txt", "+442079460100\n")}
+    _, page = finished(server, scrub(server, path, listed))
+    assert "It lacks 19 of the 20 numbers" in page and "upload the whole list" in page
+
+
+@pytest.mark.parametrize("before", [(), law.register("us-dnc", [12125550100], days_old=9)])
+def test_a_list_that_is_sold_by_area_is_left_to_the_operator(tmp_path, before):
+    """Her newer list would count for areas that she never bought, or block all leads without saying why."""
+    path = tmp_path / "us-dnc-2026-11-24.txt"
+    path.write_text("+12125550100\n")
+    used = IndexUsed(law.index(*([before] if before else [])), "log")
+    with pytest.raises(UnclearList, match="sold by area"):
+        with_list(used, OwnList("list-us-dnc", path, "us-dnc"), "US", Settings())
+
+
+@pytest.mark.parametrize("register", ["internal", "consent"])
+def test_only_a_national_list_is_taken_as_one(own, register):
+    """A form that somebody made up would record consents to any caller, which the page never asks for."""
+    server = own()
+    path, _ = finished(server, send(server))
+    answer = scrub(server, path, {f"list-{register}": ("yes.txt", f"+{NOBODY}\n")})
+    assert answer.status_code == 422 and "1 of 3 leads" in server.client.get(path).text
 
 
 @pytest.mark.parametrize("register", ["internal", "tps", "consent@acme"])
