@@ -142,7 +142,7 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.end = newEndReader(a.notices, dialler.Recalled, false)
+	a.end = newEndReader(a.notices, dialler.Recalled)
 	a.leads, err = kgo.NewClient(append(shared, kgo.ConsumerGroup(dialler.Group), kgo.ConsumeTopics(dialler.Topics...),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.OnPartitionsAssigned(a.assigned),
 		kgo.AdjustFetchOffsetsFn(a.placed), kgo.OnPartitionsRevoked(a.revoked), kgo.OnPartitionsLost(a.lost))...)

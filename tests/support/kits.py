@@ -24,12 +24,8 @@ class Program:
     """A driver that runs, and is asked one line at a time."""
 
     def __init__(self, command: list[str]) -> None:
-        self._command = command
-        self.start()
-
-    def start(self) -> None:
         self.process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
     def ask(self, line: object) -> str:
