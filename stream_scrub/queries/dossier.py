@@ -243,6 +243,7 @@ def of(
         watch = LogWatch(asked, settings, terms, now, found, replays, sides)
         explained = replays.each(watch.take)
         history.need_finished(replays.past.mark)
+        replays.past.need_keys()
         watch.finish(replays.past.index)
         verdicts = [
             verdict_of(each, explanation, asked.number, asked.first)

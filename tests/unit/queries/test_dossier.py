@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from gettext import NullTranslations
 
@@ -16,7 +17,7 @@ from stream_scrub.cli import complaint, dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.config.evidence import EvidenceSettings
-from stream_scrub.errors import ConfigError, Corrupt
+from stream_scrub.errors import ConfigError, Corrupt, StaleIndex
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.scrub_file import scrub_file
 from stream_scrub.imports.index_sources import IndexUsed
@@ -30,6 +31,7 @@ from stream_scrub.queries.side_topics import SideRecords, TopicKept
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import stamp_on
 from tests.support.fakes import law
+from tests.support.fakes.hashes import KEY, hashed, hashing_of, keys_in
 from tests.support.fakes.publisher import bitmap
 from tests.support.golden import dossier as golden
 from tests.support.golden.dossier import FIRST, LAST, NUMBER, STRANGER
@@ -96,6 +98,8 @@ def test_an_erasure_says_what_goes_by_itself_and_what_stays(told):
     )
     steps = [(step.state, step.says) for step in complaint.of(opposed).erasure]
     assert any(state == "keep" and "Keep the number in internal" in says for state, says in steps)
+    nowhere = msgspec.structs.replace(made, changes=[], registers=[])
+    steps = [(step.state, step.says) for step in complaint.of(nowhere).erasure]
     assert ("done", "opposition.log: the number is not there.") in steps
     of_one = [msgspec.structs.replace(each, register="internal@acme", held=True) for each in made.registers]
     steps = complaint.of(msgspec.structs.replace(made, registers=of_one)).erasure
@@ -502,6 +506,27 @@ def test_without_days_it_has_everything_that_is_held(told):
     page = golden.page(made)
     assert f"What is held on +{NUMBER}" in page and "2001" not in page.split("<script")[0]
     assert str(STRANGER)[2:] not in page
+
+
+def test_no_dossier_is_made_without_the_key_of_a_list_of_hashes(tmp_path):
+    """A person would read that her number is not on the log, which holds it as a hash that nobody could look up."""
+    made, hashing = golden.TimedLog(), hashing_of("hmac-sha256", "+", "", KEY)
+    handed_over = hashed(law.register("hashed", [NUMBER]), hashing, KEY).numbers
+    made.publisher.put("hashed", replace(deltas.adding(bitmap([]), handed_over), hashed=hashing))
+    made.then(golden.at("2026-11-25T08:00"))
+    keys_in(tmp_path / "keys", KEY)
+    (tmp_path / "none").mkdir()
+    told = golden.story(golden.with_rules(str(tmp_path)))
+    nothing = told._replace(records=made.records, emitted=EmittedBetween([], []), sides=SideRecords([], [], [], {}))
+    asked = dossier.DossierRequest.of_everything(NUMBER, "FR")
+
+    def with_keys(folder):
+        lists = told.settings.lists.model_copy(update={"hash_keys": str(tmp_path / folder)})
+        return nothing._replace(settings=told.settings.model_copy(update={"lists": lists}))
+
+    assert [each.register for each in golden.of(with_keys("keys"), asked).changes] == ["hashed"]
+    with pytest.raises(StaleIndex, match="needs the key"):
+        golden.of(with_keys("none"), asked)
 
 
 def test_too_many_days_are_refused():
