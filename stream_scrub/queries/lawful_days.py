@@ -190,7 +190,7 @@ def answers(
     plain: Mapping[date, PlainJudgement],
     gaps: Gaps = NO_GAPS,
 ) -> list[DayAnswer]:
-    """Return the answer for each day. `calls` and `notices` are in the order of their moments. No day that a gap may concern
+    """Return the answer for each day; `plain` lacks those to come. `calls` and `notices` are in the order of their moments. No day that a gap may concern
     is lawful."""
     return [_answer(day, zone, calls, notices, plain.get(day), gaps) for day in days]
 
@@ -203,6 +203,9 @@ def _answer(
     plain: PlainJudgement | None,
     gaps: Gaps,
 ) -> DayAnswer:
+    if plain is None:
+        why = say("the day has not come yet")
+        return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
     by_campaigns = {
         campaigns: changes
         for campaigns in dict.fromkeys(each.campaigns for each in calls)
@@ -257,11 +260,11 @@ def _of_campaigns(campaigns: tuple[str, ...], why: str) -> str:
     return say("for %(campaigns)s: %(why)s", campaigns=named, why=why) if named else why
 
 
-def _unreleased(day: date, plain: PlainJudgement | None, unknown: str) -> DayAnswer:
+def _unreleased(day: date, plain: PlainJudgement, unknown: str) -> DayAnswer:
     """The answer for a day on which no verdict that is left allowed or blocked the number. `unknown`: why it is not
     known whether a lead was released."""
-    if plain is None or plain.before_log:
-        why = say("the day has not come yet") if plain is None else say("the log begins later")
+    if plain.before_log:
+        why = say("the log begins later")
         return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
     lawful: Lawful = "no"
     if not plain.allowed:

@@ -103,7 +103,7 @@ class Uploads:
     def _need_place(self, owner: str) -> None:
         """Raises Problem (429)."""
         if len(self.of(owner)) >= self.limits.owner_max:
-            raise busy(f"you have {self.limits.owner_max} files here, the maximum: delete one")
+            raise busy(f"you have {self.limits.owner_max} here, the maximum: delete one")
         if len(self._all()) >= self.limits.all_max:
             raise busy(f"{self.limits.all_max} files are here, the maximum: try again later")
 

@@ -68,6 +68,8 @@ def need_past_day(text: str) -> None:
         day = date.fromisoformat(text)
     except ValueError as error:
         raise invalid([("day", "write it as 2026-11-24")]) from error
+    if text != day.isoformat():  # as in 20261124, which no reader of requests knows
+        raise invalid([("day", f"write it as {day}")])
     if day > (datetime.now(UTC) + FIRST_ZONE).date():
         raise invalid([("day", f"{day} is in the future: give the day on which the person objected")])
 
@@ -80,10 +82,11 @@ def request_of(verb: str, token: str, form: Form, *members: str) -> dict[str, st
     return made | {name: form[name] for name in members if name in form}
 
 
-def receipt_of(opt_out: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the rows of an objection's receipt."""
+def receipt_of(opt_out: Mapping[str, str], *, is_unclear: bool) -> list[tuple[str, str]]:
+    """Return the rows of an objection's receipt. One that `is_unclear` counts for every campaign."""
     rows = [(title, opt_out[name]) for name, title in _RECEIPT.items() if name in opt_out]
-    return [*rows, ("Covers", f"calls for {opt_out['scope']}" if "scope" in opt_out else "all calls")]
+    is_scoped = "scope" in opt_out and not is_unclear
+    return [*rows, ("Covers", f"calls for {opt_out['scope']}" if is_scoped else "all calls")]
 
 
 async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:

@@ -23,7 +23,7 @@ from stream_scrub.clock import from_millis
 from stream_scrub.numbering import REGIONS
 from stream_scrub.ops.logs import mask
 from stream_scrub.rules import Rule
-from stream_scrub.serve.bodies import Kind, Problem
+from stream_scrub.serve.bodies import Kind, Problem, invalid
 from stream_scrub.serve.endpoints import AcceptedRequest, AppContext, Endpoints, Handler
 from stream_scrub.serve.guard import COOKIE, Account, Caller
 from stream_scrub.serve.page import forms, overview
@@ -33,6 +33,7 @@ from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
 from stream_scrub.stamp import decode
 from stream_scrub.terminal import pages
+from stream_scrub.texts import names_a_number
 
 LIVE_EVERY_S = 2.0
 _SPREAD = 0.2  # random share of it, so that viewers who reconnect after a restart do not stay in step
@@ -351,6 +352,8 @@ class StatusPage:
         """Write an opt-out to its topic."""
         if "at" in form:
             forms.need_past_day(form["at"])
+        if names_a_number(form.get("scope", "")):  # the publisher would take it for all calls
+            raise invalid([("campaign", "it looks like a phone number: write its name, or leave it empty")])
         return await self._opt_out(
             request, form, caller, "number", "region", "scope", "at", "channel", "said_by"
         )
@@ -373,7 +376,7 @@ class StatusPage:
             "Print this page: it is the receipt.",
             *doubts,
             tone="" if doubts else "yes",
-            given=forms.receipt_of(opt_out),
+            given=forms.receipt_of(opt_out, is_unclear=bool(place.note)),
         )
 
     async def unread(self, request: Request) -> Response:

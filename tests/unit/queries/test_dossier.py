@@ -517,7 +517,9 @@ def test_no_dossier_is_made_without_the_key_of_a_list_of_hashes(tmp_path):
     keys_in(tmp_path / "keys", KEY)
     (tmp_path / "none").mkdir()
     told = golden.story(golden.with_rules(str(tmp_path)))
-    nothing = told._replace(records=made.records, emitted=EmittedBetween([], []), sides=SideRecords([], [], [], {}))
+    nothing = told._replace(
+        records=made.records, emitted=EmittedBetween([], []), sides=SideRecords([], [], [], {})
+    )
     asked = dossier.DossierRequest.of_everything(NUMBER, "FR")
 
     def with_keys(folder):
@@ -527,6 +529,13 @@ def test_no_dossier_is_made_without_the_key_of_a_list_of_hashes(tmp_path):
     assert [each.register for each in golden.of(with_keys("keys"), asked).changes] == ["hashed"]
     with pytest.raises(StaleIndex, match="needs the key"):
         golden.of(with_keys("none"), asked)
+
+
+def test_no_day_to_come_is_lawful(told):
+    """An officer would write that calls of the next days are lawful, and the person opts out tomorrow."""
+    made = golden.made(told, first=LAST, last=date(2026, 12, 5))
+    assert [each.lawful for each in made.days] == ["yes", "yes", *["unproven"] * 3]
+    assert [each.says for each in made.days[2:]] == ["the day has not come yet"] * 3
 
 
 def test_too_many_days_are_refused():

@@ -105,8 +105,9 @@ def test_a_suspended_register_stops_calls_until_it_is_usable_again():
 
 def test_a_day_that_has_not_come_is_not_answered():
     """A call of next week would be called lawful by today's lists."""
-    (*_, last) = answers(DAYS, PARIS, [], [], {})
-    assert last.lawful == "unproven" and "not come" in last.reason
+    for calls in ([], [call(moment(10, 9))]):
+        (*_, last) = answers(DAYS, PARIS, calls, [], {})
+        assert last.lawful == "unproven" and "not come" in last.reason and not last.released
 
 
 HOURS = CallHours(["Europe/Paris"], ["2026-11-10T09:00:00Z/2026-11-10T12:00:00Z"], "Mon-Fri 10:00-13:00")
@@ -151,7 +152,7 @@ WEEK = CallHours(
 def test_a_day_without_hours_allows_no_call(at, expected):
     """A call on a Sunday would be called lawful, because the verdict of Friday still counted."""
     calls = [call(at, until=date(2026, 11, 30), hours=WEEK)]
-    found = answers(WEEKEND, PARIS, calls, [], {})
+    found = answers(WEEKEND, PARIS, calls, [], dict.fromkeys(WEEKEND[:-1], PLAIN[DAYS[0]]))
     assert [each.lawful for each in found] == expected
     assert "Mon-Fri 10:00-13:00" in found[1].reason and not found[1].released
 

@@ -122,7 +122,11 @@ def test_an_officer_records_an_objection_and_gets_a_receipt(desk, monkeypatch):
     by = (rows["Who objected"], rows["Covers"], rows["Recorded by"])
     assert by == ("the person", "all calls", "page:officer")
     assert shop.opposed == [("internal", CONSENTING)]
-    for day in ("2999-01-01", "30/11/2026"):
+    rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', object_to_calls(scope="*").text))
+    assert rows["Covers"] == "all calls" and shop.opposed[1:] == [("internal", CONSENTING)]
+    refused = object_to_calls(scope=f"+{CONSENTING}")
+    assert refused.status_code == 422 and "Campaign: it looks like a phone number" in refused.text
+    for day in ("2999-01-01", "30/11/2026", "20261130", "2026-W48-1"):
         refused = object_to_calls(at=day)
         assert refused.status_code == 422 and "Day: " in refused.text
         assert 'value="06 11 11 11 11"' in refused.text and "<option selected>letter" in refused.text
