@@ -79,6 +79,10 @@ class RegistryClient:
         self._cut = SocketCut()
         self._http = httpx.Client(trust_env=False, timeout=settings.timeout_s, verify=trusted)
 
+    def check(self) -> None:
+        """Check that a registry answers at the address. Blocks as `schema` does. Raises Unavailable."""
+        self._need_registry(Deadline.after(self._settings.timeout_s))
+
     def schema(self, schema_id: SchemaId) -> Schema | None:
         """The schema of that id, with all that it refers to; None if the registry has none. Blocks for
         `registry.timeout_s`, or a little longer. Raises Unavailable."""
@@ -147,13 +151,18 @@ class RegistryClient:
         # does not know GUIDs has no words for it.
         if status == httpx.codes.NOT_FOUND:
             failure = _read(body, _ErrorAnswer)
-            if (failure is not None and failure.error_code in _NOT_FOUND_CODES) or self._is_one(until):
-                return None
-        raise Unavailable(f"{self._who} answers {status}, not as a registry does")
+            if failure is None or failure.error_code not in _NOT_FOUND_CODES:
+                self._need_registry(until)
+            return None
+        raise self._foreign(status)
 
-    def _is_one(self, until: Deadline) -> bool:
+    def _need_registry(self, until: Deadline) -> None:
         status, body = self._send("GET", "/schemas/types", until)
-        return status == httpx.codes.OK and _read(body, list[str]) is not None
+        if status != httpx.codes.OK or _read(body, list[str]) is None:
+            raise self._foreign(status)
+
+    def _foreign(self, status: int) -> Unavailable:
+        return Unavailable(f"{self._who} answers {status}, not as a registry does")
 
     def _send(
         self, method: str, path: str, until: Deadline, content: bytes | None = None

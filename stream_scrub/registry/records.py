@@ -265,10 +265,19 @@ JSON = JsonRecords()
 
 
 def records(settings: Settings, members: Members, log: Logger) -> RecordReader:
-    """What reads records as configured. Raises ConfigError."""
+    """What reads records as configured. Warns if no registry answers now: the first record may be days away. Raises
+    ConfigError."""
     if settings.prospect.format == "json":
         return JSON
-    return RegistryRecords(RegistryClient(settings.registry), settings.prospect.format, members, log)
+    registry = RegistryClient(settings.registry)
+    reader = RegistryRecords(registry, settings.prospect.format, members, log)
+    try:
+        registry.check()
+    except Unavailable as error:
+        log.warning(
+            "schema registry cannot be asked", why=str(error), do="check registry.url and its secrets"
+        )
+    return reader
 
 
 def read_all(each: RecordReader, values: Values, headers: HeadersOf) -> Values:

@@ -1,9 +1,11 @@
 """From records to JSON by their schemas, while the registry answers and while it does not."""
 
 import io
+import json
 
 import pytest
 
+from stream_scrub.config import Settings
 from stream_scrub.config.registry import Registry
 from stream_scrub.errors import ConfigError, Unavailable
 from stream_scrub.extension import extension
@@ -61,6 +63,20 @@ def in_protobuf(web, log):
     return RegistryRecords(
         RegistryClient(Registry(url=web.url)), "protobuf", MEMBERS, configure("info", "json", log)
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("", ""), ("/apis", "/apis answers 404, not as a registry does"), ("refused", "not answer")],
+)
+def test_a_registry_at_another_address_shows_at_the_start(web, log, path, why):
+    """A mistyped address would show with the first prospect, after the operator has gone home."""
+    url = "http://127.0.0.1:9" if path == "refused" else web.url + path
+    settings = Settings(prospect={"format": "avro", "stamp": "header"}, registry={"url": url})
+    module.records(settings, MEMBERS, configure("info", "json", log)).close()
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["schema registry cannot be asked"] * bool(why)
+    assert why in str(lines)
 
 
 def read(records, *values, enough=lambda: False):
