@@ -144,6 +144,7 @@ _COMMANDS = (
     (app, "check", with_options(check.check, FACT_OPTIONS, Call.of_options)),
     (app, "config", config_),
     (app, "topics", streams.topics),
+    (app, "rights", streams.rights_),
     (app, "offsets", streams.offsets),
     (app, "retry", streams.retry),
     (app, "recall", streams.recall),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stream_scrub import terminal
-from stream_scrub.cli.options import Invocation, option, quiet_log
+from stream_scrub.cli.options import Invocation, argument, option, quiet_log
 from stream_scrub.clock import parse_zoned
 from stream_scrub.errors import ConfigError
 
@@ -334,6 +334,36 @@ def topics(
     )
     call.write(report, show_report)
     raise typer.Exit(int(report.is_wrong))
+
+
+def rights_(
+    call: Invocation,
+    role: Annotated[str, argument("ROLE", "As in worker, publish, recall or dialler.")],
+    kafka_acls: Annotated[
+        list[str] | None,
+        option("--kafka-acls PRINCIPAL", "Print the kafka-acls.sh commands, as for User:worker; repeatable."),
+    ] = None,
+) -> None:
+    """Show the Kafka rights of a role, or the commands that grant them."""
+    from stream_scrub.ops.rights import commands, of_role
+
+    settings = call.settings()
+    rights = of_role(role, settings)
+
+    def show(_: object) -> None:
+        if kafka_acls:
+            for line in commands(rights, kafka_acls, settings.kafka.bootstrap_servers):
+                typer.echo(line)
+            return
+        terminal.people().rows(
+            ("resource", "name", "operation"),
+            [
+                (right.resource, f"{right.name} (prefix)" if right.is_prefix else right.name, right.operation)
+                for right in rights
+            ],
+        )
+
+    call.write([right._asdict() for right in rights], show)
 
 
 def show_report(report: "TopicsReport") -> None:

@@ -33,6 +33,10 @@ EXAMPLES = {
         "check +33612345678 +41791234567 --on 2026-08-11 --json",
     ),
     "config": ("config", "config --set worker.processes=2 --json"),
+    "rights": (
+        "rights worker",
+        "rights worker --kafka-acls User:worker",
+    ),
     "topics": (
         "topics --bootstrap-servers localhost:9092",
         "topics --check --config stream-scrub.toml",

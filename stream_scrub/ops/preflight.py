@@ -2,73 +2,41 @@
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
-from typing import Literal
 
 import msgspec
 
 from stream_scrub.config import Settings
-from stream_scrub.config.settings import allowed_of, blocked_of, outputs_of
+from stream_scrub.config.settings import allowed_of
 from stream_scrub.errors import Refused, Unavailable
 from stream_scrub.kafka import clients
-from stream_scrub.kafka.admin.acls import RequiredRights
 from stream_scrub.kafka.admin.topics import (
     TopicAdmin,
     doubts,
     durability_costs,
+    kept_shorter,
     plan,
-    retention_days,
     too_short,
 )
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.kafka.client.options import SESSION_TIMEOUT_MS
 from stream_scrub.model import Deadline, Logger
 from stream_scrub.ops import logs
+from stream_scrub.ops.rights import Role, required
 from stream_scrub.rules import Rulebook
 
-Role = Literal["worker", "import", "publish", "retry", "recall", "rescrub"]
 _ASK_S = 30.0
 
 
 def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
     """Check that this client has every right that a role needs, as far as the brokers tell. Raises Refused, with all
     missing rights, and Unavailable."""
-    topics, group = settings.topics, settings.worker.group_id
-    routes = clients.routes(settings, there, clients.deadline())
-    inputs = tuple(each.input for each in routes)
-    rights = {
-        "worker": RequiredRights((*inputs, topics.log), tuple(outputs_of(routes)), (group,)),
-        "retry": RequiredRights(
-            (*blocked_of(routes), topics.log), inputs, (group, clients.retry_group(settings))
-        ),
-        "recall": RequiredRights(
-            (*allowed_of(routes), topics.log, topics.recalled),
-            (topics.recalled,),
-            (group, clients.recall_group(settings)),
-        ),
-        "rescrub": RequiredRights(
-            (*allowed_of(routes), topics.log, topics.recalled),
-            tuple(allowed_of(routes)),
-            (group, clients.recall_group(settings)),
-        ),
-        "import": RequiredRights((topics.log,), (topics.log,), (group,)),
-        "publish": RequiredRights(
-            (topics.log, topics.requests, topics.lifts, topics.refused, topics.attempts),
-            (topics.log, topics.requests, topics.refused),
-            (group, settings.lists.requests_group),
-        ),
-    }
-    needed = rights[role]
-    if settings.rules.request_lag_max_s and role in {"worker", "retry", "recall", "rescrub"}:
-        needed = replace(
-            needed,
-            describes=(topics.requests, topics.lifts),
-            describes_groups=(settings.lists.requests_group,),
-        )
+    needed = required(role, settings, clients.routes(settings, there, clients.deadline()))
     if lacking := there.lacking(needed, clients.deadline()):
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
-        raise Refused(f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md")
+        raise Refused(
+            f"{who} has no right {' nor '.join(lacking)}: see docs/reference/rights.md, or `stream-scrub rights {role}`"
+        )
 
 
 def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) -> None:
@@ -119,14 +87,12 @@ def recalled_topics(settings: Settings, log: Logger) -> list[str]:
     if missing := [name for name in (*allowed, settings.topics.recalled) if name not in found]:
         raise Refused(f"topic {', '.join(missing)} is missing: run `stream-scrub topics`")
     days = settings.recall.keep_days
-    for name in allowed:
-        kept = retention_days(found[name])
-        if kept is not None and kept < days:
-            raise Refused(
-                f"{name} keeps prospects for {kept:g} days, and recall.keep_days is {days}: what was handed out before would be"
-                f" forgotten at a restart. Raise retention.ms of {name}, or lower recall.keep_days to the longest time in"
-                " which a dialler calls a lead"
-            )
+    if short := kept_shorter(found, allowed, days):
+        raise Refused(
+            f"{', '.join(short)}: prospects are kept for less than the {days} days of recall.keep_days: what was handed out"
+            " before would be forgotten at a restart. Raise retention.ms, or lower recall.keep_days to the longest time in"
+            " which a dialler calls a lead"
+        )
     return allowed
 
 
@@ -196,6 +162,12 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
                 _need_new_log(settings, log)
             topics.create(missing, replication, deadline)
             found = topics.describe(used, deadline)
+    costs = durability_costs(found) | too_short(found, others, asked)
+    recall_days = settings.recall.keep_days
+    if short := kept_shorter(found, allowed_of(routes), recall_days):
+        costs[
+            f"kept for less than the {recall_days} days of recall.keep_days: recall does not start; raise retention.ms"
+        ] = short
     return TopicsReport(
         [
             TopicReport(
@@ -207,7 +179,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
             )
             for state in states
         ],
-        durability_costs(found) | too_short(found, others, asked),
+        costs,
     )
 
 

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.config.settings import Route
 from stream_scrub.errors import Refused, Unavailable
+from stream_scrub.kafka.admin.acls import RequiredRights
 from stream_scrub.kafka.admin.topics import (
     FEW_REPLICAS,
     ONE_IN_SYNC,
@@ -78,6 +79,15 @@ def test_an_operator_is_warned_of_evidence_that_is_kept_for_less_than_a_law_asks
     longer = run(["topics", "--check", "--json"], env | {"STREAM_SCRUB_EVIDENCE__KEEP_DAYS": "1827"})
     differing = {each["role"] for each in json.loads(longer.stdout)["topics"] if each["differences"]}
     assert longer.returncode == 1 and differing == {"recalled", "attempts"}
+
+
+def test_allowed_prospects_that_are_deleted_before_a_recall_show(kafka: Kafka, topic):
+    """Recall would refuse to start on the day it is needed, and its leads be dialled for weeks."""
+    allowed = topic("allowed", config={"retention.ms": "604800000"})
+    done = run(["topics", "--check"], environment(kafka.bootstrap, names() | {"allowed": allowed}))
+
+    said = " ".join(done.stdout.split())
+    assert f"{allowed}: kept for less than the 90 days of recall.keep_days: recall does not start" in said
 
 
 def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
@@ -155,6 +165,22 @@ def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
 
     with pytest.raises(Refused, match="DESCRIBE"):
         state(worker, named)
+
+
+@pytest.mark.kafka
+def test_all_missing_rights_are_named_at_once(guarded: Kafka):
+    """An operator would grant one right after another, with a restart for each."""
+    named = names()
+    admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
+    admin.create(state(admin, named), None, Deadline.after(120))
+    worker = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
+    needed = RequiredRights([named["prospects"]], [], ["g"], transactional_prefix="scrub-g-")
+
+    assert worker.lacking(needed, Deadline.after(120)) == [
+        f"to READ topic {named['prospects']}",
+        "to READ group g",
+        "to WRITE to transactional ids scrub-g- (prefix)",
+    ]
 
 
 @pytest.mark.kafka

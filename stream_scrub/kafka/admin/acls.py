@@ -1,8 +1,8 @@
 """Checks a client's rights at the start, so that every missing one is reported at once and by name.
 
 A client that may describe a topic also gets its other rights on it (KIP-430). The offsets of a group are asked for as a
-consumer does. For a transactional id there is no such question: opening the session shows it. A right that is revoked
-later shows in an error of `translate`.
+consumer does. For a transactional id there is no such question: opening a session shows it, of an id that nobody uses. A
+right that is revoked later shows in an error of `translate`.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,7 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]  # not in its __all__
 
 from stream_scrub.kafka.client.options import asking_options
@@ -34,13 +41,16 @@ _UNKNOWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RequiredRights:
-    """Topics to read, to write to and to describe, groups to read and commit as, and groups whose offsets are read."""
+    """Topics to read, to write to and to describe, groups to read and commit as, and groups whose offsets are read. The
+    prefixes of the transactional ids to write as, and of groups whose names end with a part of their own: empty for none."""
 
     reads: Collection[str] = ()
     writes: Collection[str] = ()
     groups: Collection[str] = ()
     describes: Collection[str] = ()
     describes_groups: Collection[str] = ()
+    transactional_prefix: str = ""
+    group_prefix: str = ""
 
 
 def missing(
@@ -69,7 +79,20 @@ def missing(
         lacking += [
             f"to {operation} group {name}" for name in sorted(groups) if _is_denied(options, name, deadline)
         ]
+    # With all other rights the client opens its own session next, which shows this one.
+    prefix = rights.transactional_prefix
+    if lacking and prefix and _is_denied_session(options, f"{prefix}rights", deadline):
+        lacking.append(f"to WRITE to transactional ids {prefix} (prefix)")
     return lacking
+
+
+def _is_denied_session(options: Mapping[str, Any], transactional_id: str, deadline: Deadline) -> bool:
+    producer = Producer({**asking_options(options), "transactional.id": transactional_id})
+    try:
+        producer.init_transactions(max(0.1, deadline.left(_COORDINATOR_S)))
+    except KafkaException as error:
+        return cause_of(error).code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    return False
 
 
 def _is_denied(options: Mapping[str, Any], group: str, deadline: Deadline) -> bool:

@@ -314,16 +314,19 @@ def too_short(
     """What the topics of evidence keep for less than a country asks, in words, each with its topics. `names`: by role;
     `asked`: the days that a country asks for, by country."""
     warnings: dict[str, list[str]] = {}
-    for role in EVIDENCE:
-        name = names[role]
-        kept = retention_days(found[name]) if name in found else None
-        for days in sorted({*asked.values()}, reverse=True):
-            if kept is None or kept >= days:
-                continue
-            countries = " and ".join(sorted(country for country in asked if asked[country] == days))
-            warning = f"kept for less than the {days} days of evidence that the law of {countries} asks for"
-            warnings.setdefault(warning, []).append(name)
+    for days in sorted({*asked.values()}, reverse=True):
+        countries = " and ".join(sorted(country for country in asked if asked[country] == days))
+        if short := kept_shorter(found, [names[role] for role in EVIDENCE], days):
+            warnings[
+                f"kept for less than the {days} days of evidence that the law of {countries} asks for"
+            ] = short
     return warnings
+
+
+def kept_shorter(found: Mapping[str, TopicDescription], names: Iterable[str], days: int) -> list[str]:
+    """The topics that keep their records for less than `days`. One whose settings we may not read counts as good."""
+    kept = {name: retention_days(found[name]) for name in names if name in found}
+    return [name for name, kept_days in kept.items() if kept_days is not None and kept_days < days]
 
 
 def record_limit(states: Sequence[TopicState]) -> int | None:

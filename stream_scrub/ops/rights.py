@@ -1,0 +1,158 @@
+"""The Kafka rights of each role, as docs/reference/rights.md lists them: checked at a start, and printed for an operator."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
+
+from stream_scrub.config import Settings
+from stream_scrub.config.settings import Route, allowed_of, blocked_of, outputs_of
+from stream_scrub.errors import ConfigError
+from stream_scrub.kafka import clients
+from stream_scrub.kafka.admin.acls import RequiredRights
+
+Role = Literal[
+    "worker", "import", "publish", "status", "serve", "retry", "rescrub", "shadow", "recall", "fanout", "dialler", "lifter",
+    "producer", "autoscaler",
+]  # fmt: skip
+ROLES: tuple[str, ...] = get_args(Role)
+_PUBLISHES = "scrub-publish-"
+
+
+class Right(NamedTuple):
+    """One right: `resource` as `kafka-acls.sh` names its option."""
+
+    resource: str
+    name: str
+    is_prefix: bool
+    operation: str
+
+
+def required(role: Role, settings: Settings, routes: Sequence[Route]) -> RequiredRights:
+    """The rights of a role, for these inputs and their outputs."""
+    topics, group, requests_group = settings.topics, settings.worker.group_id, settings.lists.requests_group
+    inputs, allowed = [route.input for route in routes], allowed_of(routes)
+    # Who judges asks whether an accepted request waits.
+    asked, asked_groups = ([topics.requests, topics.lifts], [requests_group])
+    if not settings.rules.request_lag_max_s:
+        asked, asked_groups = [], []
+    rights = {
+        "worker": RequiredRights(
+            [*inputs, topics.log], outputs_of(routes), [group], asked, asked_groups, f"scrub-{group}-"
+        ),
+        "import": RequiredRights([topics.log], [topics.log], [group], transactional_prefix=_PUBLISHES),
+        "publish": RequiredRights(
+            [topics.log, topics.requests, topics.lifts, topics.refused, topics.attempts],
+            [topics.log, topics.requests, topics.refused],
+            [group, requests_group],
+            transactional_prefix=_PUBLISHES,
+        ),
+        "status": RequiredRights([topics.log], [], [group], [*inputs, *asked], asked_groups),
+        "serve": RequiredRights(
+            [topics.log, topics.refused, topics.recalled],
+            [topics.requests, topics.attempts],
+            [group],
+            [*inputs, *asked[1:]],
+            asked_groups,
+        ),
+        "retry": RequiredRights(
+            [*blocked_of(routes), topics.log],
+            inputs,
+            [group, clients.retry_group(settings)],
+            asked,
+            asked_groups,
+            "scrub-retry-",
+        ),
+        "recall": RequiredRights(
+            [*allowed, topics.log, topics.recalled],
+            [topics.recalled],
+            [group, clients.recall_group(settings)],
+            asked,
+            asked_groups,
+            "scrub-recall-",
+        ),
+        "rescrub": RequiredRights(
+            [*allowed, topics.log, topics.recalled],
+            allowed,
+            [group, clients.recall_group(settings)],
+            asked,
+            asked_groups,
+            "scrub-rescrub-",
+        ),
+        "shadow": RequiredRights(
+            [*outputs_of(routes), topics.log, topics.shadow],
+            [topics.shadow],
+            [group, clients.shadow_group(settings)],
+            [*inputs, *asked],
+            asked_groups,
+            "scrub-shadow-",
+        ),
+        "fanout": RequiredRights(
+            [topics.log, topics.recalled, topics.receipts, topics.dead],
+            [topics.receipts, topics.dead],
+            describes=inputs,
+            describes_groups=[group],
+            transactional_prefix="scrub-fanout-",
+            group_prefix=clients.fanout_group(settings, ""),
+        ),
+        "dialler": RequiredRights(
+            [*allowed, topics.recalled],
+            [topics.requests, topics.attempts],
+            describes=asked[1:],
+            describes_groups=asked_groups,
+            group_prefix="dialler-",
+        ),
+        "lifter": RequiredRights(writes=[topics.lifts]),
+        "producer": RequiredRights(writes=inputs),
+        "autoscaler": RequiredRights(describes=inputs, describes_groups=[group]),
+    }
+    return rights[role]
+
+
+def of_role(role: str, settings: Settings) -> list[Right]:
+    """The rights of a role, one by one. Raises ConfigError."""
+    if role not in ROLES:
+        raise ConfigError([f"{role} is not a role: choose one of {', '.join(ROLES)}"])
+    if settings.topics.inputs.pattern is not None:
+        raise ConfigError(
+            [
+                "topics.prospects is a pattern: grant the rights to the names' common prefix (docs/reference/rights.md)"
+            ]
+        )
+    return list(_each(required(role, settings, settings.topics.inputs.among(()))))  # type: ignore[arg-type]  # one of ROLES
+
+
+def _each(rights: RequiredRights) -> Iterator[Right]:
+    for names, resource, operation in (
+        (rights.reads, "topic", "Read"),
+        (rights.writes, "topic", "Write"),
+        (rights.describes, "topic", "Describe"),
+        (rights.groups, "group", "Read"),
+        (rights.describes_groups, "group", "Describe"),
+    ):
+        for name in names:
+            yield Right(resource, name, False, operation)
+    if rights.group_prefix:
+        yield Right("group", rights.group_prefix, True, "Read")
+    if rights.transactional_prefix:
+        yield Right("transactional-id", rights.transactional_prefix, True, "Write")
+
+
+def commands(rights: Sequence[Right], principals: Sequence[str], bootstrap: str) -> list[str]:
+    """The commands of Kafka's `kafka-acls.sh` that grant these rights to the principals."""
+    begin = [
+        "kafka-acls.sh",
+        "--bootstrap-server",
+        bootstrap,
+        "--command-config",
+        "admin.properties",
+        "--add",
+    ]
+    for principal in principals:
+        begin += ["--allow-principal", principal]
+    lines = []
+    for right in rights:
+        words = [*begin, "--operation", right.operation, f"--{right.resource}", right.name]
+        if right.is_prefix:
+            words += ["--resource-pattern-type", "prefixed"]
+        lines.append(shlex.join(words))
+    return lines
