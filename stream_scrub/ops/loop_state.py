@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from types import MappingProxyType
@@ -226,7 +226,7 @@ class WorkerState(FollowerState):
         super().__init__(identity, settings, limit_s)
         self.totals: Counter[str] = Counter()  # prospects, batches and aborts, and prospects by verdict
         self.assigned = 0  # partitions
-        self.unread = 0  # partitions that the output topics lack
+        self.unread: Sequence[int | str] = ()  # partitions that the output topics lack
         self.member = False  # whether the group knows this worker
         self.lags: Mapping[str, int] = {}  # by partition
         # By partition: when its end was last confirmed, by `clock.elapsed`.
@@ -333,24 +333,32 @@ class WorkerState(FollowerState):
         for partition in self.lags:
             self.metrics[metric_catalogue.DELETED_UNREAD].labels(partition)
         self.metrics[metric_catalogue.ASSIGNED].set(self.assigned)
-        self.metrics[metric_catalogue.WAITING].set(self.unread)
+        self.metrics[metric_catalogue.WAITING].set(len(self.unread))
         with self.lock:
             self._count_hold()
 
     def _degraded(self) -> tuple[Cause, ...]:
-        """Registers for which prospects were blocked in the last minutes, while they cannot be used."""
-        if not self.stale_now or self._follower is None or self._rulebook is None:
-            return ()
-        found = {
-            each.register: each for each in unusable(self._rulebook, self._follower.index, datetime.now(UTC))
-        }
-        return tuple(
-            health.cause(
-                "register", f"{label}, which the rules of {', '.join(each.countries)} need: {each.why}"
+        """Partitions that are not read, and registers for which prospects were blocked in the last minutes, while they
+        cannot be used."""
+        causes = []
+        if unread := self.unread:
+            partitions = ", ".join(map(str, unread))
+            causes.append(
+                health.cause(
+                    "partitions",
+                    f"{partitions} not read: the output topics are missing or have fewer partitions",
+                )
             )
-            for label in self.stale_now
-            if (each := found.get(family(label))) is not None
-        )
+        if self.stale_now and self._follower is not None and self._rulebook is not None:
+            states = {
+                state.register: state
+                for state in unusable(self._rulebook, self._follower.index, datetime.now(UTC))
+            }
+            for label in self.stale_now:
+                if (state := states.get(family(label))) is not None:
+                    why = f"{label}, which the rules of {', '.join(state.countries)} need: {state.why}"
+                    causes.append(health.cause("register", why))
+        return tuple(causes)
 
     def _obstacles(self, stale: Cause | None) -> tuple[Cause | None, ...]:
         # A worker with an index and without partitions is ready as a member that waits for some.

@@ -33,6 +33,7 @@ from stream_scrub.model import Deadline, Header, PartitionKey, Reason
 from stream_scrub.ops import following, preflight
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
+from stream_scrub.ops.health import DO
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import RecallState
 from stream_scrub.recall import restore
@@ -153,7 +154,9 @@ class RecallLoop:
     def _hold(self, stale: StaleIndex) -> None:
         self._state.waits(stale.cause, str(stale))
         if stale.cause != self._held:
-            self._log.warning("holding: nothing is recalled", cause=stale.cause, why=str(stale))
+            self._log.warning(
+                "holding: nothing is recalled", cause=stale.cause, why=str(stale), do=DO[stale.cause]
+            )
         self._held = stale.cause
         with suppress(Migrated, Unavailable, Uncertain):  # the next turn meets it again
             self._source.idle(_HOLD_S)

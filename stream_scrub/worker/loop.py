@@ -34,6 +34,7 @@ from stream_scrub.ops import metric_catalogue
 from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.ops.daemon import until_answered
+from stream_scrub.ops.health import DO
 from stream_scrub.ops.log_lines import Limit, RecurringProblem
 from stream_scrub.ops.loop_state import WorkerState
 from stream_scrub.rules import Rulebook
@@ -399,7 +400,13 @@ class WorkerLoop:
             if stale.cause == "log-behind" and not self.state.begun:
                 level = self.log.info  # as at every start
             at = corrupt.offset if corrupt is not None else stale.offset
-            level("holding: nothing is emitted", cause=stale.cause, why=str(stale), offset=at)
+            level(
+                "holding: nothing is emitted",
+                cause=stale.cause,
+                why=str(stale),
+                offset=at,
+                do=DO[stale.cause],
+            )
 
     def _resumed(self) -> None:
         if self.state.holding:

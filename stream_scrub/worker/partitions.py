@@ -13,6 +13,7 @@ from stream_scrub.kafka.session import Session
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.model import BeginAt, Deadline, Logger, PartitionKey
 from stream_scrub.ops import metric_catalogue
+from stream_scrub.ops.health import DO
 from stream_scrub.ops.loop_state import WorkerState
 
 _RESETS_MAX = 1000
@@ -94,9 +95,6 @@ class PartitionEvents:
             )
 
 
-_DO = "give both output topics as many partitions (`stream-scrub topics --check`); it goes on by itself"
-
-
 @dataclass(eq=False)
 class InputTopics:
     """Keeps a source from reading partitions that the session could not emit to."""
@@ -143,12 +141,12 @@ class InputTopics:
         if ask or (self.inputs.pattern is not None and self._listed.passed):
             self.measure(deadline)
         waiting = self.source.waiting
-        self.state.unread = len(waiting)
+        self.state.unread = self.events.labels(waiting)
         if waiting and waiting != self._logged:
             self.log.warning(
                 "partitions not read: the output topics have fewer partitions",
-                partitions=self.events.labels(waiting),
-                do=_DO,
+                partitions=self.state.unread,
+                do=DO["partitions"],
             )
         elif self._logged and not waiting:
             self.log.info("all partitions read again")

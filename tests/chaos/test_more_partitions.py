@@ -50,6 +50,7 @@ def test_new_partitions_wait_alone_until_the_outputs_have_them(kafka, stages):
         waits = "partitions not read: the output topics have fewer partitions"
         wait_until(lambda: worker.logged(waits, partitions=[2, 3]))
         wait_until(lambda: seen.metrics().sum("stream_scrub_partitions_waiting") == 2)
+        wait_until(lambda: [cause["cause"] for cause in seen.degraded()] == ["partitions"])
 
         publish(stage, [0, 1, 2, 3], 2)
         wait_until(lambda: partitions_out(stage) == [0, 0, 1, 1])

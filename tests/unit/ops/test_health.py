@@ -1,5 +1,6 @@
 """Live, ready, started: what each follows from, and what people are told."""
 
+import re
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from stream_scrub.ops.loop_state import PublisherState
 from stream_scrub.worker import loop as module
 from stream_scrub.worker.loop import BatchLimits, beat_limit_s
 from tests.support.fakes.process_status import publisher, worker
+from tests.support.texts.pages import ROOT, rows, section
 
 STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")
 
@@ -57,6 +59,27 @@ def test_every_cause_says_what_to_do():
     assert set(metric_catalogue.HOLDS) <= set(health.DO)
     assert all(len(text) > 3 and not text.endswith(".") for text in health.DO.values())
     assert all(cause.do and cause.why for condition, _ in TABLE for cause in causes(condition))
+
+
+def test_the_next_step_of_a_hold_is_that_of_the_page():
+    """Whoever is woken would follow one cure from the log, and another one from the runbook."""
+    page = ROOT / "docs" / "operator.md"
+    for cause, _, do in rows(section(page, "Holds")):
+        links = {
+            (linked or page.name, anchor) for linked, anchor in re.findall(r"\]\(([^#)]*)#([^)]+)\)", do)
+        }
+        named = re.findall(r"docs/(\S+\.md), ([A-Z][^);,]+)", health.DO[cause.strip("`")])
+        assert links == {(linked, title.lower().replace(" ", "-")) for linked, title in named}, cause
+
+
+def test_partitions_without_outputs_show():
+    """A ready worker would leave leads unread, and nobody look at it."""
+    collector, state, _ = worker()
+    state.unread = ["leads/2", "leads/3"]
+    (cause,) = collector().health.degraded
+    assert cause.cause == "partitions" and cause.why.startswith("leads/2, leads/3 not read")
+    state.unread = []
+    assert collector().health.degraded == ()
 
 
 def test_no_number_gets_into_a_reason():
