@@ -1,6 +1,7 @@
 """`Leads`: prospects to their topic, each one that the scrubber can read, keyed by its number."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,22 +9,46 @@ import msgspec
 
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
+from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import Deliveries
-from stream_scrub.model import Logger
+from stream_scrub.model import Logger, Reason, Why
 from stream_scrub.numbering import e164, normalise
 from stream_scrub.ops import logs
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.backend import Regions
 from stream_scrub.scrub.batch import number_members, text_of
-from stream_scrub.scrub.decode import read_strictly
+from stream_scrub.scrub.decode import Unreadable, read_strictly
+from stream_scrub.stamp import decode
+
+_CONTEXT_AGE = timedelta(minutes=1)  # rules change by the day
+# By reason: what a producer can do. Another reason rests on the registers, or on the law alone.
+_HINTS = {
+    Reason.INVALID_NUMBER: "correct the number, or its country",
+    Reason.UNKNOWN_COUNTRY: "name a country, as in FR",
+    Reason.UNKNOWN_PURPOSE: "name a purpose that `stream-scrub purposes` lists, or pass the workers' prospect.default_purpose",
+    Reason.NO_RULE: "the rules know no such country or channel: correct it, or pass the workers' rules.folder and"
+    " rules.countries",
+}
+
+
+class WouldBlock(ValueError):
+    """A prospect that would come out blocked, with the reason, and where they are known the fault and the member, as the
+    stamp would have them."""
+
+    def __init__(self, reason: Reason, why: Why | None, member: str, hint: str) -> None:
+        fault = f" ({why})" if why else ""
+        where = f", member {member}" if member else ""
+        super().__init__(f"not sent: it would come out blocked as {reason}{fault}{where}: {hint}")
+        self.reason, self.why, self.member = reason, why, member
 
 
 class Leads:
     """Puts prospects on the topic that workers read, or on the one of these that `topic` names. Use it in one thread, and as
     a context: at its end everything is delivered.
 
-    `settings` and `config`: as for `Checker`. Raises ConfigError; with prospects in Avro too, because it sends JSON.
+    `settings` and `config`: as for `Checker`, those of the workers. `strict`: refuse prospects that must come out blocked
+    whatever the registers say. Raises ConfigError; with prospects in Avro too, because it sends JSON.
     """
 
     def __init__(
@@ -32,10 +57,14 @@ class Leads:
         *,
         settings: Mapping[str, object] | None = None,
         topic: str = "",
+        strict: bool = True,
     ) -> None:
         file = None if config is None else Path(config)
         loaded = load(flags=settings, config_file=file, extra_checks=[clients.refused_properties])
-        self._terms = scrubbing.terms(loaded)
+        self._strict = strict
+        self._scrubber = scrubbing.scrubber(loaded, header=True, hold=False)
+        self._terms = self._scrubber.terms
+        self._context = self._scrubber.context(Index.empty(), datetime.now(UTC))
         self._regions = Regions(self._terms.default_region)
         self._deliveries = deliveries(loaded, logs.of_library(), topic_of(loaded, topic), "prospect")
         self._sent = 0
@@ -44,13 +73,31 @@ class Leads:
         """Send a prospect, given by its members or as the bytes of one JSON object. Its key is its first valid number, so that
         all prospects of a person stay in order.
 
-        Raises ValueError for one that would come out blocked as `unreadable`; it is not sent. Raises what the brokers say to
-        the first earlier prospect that they do not take.
+        Raises WouldBlock for one that would come out blocked as `unreadable`, or, if strict, for another fault of its own; it
+        is not sent. Raises what the brokers say to the first earlier prospect that they do not take.
         """
         value = prospect if isinstance(prospect, bytes) else msgspec.json.encode(prospect)
-        key = self._key(value)
+        try:
+            key = self._key(value)
+        except Unreadable as error:
+            raise WouldBlock(Reason.UNREADABLE, error.why, error.member, str(error)) from error
+        if self._strict:
+            self._need_unblocked(value)
         self._sent += 1
         self._deliveries.send(self._sent, key, value)
+
+    def _need_unblocked(self, value: bytes) -> None:
+        """Judge by empty registers: what a register decides is no fault of the prospect."""
+        now = datetime.now(UTC)
+        if now - self._context.now > _CONTEXT_AGE:
+            self._context = self._scrubber.context(Index.empty(), now)
+        (stamped,) = self._scrubber.scrub_each([value], self._context).stamps
+        assert stamped is not None, "stamps go into headers here"
+        stamp = decode(stamped)
+        faulty = [verdict for verdict in stamp.each if verdict.reason in _HINTS]
+        # By default one blocked number blocks the prospect.
+        if faulty and (self._terms.mixed == "block" or len(faulty) == len(stamp.each)):
+            raise WouldBlock(faulty[0].reason, faulty[0].why, stamp.member, _HINTS[faulty[0].reason])
 
     def _key(self, value: bytes) -> bytes | None:
         read = read_strictly(value, self._terms.members)

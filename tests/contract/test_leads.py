@@ -13,10 +13,10 @@ from stream_scrub.errors import ConfigError, ScrubError, Uncertain
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.ops import logs
-from stream_scrub.producer import Leads
+from stream_scrub.producer import Leads, WouldBlock
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 
-LEAD = {"id": 7, "phone": "06 12 34 56 80", "name": "Renée"}
+LEAD = {"id": 7, "phone": "06 12 34 56 80", "purpose": "insurance", "name": "Renée"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_prospects_are_keyed_by_their_number(broker):
     broker.create_topic("keyed", 1)
     settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "keyed"}
     several = LEAD | {"phone": ["n/a", "+44 7400 123456", "06 12 34 56 80"]}
-    with Leads(settings=settings) as leads:
+    with Leads(settings=settings, strict=False) as leads:
         leads.send(LEAD)
         leads.send(json.dumps(LEAD | {"phone": 7400123456, "country": "United Kingdom"}).encode())
         leads.send(several)
@@ -65,6 +65,46 @@ def test_what_would_be_unreadable_is_not_sent(broker, prospect):
     with Leads(settings=settings) as leads, pytest.raises(ValueError, match=r"JSON|twice|UTF-8") as raised:
         leads.send(prospect)
     assert "12345" not in str(raised.value) and sent(broker, "refused") == []
+
+
+@pytest.mark.parametrize(
+    ("lead", "reason", "why", "member"),
+    [
+        ({"id": 7, "purpose": "insurance"}, "invalid-number", "no-number", "phone"),
+        (LEAD | {"phone": "abc"}, "invalid-number", "no-digits", ""),
+        (LEAD | {"phone": ["06 12 34 56 80", "abc"]}, "invalid-number", "no-digits", ""),
+        (LEAD | {"phone": True}, "invalid-number", "wrong-type", "phone"),
+        (LEAD | {"country": "XX"}, "unknown-country", None, ""),
+        (LEAD | {"purpose": "insurence"}, "unknown-purpose", None, ""),
+        ({"id": 7, "phone": "06 12 34 56 80"}, "unknown-purpose", None, ""),
+        (LEAD | {"channel": "fax"}, "no-rule", None, ""),
+        (LEAD | {"phone": "+81 90 1234 5678"}, "no-rule", None, ""),
+        (b"{", "unreadable", "truncated", ""),
+    ],
+)
+def test_what_must_come_out_blocked_is_not_sent(broker, lead, reason, why, member):
+    """A producer would learn days later that none of its prospects could be called."""
+    broker.create_topic("strict", 1)
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "strict"}
+    with Leads(settings=settings) as leads, pytest.raises(WouldBlock) as raised:
+        leads.send(lead)
+    assert (raised.value.reason, raised.value.why, raised.value.member) == (reason, why, member)
+    assert sent(broker, "strict") == []
+
+
+def test_what_a_register_decides_is_sent(broker):
+    """A producer could send nothing to a country whose list it does not have."""
+    broker.create_topic("judged", 1)
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": "judged"}
+    with Leads(settings=settings) as leads:
+        leads.send(LEAD)
+        leads.send(LEAD | {"phone": "+44 7400 123456"})
+        leads.send(LEAD | {"purpose": "energy-renovation"})  # a ban, which a contract or a consent may lift
+    assert len(sent(broker, "judged")) == 3
+    silent = settings | {"prospect.default_purpose": "insurance"}
+    with Leads(settings=silent) as leads:
+        leads.send({"id": 8, "phone": "06 12 34 56 80"})
+    assert len(sent(broker, "judged")) == 4
 
 
 def test_what_is_not_delivered_is_raised(broker):
