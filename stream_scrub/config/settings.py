@@ -243,12 +243,11 @@ def _members(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identity(value: str) -> str:
-    name = value or socket.gethostname()
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", value or socket.gethostname()):
         raise ValueError(
             "should hold letters, digits, dots, underscores and hyphens only (empty: the host's name)"
         )
-    return name
+    return value
 
 
 def _purpose(value: str) -> str:

@@ -9,7 +9,6 @@ these files decides who is opposed, and a snapshot is used only if no other user
 (docs/decisions.md, The log).
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -32,6 +31,7 @@ import numpy as np
 from pyroaring import BitMap64
 
 from stream_scrub.atomic_file import atomic_file
+from stream_scrub.file_lock import try_lock
 from stream_scrub.index import Filter, Hashing, Index, Register
 from stream_scrub.index.end_table import EndTable
 from stream_scrub.index.index import STATED, ByName
@@ -404,20 +404,10 @@ class SnapshotWriter:
             return True
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(
-                self.folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
-            lock = os.fdopen(descriptor, "wb")
+            self._lock = try_lock(self.folder / _LOCK)
         except OSError as error:
             self.on_write(_why(error))
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another process has it
-            lock.close()
-            return False
-        self._lock = lock
-        return True
+        return self._lock is not None
 
 
 def _why(error: Exception) -> str:

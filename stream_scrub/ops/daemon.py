@@ -80,7 +80,7 @@ class Daemon(Generic[State]):
     """A daemon. All of it can be pickled: child processes get it."""
 
     settings: Settings
-    state: Callable[[str, Settings, float], State]
+    state: type[State]
     work: Callable[[Process[State]], None]  # returns when `stopping` is set; raises ScrubError
     limit_s: float  # how long its loop may go without a heartbeat
     processes: int = 1
@@ -95,23 +95,25 @@ class Daemon(Generic[State]):
         processes.stop_on_signals(stopping)
         log = logs.configure(settings.log.level, settings.log.format)
         try:
-            several = tuple(f"{settings.worker.id}-{n}" for n in range(self.processes))
-            names = self.names or (several if self.processes > 1 else (settings.worker.id,))
-            if len(names) == 1:
-                return self._run_here(names[0], log, stopping)
-            side = self.state(names[0], settings, self.limit_s).side
-            children = processes.ChildProcesses(side, names, self.limit_s, shared=self.own_pages)
-            with (
-                http_server.serving(
-                    settings.http, children, children.limit_hit, log, probes_only=self.own_pages
-                ),
-                self.around_children(settings) as for_children,
-            ):
-                daemon = replace(self, settings=for_children)
-                return processes.keep(names, work_as_child, (daemon,), children, log, stopping)
+            with processes.identity(settings.worker, self.state.side) as identity:
+                return self._run_as(identity, log, stopping)
         except ScrubError as error:
             log.error("cannot work", why=str(error))
             return 1
+
+    def _run_as(self, identity: str, log: Logger, stopping: threading.Event) -> int:
+        settings = self.settings
+        several = tuple(f"{identity}-{n}" for n in range(self.processes))
+        names = self.names or (several if self.processes > 1 else (identity,))
+        if len(names) == 1:
+            return self._run_here(names[0], log, stopping)
+        children = processes.ChildProcesses(self.state.side, names, self.limit_s, shared=self.own_pages)
+        with (
+            http_server.serving(settings.http, children, children.limit_hit, log, probes_only=self.own_pages),
+            self.around_children(settings) as for_children,
+        ):
+            daemon = replace(self, settings=for_children)
+            return processes.keep(names, work_as_child, (daemon,), children, log, stopping)
 
     def _run_here(self, name: str, log: Logger, stopping: threading.Event) -> int:
         settings = self.settings

@@ -4,17 +4,21 @@ that each child reports over a pipe about once a second."""
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from stream_scrub.config.settings import Worker
+from stream_scrub.file_lock import try_lock
 from stream_scrub.model import Logger
 from stream_scrub.ops import crash_report, health, metric_catalogue
 from stream_scrub.ops.metric_catalogue import Side
@@ -35,6 +39,21 @@ def stop_on_signals(stopping: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+@contextmanager
+def identity(worker: Worker, side: Side) -> Iterator[str]:
+    """Yield `worker.id`, or by default the host's name. With `worker.state_dir` each of several processes of a side has a
+    name of its own, as in vm7 and vm7.2: the first that is free, so that a restart finds its own again."""
+    host, lock, slot = socket.gethostname(), None, 1
+    if worker.state_dir and not worker.id:
+        folder = Path(worker.state_dir)
+        with suppress(OSError):  # then nothing else can be written there, and the snapshot's line says why
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while (lock := try_lock(folder / f"stream-scrub-{side}-{slot}.lock")) is None:
+                slot += 1
+    with lock or nullcontext():
+        yield worker.id or (host if slot == 1 else f"{host}.{slot}")
 
 
 def in_daemon_thread(

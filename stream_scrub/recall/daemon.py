@@ -91,7 +91,7 @@ class RecallLoop:
         self._recalls_read: RecallsRead | None = None
         self._witnesses = brokers.witnesses
         self._recalls_ends = ConfirmedEnds(brokers.witnesses, written=True)
-        self._session = clients.recall_session(settings, self._log, settings.worker.id)
+        self._session = clients.recall_session(settings, self._log, process.state.identity)
         logs = clients.client_log(settings, self._log, "consumer")
         resume = Resume(settings.topics.log, brokers.witnesses, self._recreated, AtTheEnd())
         self._source = ProspectSource(

@@ -194,7 +194,12 @@ TABLE: tuple[ErrorRow, ...] = (
     # -- Fatal: the producer accepts nothing any more. `_FENCED` says too little to stop: librdkafka gives it for
     #    a transaction that outlived transaction.timeout.ms as well, and the offsets' generation check keeps us safe.
     ErrorRow(Unavailable, "the consumer has failed for good, and is re-created", (), _READING, flag="fatal"),
-    ErrorRow(Uncertain, "the producer was fenced", ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), flag="fatal"),
+    ErrorRow(
+        Uncertain,
+        "the producer was fenced: another process uses this --id (give each its own), or the transaction outlived its timeout",
+        ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"),
+        flag="fatal",
+    ),
     ErrorRow(Uncertain, "the client failed for good", flag="fatal"),
     # -- Abortable. At commit only those that come from before the commit request was sent: the client repeats that
     #    request by itself, so an error in its answer does not say that an earlier try was not applied.

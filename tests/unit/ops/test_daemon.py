@@ -1,6 +1,7 @@
 """The skeleton of a daemon: its exit codes, and how it waits and fails."""
 
 import platform
+import socket
 import subprocess
 import sys
 import threading
@@ -11,12 +12,14 @@ import structlog
 from structlog.testing import capture_logs
 
 from stream_scrub.config import Settings
+from stream_scrub.config.settings import Worker
 from stream_scrub.errors import Corrupt, Migrated, Refused, StaleIndex, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped, until_answered
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import RetryState
-from stream_scrub.ops.metric_catalogue import RETRY_FAILURES
+from stream_scrub.ops.metric_catalogue import RETRY_FAILURES, Side
+from stream_scrub.ops.processes import identity
 from tests.support.fakes.process_status import value
 
 
@@ -41,6 +44,19 @@ def test_the_exit_code_says_how_it_ended(error, code):
     with capture_logs() as lines:
         assert Daemon(Settings(), RetryState, work, 60).exit_code(process()) == code
     assert [line["why"] for line in lines] == ([] if error is None else [str(error)])
+
+
+def test_processes_on_one_host_have_names_of_their_own(tmp_path):
+    """Two workers would end each other's transactions for ever, and emit nothing."""
+    kept = Worker(state_dir=str(tmp_path / "state"))
+    host = socket.gethostname()
+    with identity(kept, Side.WORKER) as first:
+        with identity(kept, Side.WORKER) as second, identity(kept, Side.RECALL) as recall:
+            assert (first, second, recall) == (host, f"{host}.2", host)
+        with identity(kept, Side.WORKER) as again, identity(Worker(id="w1"), Side.WORKER) as named:
+            assert (again, named) == (f"{host}.2", "w1")
+    with identity(kept, Side.WORKER) as restarted:
+        assert restarted == host
 
 
 def test_brokers_are_waited_for_and_the_state_says_so():
