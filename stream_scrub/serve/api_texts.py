@@ -218,6 +218,7 @@ DO: Mapping[Kind, str] = {
     Kind.UNAUTHORIZED: "No token, or an unknown or revoked one. Get a token; do not dial.",
     Kind.FORBIDDEN: "The token lacks the scope `scope`; or, without tokens, the Host is not this machine's name.",
     Kind.NOT_FOUND: "There is no such path, register or country. Check the path.",
+    Kind.METHOD_NOT_ALLOWED: "`Allow` has the methods of this path. Use one of them.",
     Kind.TOO_SLOW: "The body did not arrive within ten seconds. Send it whole.",
     Kind.TOO_LARGE: "The body has more than `limit` bytes. Ask about fewer.",
     Kind.NOT_JSON: "Send the header Content-Type: application/json.",
@@ -229,7 +230,7 @@ DO: Mapping[Kind, str] = {
     Kind.STALE_INDEX: "No verdict would be safe: `cause` and `do` say why. Do not dial; ask again after `Retry-After` seconds.",
 }
 PROBLEM = {
-    "type": "urn:stream-scrub:problem:invalid",
+    "type": "/docs#invalid",
     "title": "Invalid request",
     "status": 422,
     "detail": "body: unknown member numbr: did you mean number?",

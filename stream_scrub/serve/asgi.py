@@ -5,6 +5,7 @@ Sockets and processes are in `serving.py`, verdicts in `check.py`.
 
 import asyncio
 import re
+import secrets
 import time
 from datetime import UTC, date, datetime
 from typing import Any
@@ -247,6 +248,7 @@ def application(context: AppContext) -> ASGIApp:
 
 
 OTHER = "other"  # unknown paths
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # digits could be masked as a phone number
 _SEND_S = 10.0  # for a client to receive a chunk of its response
 _HEADERS = [
     (b"cache-control", b"no-store"),
@@ -270,6 +272,7 @@ class Middleware:
         if scope["type"] != "http":
             return
         status, flow = 0, scope["state"][FLOW]
+        request_id = secrets.token_hex(8).translate(_LETTERS)
 
         async def send_bounded(message: Message) -> None:
             nonlocal status
@@ -278,6 +281,7 @@ class Middleware:
                 present = {name for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
+                    (b"request-id", request_id.encode()),
                     *(each for each in _HEADERS if each[0] not in present),
                 ]
             if not flow.write_paused:
@@ -294,7 +298,7 @@ class Middleware:
             await self._app(scope, receive, send_bounded)
         except Exception as fault:  # noqa: BLE001 - logged in one line; the client has its response, or is disconnected
             if not isinstance(fault, TimeoutError):  # a slow client is no fault
-                self._log.error("request failed", route=_route(scope), exc_info=fault)
+                self._log.error("request failed", route=_route(scope), request_id=request_id, exc_info=fault)
         finally:
             self._counters.answered(_route(scope), status)
 

@@ -24,7 +24,7 @@ MEDIA_TYPE = "application/problem+json"
 # In the state of each request's scope: its connection's `FlowControl`, what ends the connection at once, and whether the
 # request's body has come.
 FLOW, ABORT, WHOLE = "flow", "abort", "whole"
-PROBLEM_TYPE = "urn:stream-scrub:problem:"
+PROBLEM_TYPE = "/docs#"  # a link to the server's own page
 _RETRY_S = 1  # most holds end within seconds
 
 

@@ -247,6 +247,7 @@ def reference_page(description: Schema, server: str, *, with_token: bool) -> str
         info=description["info"],
         tokens=description["components"]["securitySchemes"]["token"]["description"],
         operations=operations,
+        problems=[(kind.status, kind.slug, f"{kind.value[1]}. {api_texts.DO[kind]}") for kind in Kind],
         schemas=description["components"]["schemas"],
         words=type_in_words,
         named=_named,

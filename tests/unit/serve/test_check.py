@@ -179,7 +179,7 @@ def test_a_body_that_says_something_else_is_refused_with_its_place(server, body,
 
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
     told = answer.json()
-    assert told["type"] == "urn:stream-scrub:problem:invalid" and told["status"] == 422
+    assert told["type"] == "/docs#invalid" and told["status"] == 422
     assert [each["path"] for each in told["errors"]] == [path]
     assert "12345678" not in answer.text
 
@@ -353,7 +353,7 @@ def test_a_log_that_is_silent_gives_no_verdict(serve, lists):
     told = answer.json()
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (told["type"], told["cause"]) == ("urn:stream-scrub:problem:stale-index", "log-behind")
+    assert (told["type"], told["cause"]) == ("/docs#stale-index", "log-behind")
     assert "ago" in told["detail"] and told["do"]
     assert server.client.get("/readyz").status_code == 503
     server.reader.silent = False

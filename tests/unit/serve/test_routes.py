@@ -1,10 +1,11 @@
 """The other routes: registers, rules, health and metrics; and what holds for every answer."""
 
 import json
+import re
 
 import pytest
 
-from stream_scrub.serve.bodies import Kind
+from stream_scrub.serve.bodies import Kind, Problem
 from tests.support.fakes.log import Log
 from tests.unit.serve.conftest import CONSENTING, OPPOSED
 
@@ -70,9 +71,23 @@ def test_what_is_not_there_is_a_problem(server, method, path, status, allowed):
 
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     told = answer.json()
-    assert told["status"] == status and told["type"].startswith("urn:stream-scrub:problem:") and told["title"]
+    assert told["status"] == status and told["type"].startswith("/docs#") and told["title"]
     assert answer.headers.get("allow") == allowed and "access-control-allow-origin" not in answer.headers
     assert "12345678" not in answer.text
+
+
+def test_the_type_of_a_problem_leads_to_its_explanation(server):
+    """An integrator who follows the link of an error would find nothing."""
+    page = server.client.get("/docs").text
+    for kind in Kind:
+        path, _, anchor = json.loads(Problem(kind, "x").response.body)["type"].partition("#")
+        assert path == "/docs" and f'id="{anchor}"' in page
+
+
+def test_every_answer_has_an_id_of_its_own(server):
+    """Whoever reports a fault could not say which request it was."""
+    ids = [server.client.get(path).headers["request-id"] for path in ("/livez", "/x", "/livez")]
+    assert len(set(ids)) == 3 and all(re.fullmatch("[a-z]{16}", each) for each in ids)
 
 
 def test_every_answer_has_the_headers_that_protect(server):
@@ -137,10 +152,11 @@ def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
 
     monkeypatch.setattr(server.state._follower, "usable", broken)
     answer = server.check({"number": "0612345678"})
-    assert answer.status_code == Kind.FAULT.status and answer.json()["type"].endswith(":fault")
+    assert answer.status_code == Kind.FAULT.status and answer.json()["type"] == "/docs#fault"
     server.until(lambda: faults(server) != [])  # it is told after the answer
     (line,) = faults(server)
     assert line["event"] == "request failed" and line["route"] == "/v1/check"
+    assert line["request_id"] == answer.headers["request-id"]
     assert "12345678" not in json.dumps(line) + answer.text
     monkeypatch.undo()
     assert server.check({"number": "0612345678"}).status_code == 200
