@@ -1,10 +1,13 @@
-"""A file that is whole or not there, also after a crash: written under another name, synced, renamed."""
+"""A file that is whole or not there, also after a crash: written under another name, synced, renamed. And a file as a lock,
+which ends with its process."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedWriter
 from pathlib import Path
+from typing import IO
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -50,3 +53,15 @@ def atomic_file(folder: Path | int, temporary: str, mode: int = 0o600) -> Iterat
                 os.unlink(temporary, dir_fd=within)
     finally:
         os.close(within)
+
+
+def try_lock(path: Path) -> IO[bytes] | None:
+    """Lock the file, which is made if it is missing, until it is closed; None if another process has it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    file = os.fdopen(descriptor, "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file

@@ -30,8 +30,7 @@ import msgspec
 import numpy as np
 from pyroaring import BitMap64
 
-from stream_scrub.atomic_file import atomic_file
-from stream_scrub.file_lock import try_lock
+from stream_scrub.atomic_file import atomic_file, try_lock
 from stream_scrub.index import Filter, Hashing, Index, Register
 from stream_scrub.index.end_table import EndTable
 from stream_scrub.index.index import STATED, ByName

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+from stream_scrub.atomic_file import try_lock
 from stream_scrub.config.settings import Worker
-from stream_scrub.file_lock import try_lock
 from stream_scrub.model import Logger
 from stream_scrub.ops import crash_report, health, metric_catalogue
 from stream_scrub.ops.metric_catalogue import Side

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 from stream_scrub.config import Settings
@@ -31,13 +32,17 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
     """The rights of a role, for these inputs and their outputs."""
     topics, group, requests_group = settings.topics, settings.worker.group_id, settings.lists.requests_group
     inputs, allowed = [route.input for route in routes], allowed_of(routes)
-    # Who judges asks whether an accepted request waits.
-    asked, asked_groups = ([topics.requests, topics.lifts], [requests_group])
+    asked, lifts, asked_groups = [topics.requests, topics.lifts], [topics.lifts], [requests_group]
     if not settings.rules.request_lag_max_s:
-        asked, asked_groups = [], []
+        asked, lifts, asked_groups = [], [], []
+    # Who judges, or dials, asks whether an accepted request waits.
+    judging = partial(RequiredRights, describes=asked, describes_groups=asked_groups)
+    recalled = [*allowed, topics.log, topics.recalled]
+    recall_groups = [group, clients.recall_group(settings)]
+    fed_back = [topics.requests, topics.attempts]
     rights = {
-        "worker": RequiredRights(
-            [*inputs, topics.log], outputs_of(routes), [group], asked, asked_groups, f"scrub-{group}-"
+        "worker": judging(
+            [*inputs, topics.log], outputs_of(routes), [group], transactional_prefix=f"scrub-{group}-"
         ),
         "import": RequiredRights([topics.log], [topics.log], [group], transactional_prefix=_PUBLISHES),
         "publish": RequiredRights(
@@ -46,45 +51,24 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
             [group, requests_group],
             transactional_prefix=_PUBLISHES,
         ),
-        "status": RequiredRights([topics.log], [], [group], [*inputs, *asked], asked_groups),
-        "serve": RequiredRights(
-            [topics.log, topics.refused, topics.recalled],
-            [topics.requests, topics.attempts],
-            [group],
-            [*inputs, *asked[1:]],
-            asked_groups,
+        "status": judging([topics.log], [], [group], describes=[*inputs, *asked]),
+        "serve": judging(
+            [topics.log, topics.refused, topics.recalled], fed_back, [group], describes=[*inputs, *lifts]
         ),
-        "retry": RequiredRights(
+        "retry": judging(
             [*blocked_of(routes), topics.log],
             inputs,
             [group, clients.retry_group(settings)],
-            asked,
-            asked_groups,
-            "scrub-retry-",
+            transactional_prefix="scrub-retry-",
         ),
-        "recall": RequiredRights(
-            [*allowed, topics.log, topics.recalled],
-            [topics.recalled],
-            [group, clients.recall_group(settings)],
-            asked,
-            asked_groups,
-            "scrub-recall-",
-        ),
-        "rescrub": RequiredRights(
-            [*allowed, topics.log, topics.recalled],
-            allowed,
-            [group, clients.recall_group(settings)],
-            asked,
-            asked_groups,
-            "scrub-rescrub-",
-        ),
-        "shadow": RequiredRights(
+        "recall": judging(recalled, [topics.recalled], recall_groups, transactional_prefix="scrub-recall-"),
+        "rescrub": judging(recalled, allowed, recall_groups, transactional_prefix="scrub-rescrub-"),
+        "shadow": judging(
             [*outputs_of(routes), topics.log, topics.shadow],
             [topics.shadow],
             [group, clients.shadow_group(settings)],
-            [*inputs, *asked],
-            asked_groups,
-            "scrub-shadow-",
+            describes=[*inputs, *asked],
+            transactional_prefix="scrub-shadow-",
         ),
         "fanout": RequiredRights(
             [topics.log, topics.recalled, topics.receipts, topics.dead],
@@ -94,13 +78,7 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
             transactional_prefix="scrub-fanout-",
             group_prefix=clients.fanout_group(settings, ""),
         ),
-        "dialler": RequiredRights(
-            [*allowed, topics.recalled],
-            [topics.requests, topics.attempts],
-            describes=asked[1:],
-            describes_groups=asked_groups,
-            group_prefix="dialler-",
-        ),
+        "dialler": judging([*allowed, topics.recalled], fed_back, describes=lifts, group_prefix="dialler-"),
         "lifter": RequiredRights(writes=[topics.lifts]),
         "producer": RequiredRights(writes=inputs),
         "autoscaler": RequiredRights(describes=inputs, describes_groups=[group]),

@@ -27,7 +27,6 @@ RANKS = {
     "terminal": 0,
     "errors": 0,
     "extension": 0,
-    "file_lock": 0,
     "call": 1,
     "homes": 0,
     "languages": 1,
