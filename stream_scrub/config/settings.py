@@ -321,11 +321,18 @@ def _country_codes(value: object) -> object:
     codes = value.split(",") if isinstance(value, str) else value
     if not isinstance(codes, list | tuple):
         return value
-    return tuple(_upper(code.strip() if isinstance(code, str) else code) for code in codes)
+    codes = [code.strip() if isinstance(code, str) else code for code in codes]
+    if "" in codes:
+        raise ValueError('should name countries, as in "FR,GB"; leave it out for all of them')
+    return tuple(map(_upper, codes))
+
+
+# ISO 3166-1 gives these to no country (XK is Kosovo's by custom): AA, QM to QZ, XA to XZ, ZZ.
+_NO_REGION = r"AA|Q[M-Z]|X[A-JL-Z]|ZZ"
 
 
 def _region(value: str) -> str:
-    if not re.fullmatch(r"[A-Z]{2}", value):
+    if not re.fullmatch(rf"(?!{_NO_REGION})[A-Z]{{2}}", value):
         raise ValueError('should be an ISO 3166-1 code of two letters, as in "FR"')
     return value
 
