@@ -16,6 +16,7 @@ from stream_scrub.call import FACTS, Call, need_call
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import StaleIndex
 from stream_scrub.imports import index_sources
+from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.index_sources import ListFile
 from stream_scrub.index import Index, Register
 from stream_scrub.model import Deadline, Reason
@@ -115,7 +116,10 @@ class Checker:
         TooMany.
         """
         loaded = load(flags=settings, config_file=config)
-        index, readings = index_sources.of_lists(lists, loaded)
+        try:
+            index, readings = index_sources.of_lists(lists, loaded)
+        except UnstatedConsents as error:
+            raise error.in_python() from error
         for name, reading in readings.items():
             if reading.endless:
                 warnings.warn(f"{reading.endless:,} expiry dates of {name} do not count", stacklevel=2)

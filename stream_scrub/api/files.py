@@ -13,6 +13,7 @@ from stream_scrub.files.options import COLUMNS, MAX_BAD, Asked, FileOptions
 from stream_scrub.files.scrub_file import scrub_file as run
 from stream_scrub.files.summary import Summary
 from stream_scrub.imports import index_sources
+from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.index_sources import IndexUsed, ListFile
 from stream_scrub.languages import ENGLISH
 from stream_scrub.ops import read_log
@@ -92,7 +93,10 @@ def _index(
         raise ConfigError(["lists and snapshot: name one of them, as the source of all registers"])
     if lists is not None or snapshot is not None:
         loaded = load(flags=settings, config_file=config)
-        return loaded, index_sources.offline(lists or {}, snapshot, loaded)
+        try:
+            return loaded, index_sources.offline(lists or {}, snapshot, loaded)
+        except UnstatedConsents as error:
+            raise error.in_python() from error
     from stream_scrub.kafka import clients
     from stream_scrub.ops import logs
 

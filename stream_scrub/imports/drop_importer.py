@@ -27,6 +27,7 @@ from stream_scrub.imports.drop_folder import (
     speakable,
 )
 from stream_scrub.imports.formats import BadList, ParsedList
+from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.isolated_reader import IsolatedReader, ReaderFault
 from stream_scrub.imports.parsing.unpack import digest_of
 from stream_scrub.kafka import clients
@@ -281,6 +282,8 @@ class DropImporter:
             if not all(self.delta_publisher.ready(each) for each in registers if each):
                 return Counter()  # a writer is being opened: the next step asks again
             report = self._put(job)
+        except UnstatedConsents as error:
+            return self._refuse(job, error.in_drop_folder())
         except (BadList, ConfigError) as error:
             return self._refuse(job, str(error))
         except RegisterBusy as busy:

@@ -88,14 +88,34 @@ class UnstatedConsents(BadList):
         named = f"{register}:{self.order}" if register else self.order
         options = ["--columns", named] if self.named else []
         if "consent" in self.named:
-            return [
-                f"to count only the rows with a yes, name the columns: {shlex.join([*command, *options])}",
-                f"if every person in the list consented: {shlex.join([*command, everybody])}",
-            ]
-        return [
-            "if one of its columns says who agreed to these calls, name it, as in --columns phone=Mobile,consent=Opt-in",
-            f"if every person in the list consented: {shlex.join([*command, *options, everybody])}",
-        ]
+            return self._cures(shlex.join([*command, *options]), shlex.join([*command, everybody]))
+        example = "--columns phone=Mobile,consent=Opt-in"
+        return self._cures(example, shlex.join([*command, *options, everybody]))
+
+    def _cures(self, columns: str, everybody: str) -> list[str]:
+        """What to do, in the words of an interface: how it names the columns, and how it says that everybody consented."""
+        if "consent" in self.named:
+            name_them = f"to count only the rows with a yes, name the columns: {columns}"
+        else:
+            name_them = f"if one of its columns says who agreed to these calls, name it, as in {columns}"
+        return [name_them, f"if every person in the list consented: {everybody}"]
+
+    def in_python(self) -> BadList:
+        """The same error for the Python interface."""
+        columns = f"ListFile(columns={self._columns})"
+        return BadList("\n".join([*self.facts, *self._cures(columns, "ListFile(all_consented=True)")]))
+
+    def in_drop_folder(self) -> str:
+        """The same text for a file in the drop folder."""
+        pairs = ", ".join(f'{role} = "{name}"' for role, name in self._columns.items())
+        columns = f'"{self.register}" = {{ {pairs} }} below [lists.columns]'
+        everybody = f"drop the file into {self.register}/all-consented"
+        return "\n".join([*self.facts, *self._cures(columns, everybody)])
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """The columns to name, by role; an example if none of them may be the answer."""
+        return self.named if "consent" in self.named else {"phone": "Mobile", "consent": "Opt-in"}
 
 
 def check_consents(reading: ParsedList, register: str) -> None:

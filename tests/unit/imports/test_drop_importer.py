@@ -149,7 +149,13 @@ def test_a_dropped_export_is_read_by_the_columns_of_the_settings(world):
     assert report["outcomes"] == {"consented": 1, "unclear": 1}
     assert "columns used: Mobile (phone), Opt-in (consent)" in report["reading"]
     refused = json.loads((world.root / "consent-artificial/refused/b.csv.report.json").read_text())
-    assert "--columns phone=Mobile,consent=Opt-in" in refused["why"]
+    assert (
+        '"consent-artificial" = { phone = "Mobile", consent = "Opt-in" } below [lists.columns]'
+        in refused["why"]
+    )
+    assert (
+        "drop the file into consent-artificial/all-consented" in refused["why"] and "--" not in refused["why"]
+    )
 
 
 def test_a_dropped_export_is_read_by_what_the_rules_ask_of_its_register(world):
@@ -193,7 +199,7 @@ def test_a_file_is_read_as_the_order_beside_it_says_and_no_other_file_is(world):
     hand_in(world.root, ("consent",), "b.csv", io.BytesIO(other.encode()), order=order)
     assert worked(inbox) == {"files_refused": 1}
     why = json.loads((world.root / "consent/refused/b.csv.report.json").read_text())["why"]
-    assert "--columns" in why and held(world, "consent") == YES
+    assert "below [lists.columns]" in why and held(world, "consent") == YES
     assert not [*world.root.glob("**/.*.order")]
 
 
