@@ -30,7 +30,7 @@ from tests.simulation.evidence import (
     waiting,
 )
 from tests.simulation.history import BOUND_S, History
-from tests.simulation.lives import ALLOWED, BLOCKED, SKEW_S
+from tests.simulation.lives import ALLOWED, BLOCKED, LOG, SKEW_S
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import FOREVER
 
@@ -201,8 +201,9 @@ def heeded(history: History) -> Iterator[str]:
 
 
 def restated(history: History) -> Iterator[str]:
-    """The log that is made after one was lost has every request again."""
-    if not history.is_log_lost:
+    """The log that is made after one was lost has every request again, unless its beginning was deleted: a publisher takes
+    nothing then, and says why."""
+    if not history.is_log_lost or history.broker.partition((LOG, 0)).low > 0:
         return
     log, wrong = sealed(history)
     yield from wrong
