@@ -168,7 +168,7 @@ def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
 
 
 @pytest.mark.kafka
-def test_all_missing_rights_are_named_at_once(guarded: Kafka):
+def test_all_missing_rights_are_named_at_once(guarded: Kafka, capfd):
     """An operator would grant one right after another, with a restart for each."""
     named = names()
     admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
@@ -181,6 +181,7 @@ def test_all_missing_rights_are_named_at_once(guarded: Kafka):
         "to READ group g",
         "to WRITE to transactional ids scrub-g- (prefix)",
     ]
+    assert "FATAL" not in capfd.readouterr().err
 
 
 @pytest.mark.kafka

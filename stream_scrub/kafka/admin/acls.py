@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from logging import getLogger
 from typing import Any
 
 from confluent_kafka import (
@@ -87,7 +88,9 @@ def missing(
 
 
 def _is_denied_session(options: Mapping[str, Any], transactional_id: str, deadline: Deadline) -> bool:
-    producer = Producer({**asking_options(options), "transactional.id": transactional_id})
+    # librdkafka would print the refusal. Lines for a logger wait for a poll, and none comes.
+    own = {"transactional.id": transactional_id, "logger": getLogger(__name__)}
+    producer = Producer({**asking_options(options), **own})
     try:
         producer.init_transactions(max(0.1, deadline.left(_COORDINATOR_S)))
     except KafkaException as error:
