@@ -209,8 +209,8 @@ class FilePages(JobPages):
             answer = self._begin(job, self._looked if "look" in form else self._scrubbed, caller)
             begun = True
         finally:
-            if not begun:
-                self.jobs.put(job, state)
+            if not begun and not self.jobs.put(job, state):  # the disk is full: it would wait for nobody
+                await run_in_threadpool(self.jobs.delete, job.id)
         return answer
 
     def _problem(self, job: Job) -> State | None:

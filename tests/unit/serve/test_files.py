@@ -759,6 +759,25 @@ def test_a_full_disk_leaves_nothing(own, monkeypatch):
     finished(server, send(server))
 
 
+def test_a_disk_that_fills_while_a_form_comes_keeps_no_file_waiting(own, monkeypatch):
+    """Her file would stay among those that are being received, and every other file of hers be refused, for an hour."""
+    server = own()
+    path, _ = finished(server, send(server))
+    put = kept.Jobs.put
+
+    def full(_jobs, _job):
+        raise Problem(Kind.NOT_WRITTEN, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept.Jobs, "keep", full)
+        patched.setattr(
+            kept.Jobs, "put", lambda jobs, job, state: state.stage == "receiving" and put(jobs, job, state)
+        )
+        assert scrub(server, path, {"opt_outs": ("out.txt", f"+{CONSENTING}\n")}).status_code == 503
+    assert server.client.get(path).status_code == 404 and held(server) == []
+    finished(server, send(server))
+
+
 def test_too_large_or_too_many_are_refused(own, monkeypatch):
     """One token could fill the disk for all."""
     monkeypatch.setattr(kept, "FILE_BYTES_MAX", 10_000)
