@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -158,8 +159,8 @@ func NewAllowed(dialler Dialler) (*Allowed, error) {
 	return a, nil
 }
 
-// Next returns the next lead to call, and waits for it as long as the context lets it. A *Corrupt says that a recall cannot
-// be read: then nothing may be dialled. After any other error it may be called again.
+// Next returns the next lead to call, and waits for it as long as the context lets it, also while brokers are away. A *Corrupt
+// says that a recall cannot be read: then nothing may be dialled. After any other error it may be called again.
 func (a *Allowed) Next(ctx context.Context) (Lead, error) {
 	for ctx.Err() == nil {
 		a.lock.Lock()
@@ -376,11 +377,28 @@ func (a *Allowed) poll(ctx context.Context) error {
 	a.lock.Unlock()
 	a.leads.AllowRebalance()
 	for _, each := range fetches.Errors() {
-		if !errors.Is(each.Err, context.DeadlineExceeded) && !errors.Is(each.Err, context.Canceled) {
+		if !passes(each.Err) {
 			return each.Err
 		}
 	}
 	return nil
+}
+
+// passes says whether the client goes on by itself after an error: a poll that ended, or a place in the group that was lost
+// with a broker.
+func passes(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	var session *kgo.ErrGroupSession
+	if !errors.As(err, &session) {
+		return false
+	}
+	var answer *kerr.Error
+	if !errors.As(err, &answer) { // no broker answered
+		return true
+	}
+	return answer.Retriable || answer == kerr.UnknownMemberID || answer == kerr.IllegalGeneration
 }
 
 func (a *Allowed) add(record *kgo.Record) {

@@ -33,7 +33,7 @@ func need(err error) {
 
 func dial(bootstrap, allowed, recalled, group, recall, start string) {
 	leads, err := streamscrub.NewAllowed(streamscrub.Dialler{
-		Group: group, Options: []kgo.Opt{kgo.SeedBrokers(bootstrap), kgo.SessionTimeout(6 * time.Second)},
+		Group: group, Options: []kgo.Opt{kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.SessionTimeout(6 * time.Second)},
 		Topics: []string{allowed}, Recalled: recalled, Recall: recall, Start: start, LagMax: 5 * time.Second,
 	})
 	need(err)
