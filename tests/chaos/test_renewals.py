@@ -4,15 +4,19 @@ import json
 import signal
 import subprocess
 
+import httpx
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from stream_scrub.kafka.client.producer_calls import id_of_publisher
+from tests.kafka.broker import free_ports
 from tests.support.network.proxy import Api, matching
 from tests.support.running import forked
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess, drop, lag
+from tests.support.running.server import ServerProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import SCRIPT, run, run_json, wait_until
 
@@ -182,13 +186,17 @@ def stating(register):
     return lambda _, new: (matching(Api.END_TXN, of=id_of_publisher(new, register), commits=True), 0)
 
 
-# Requests by which a renewal writes something, in their order, by the names of the old log and the new one.
+# Requests by which a renewal writes something or follows on it, in their order, by the names of the old log and the new one.
 STEPS = {
     "the new topic": lambda *_: (matching(Api.CREATE_TOPICS), 0),
     "the proof's file": lambda _, new: (matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(new, "rules")), 0),
+    "the new log's mark": lambda _, new: mark_of(new),
     "the oppositions": stating("internal"),
+    "the consents": stating("consent"),
+    "the old log's mark": lambda old, _: mark_of(old),
     "the requests' note": lambda *_: (matching(Api.OFFSET_COMMIT), 0),
     "the end of the new log's mark": lambda _, new: mark_of(new, 1),
+    "the rules": lambda _, new: mark_of(new, 2),
 }
 
 
@@ -222,26 +230,45 @@ class Renewing:
         self.cut = folder / "cut.json"
         self.opposed: list[int] = []
         stage.load("consent", WHO_OPT_OUT, "--kind", "allow", "--adds", "--allow-change")
+        ports = free_ports(2)
+        self.old_server = ServerProcess(stage, f"127.0.0.1:{ports[0]}", "old")
+        self.new_server = ServerProcess(stage, f"127.0.0.1:{ports[1]}", "new", topics__log=self.topic)
+        new_group = f"new-{stage.topics['prospects']}"
+        self.worker = stage.worker("w2", topics__log=self.topic, worker__group_id=new_group)
 
     def opt_out(self) -> None:
         """Somebody opts out, and the old log's publisher takes it as long as it may."""
-        self.opposed.append(WHO_OPT_OUT[len(self.opposed)])
-        said = {"request": "opt-out", "number": f"+{self.opposed[-1]}"}
+        number = WHO_OPT_OUT[len(self.opposed)]
+        self.opposed.append(number)
+        said = {"request": "opt-out", "number": f"+{number}"}
         produce(self.stage.bootstrap, self.stage.topics["requests"], [(b"k", json.dumps(said).encode())])
         with PublisherProcess(self.stage, None, f"publisher {len(self.opposed)}") as publisher:
             wait_until(lambda: not publisher.alive or (publisher.ready() and lag(publisher) == 0))
             assert publisher.stop()[0] == 0 or "was renewed as" in publisher.lines()[-1]["why"]
+        wait_until(lambda: answer(self.old_server, number) != "allowed")
+        produce(self.stage.bootstrap, self.stage.topics["prospects"], [(b"k", prospect(1, f"+{number}"))])
 
-    def kill_at(self, step, *, applied: bool) -> None:
+    def kill_at(self, step) -> None:
+        """Kill it before it writes this. What it wrote last is applied, so that no state is left out."""
         matches, skip = STEPS[step](self.stage.topics["log"], self.topic)
         hold = self.proxy.hold(matches, skip=skip)
-        kill_at(hold, self.stage, self.proxy, *renewal(self.topic, self.cut), applied=applied)
+        kill_at(hold, self.stage, self.proxy, *renewal(self.topic, self.cut), applied=False)
+        lost = hold.request.transactional_id
+        if self.topic in lost:
+            for number in self.opposed:
+                assert answer(self.new_server, number) != "allowed"
+            # The broker ends the transaction after a minute. That of the old log stays open for the next run.
+            Producer({"bootstrap.servers": self.stage.bootstrap, "transactional.id": lost}).init_transactions(
+                60
+            )
 
     def none_is_allowed(self) -> None:
-        """Nobody who opted out may be called, by either log."""
-        for env in (self.env, self.stage.env):
-            for number in self.opposed:
-                assert verdict(env, number) != "allowed"
+        """Nobody who opted out may be called, by either log, a server or a worker."""
+        assert verdict(self.env, self.opposed[-1]) != "allowed"
+        for number in self.opposed:
+            assert answer(self.old_server, number) != "allowed"
+            assert answer(self.new_server, number) != "allowed"
+        assert not [*read_all(self.stage.bootstrap, self.stage.topics["allowed"])]
 
     def clear(self) -> bool:
         """Do as docs/privacy.md says after an interruption. False if the new log is whole."""
@@ -263,29 +290,51 @@ class Renewing:
             done = run(renewal(self.topic, self.cut), self.stage.env)
             assert done.returncode == 0, done.stdout + done.stderr
         with PublisherProcess(self.stage, None, "new publisher", topics__log=self.topic) as publisher:
+            wait_until(publisher.ready)
             wait_until(lambda: counts(self.env).get("internal") == len(self.opposed))
             assert publisher.stop()[0] == 0
         assert counts(self.env) == {"internal": len(self.opposed), "consent": 6, "partner": 1}
+        assert run_json(["rules", "publish"], self.env)["added"] == []
         for env in (self.env, self.stage.env):
             verified = run(["lists", "verify"], env)
             assert verified.returncode == 0, verified.stdout + verified.stderr
+        for process in (self.new_server, self.worker):
+            process.kill()
+            process.start()
+        produce(self.stage.bootstrap, self.stage.topics["prospects"], [(b"k", prospect(1, f"+{M}"))])
+        wait_until(lambda: answer(self.new_server, M) == "allowed")
+        wait_until(lambda: [*read_all(self.stage.bootstrap, self.stage.topics["allowed"])])
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_renewal_that_is_killed_is_finished_by_another(stage, tmp_path, proxy, step):
+def answer(server, number):
+    """What a server says of a number: a verdict, or why there is none."""
+    try:
+        asked = httpx.post(f"{server.url}/v1/check", json={"number": f"+{number}"}, timeout=60)
+    except httpx.TransportError as error:  # it has not begun, or ended
+        return str(error)
+    return asked.json()["verdict"] if asked.status_code == 200 else asked.text
+
+
+def test_a_renewal_that_is_killed_at_each_step_is_finished_by_another(stage, tmp_path, proxy):
     """A crash in the yearly renewal would leave no log that can be used, lose an opt-out, or have its person called."""
     scene = Renewing(stage, proxy, tmp_path)
-    scene.opt_out()
-    for applied in (False, True):
-        scene.kill_at(step, applied=applied)
-        scene.none_is_allowed()
+    with scene.old_server, scene.new_server:
+        wait_until(lambda: answer(scene.old_server, M) == "allowed")
         scene.opt_out()
-        scene.none_is_allowed()
-        if not applied:
-            scene.clear()
-    scene.finish()
-    scene.none_is_allowed()
-    assert verdict(scene.env, M) == "allowed"
+        for step in STEPS:
+            scene.kill_at(step)
+            scene.none_is_allowed()
+            if step == "the new log's mark":
+                scene.worker.start()
+            if step in ("the oppositions", "the requests' note"):
+                scene.opt_out()
+                scene.none_is_allowed()
+            assert scene.clear() == (step != "the rules")
+        scene.finish()
+        leads = [*read_all(stage.bootstrap, stage.topics["allowed"])]
+        assert [json.loads(lead.value())["scrub"]["number"] for lead in leads] == [f"+{M}"]
+        for number in scene.opposed:
+            assert answer(scene.new_server, number) == "blocked" == verdict(scene.env, number)
 
 
 @pytest.mark.parametrize("applied", [False, True])
