@@ -353,7 +353,7 @@ def rights_(
     def show(_: object) -> None:
         if kafka_acls:
             for line in commands(rights, kafka_acls, settings.kafka.bootstrap_servers):
-                typer.echo(line)
+                terminal.people().print(line)
             return
         terminal.people().rows(
             ("resource", "name", "operation"),

@@ -86,7 +86,7 @@ def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, n
         ready(2)
         assert page.get_by_role("button", name="Give the person their data").count() == 0
         page.get_by_role("button", name="Delete this answer now").click()
-        assert page.get_by_role("listitem").filter(has_text="2026-11-12").count() == 1
+        page.get_by_role("listitem").filter(has_text="2026-11-12").wait_for()
         seen("complaints")
 
         page.get_by_label("Number", exact=True).fill("06 12 34 56 78")

@@ -95,6 +95,7 @@ class Dialler(threading.Thread):
         self._attempts = topics["attempts"]
         self.calls: list[tuple[float, int, tuple[int, int]]] = []  # moment, number, partition and offset
         self.failure: BaseException | None = None
+        self._ends = False
 
     def run(self) -> None:
         try:
@@ -110,9 +111,11 @@ class Dialler(threading.Thread):
                 self._producer.poll(0)
                 self.leads.ack(lead)
         except BaseException as error:
-            self.failure = error
+            if not self._ends:  # else it was closed between a call and its acknowledgement
+                self.failure = error
 
     def finish(self) -> None:
+        self._ends = True
         self.leads.close()
         self.join(120)
         assert not self.is_alive() and self.failure is None, self.failure
