@@ -40,7 +40,7 @@ from stream_scrub.recall import restore
 from stream_scrub.recall.member import Emission, Member
 from stream_scrub.recall.record import RecallsRead, topics_header
 from stream_scrub.recall_notice import RecallNotice, encode
-from stream_scrub.registry.records import records
+from stream_scrub.registry.records import records, warn_if_away
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.plans import unusable
 
@@ -65,6 +65,7 @@ def _work(process: Process[RecallState]) -> None:
     if topics is None:
         return
     preflight.warn_of_session_timeout(process.settings, clients.recall_group(process.settings), process.log)
+    warn_if_away(process.settings, process.log)
     brokers = Brokers(process.settings, process.log)
     follower = following.counted(brokers, process.state, judged=False)
     loop = RecallLoop(process, brokers, follower, topics)

@@ -7,6 +7,7 @@ is not known yet have to wait.
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -265,19 +266,23 @@ JSON = JsonRecords()
 
 
 def records(settings: Settings, members: Members, log: Logger) -> RecordReader:
-    """What reads records as configured. Warns if no registry answers now: the first record may be days away. Raises
-    ConfigError."""
+    """What reads records as configured. Raises ConfigError."""
     if settings.prospect.format == "json":
         return JSON
-    registry = RegistryClient(settings.registry)
-    reader = RegistryRecords(registry, settings.prospect.format, members, log)
-    try:
-        registry.check()
-    except Unavailable as error:
-        log.warning(
-            "schema registry cannot be asked", why=str(error), do="check registry.url and its secrets"
-        )
-    return reader
+    return RegistryRecords(RegistryClient(settings.registry), settings.prospect.format, members, log)
+
+
+def warn_if_away(settings: Settings, log: Logger) -> None:
+    """At the start of a process, warn if no registry answers: the first record may be days away. Raises ConfigError."""
+    if settings.prospect.format == "json":
+        return
+    with closing(RegistryClient(settings.registry)) as registry:
+        try:
+            registry.check()
+        except Unavailable as error:
+            log.warning(
+                "schema registry cannot be asked", why=str(error), do="check registry.url and its secrets"
+            )
 
 
 def read_all(each: RecordReader, values: Values, headers: HeadersOf) -> Values:

@@ -20,7 +20,7 @@ from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import RetryState
 from stream_scrub.ops.metric_catalogue import register_label
-from stream_scrub.registry.records import records
+from stream_scrub.registry.records import records, warn_if_away
 from stream_scrub.retry.blocked import BlockedProspect, kind_of, verdict_kind
 from stream_scrub.retry.once import RetryQuestion
 from stream_scrub.retry.resend import Resend, RetryOptions, RetryTally, opened
@@ -50,6 +50,7 @@ class RetryDaemon:
         self._question = question
         self._scrubber = scrubbing.scrubber(process.settings, hold=False)
         self._records = records(process.settings, self._scrubber.terms.members, self._log)
+        warn_if_away(process.settings, self._log)
         self._resend: Resend | None = None
         self._index = Index.empty()
         self._kinds: frozenset[str] = frozenset()

@@ -26,7 +26,7 @@ from stream_scrub.ops import following
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.ops.loop_state import ShadowState
-from stream_scrub.registry.records import read_all, records
+from stream_scrub.registry.records import read_all, records, warn_if_away
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.shadow.differences import ShadowDifference, differences, own_values
@@ -47,6 +47,7 @@ def run(settings: Settings, *, every: bool) -> int:
 
 
 def _work(every: bool, process: Process[ShadowState]) -> None:
+    warn_if_away(process.settings, process.log)
     follower = following.counted(clients.Brokers(process.settings, process.log), process.state)
     shadow = ShadowLoop(process, follower, every=every)
     process.state.attach(follower, shadow.rulebook)

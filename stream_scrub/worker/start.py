@@ -24,7 +24,7 @@ from stream_scrub.ops import following, preflight
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.ops.daemon import Daemon, Process, keep_freed_memory, settle_garbage
 from stream_scrub.ops.loop_state import WorkerState
-from stream_scrub.registry.records import records
+from stream_scrub.registry.records import records, warn_if_away
 from stream_scrub.scrub import backend, scrubbing
 from stream_scrub.stamp import STAMP
 from stream_scrub.worker.loop import BatchLimits, WorkerLoop, beat_limit_s
@@ -59,6 +59,7 @@ def start(process: Process[WorkerState], begin_at: BeginAt | None = None) -> Non
     if not process.stopping.is_set():
         settings = process.settings
         preflight.warn_of_session_timeout(settings, settings.worker.group_id, process.log)
+        warn_if_away(settings, process.log)
         work(process, limit, begin_at=begin_at)
 
 

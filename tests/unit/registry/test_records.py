@@ -73,7 +73,7 @@ def test_a_registry_at_another_address_shows_at_the_start(web, log, path, why):
     """A mistyped address would show with the first prospect, after the operator has gone home."""
     url = "http://127.0.0.1:9" if path == "refused" else web.url + path
     settings = Settings(prospect={"format": "avro", "stamp": "header"}, registry={"url": url})
-    module.records(settings, MEMBERS, configure("info", "json", log)).close()
+    module.warn_if_away(settings, configure("info", "json", log))
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     assert [line["event"] for line in lines] == ["schema registry cannot be asked"] * bool(why)
     assert why in str(lines)
