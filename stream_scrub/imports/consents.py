@@ -19,7 +19,7 @@ from stream_scrub.call import VOICE
 from stream_scrub.imports.parsing.cells import begins_with
 from stream_scrub.index import Numbers, Register, as_bitmap, as_numbers
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds
-from stream_scrub.model import CONSENT, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import e164, normalise
 from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
@@ -39,6 +39,7 @@ class ConsentLaw:
         rules = self.book.rules
         self.known: Vocabulary = next((rule.purposes for rule in rules if rule.purposes), {})
         self.families = frozenset({CONSENT, *(name for rule in rules for name in rule.consents)})
+        self.own_families = self.families | {INTERNAL}  # of registers that a company itself keeps
         self.channels = frozenset({VOICE, *(channel for rule in rules for channel in rule.channels)})
         self._limits = any(rule.consent_days for rule in rules)
         self._channels_of: dict[str, frozenset[str]] = {}

@@ -145,8 +145,7 @@ def _joined(index: Index, own: Register, settings: Settings) -> Index:
         raise UnclearList(
             f"the server has {own.name} as hashes, to which no list can be added: leave yours out"
         )
-    families = ConsentLaw(scrubbing.rulebook(settings)).families
-    if family(own.name) != INTERNAL and family(own.name) not in families:
+    if family(own.name) not in ConsentLaw(scrubbing.rulebook(settings)).own_families:
         if held.effective_at > own.effective_at:
             raise UnclearList(
                 f"the server has a newer list of {own.name}, of {held.effective_at:%Y-%m-%d}: leave yours out"

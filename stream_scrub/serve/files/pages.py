@@ -115,8 +115,8 @@ class FilePages(JobPages):
             {channel for rule in context.rulebook.rules for channel in rule.channels} - {VOICE}
         )
         self._purpose_words = purposes_in(shipped())
-        own = {INTERNAL, *ConsentLaw(context.rulebook).families}
-        self._national = [name for name in context.rulebook.kinds if name not in own]
+        own_families = ConsentLaw(context.rulebook).own_families
+        self._national = [name for name in context.rulebook.kinds if name not in own_families]
 
     def routes(self) -> list[tuple[str, str, Handler]]:
         """Return method, path and function of each route."""
@@ -266,9 +266,8 @@ class FilePages(JobPages):
         """Show what has become of a file."""
         job = self.found(request, caller)
         state, preview = self.jobs.state(job), self.jobs.preview(job)
-        is_scrubbed = (
-            state.asks and (self.jobs.results(job) / SUMMARY).is_file()
-        )  # now, or before it asked again
+        # Now, or before it asked again.
+        is_scrubbed = state.asks and (self.jobs.results(job) / SUMMARY).is_file()
         if preview is not None:
             preview = msgspec.structs.replace(preview, why=on_page(preview.why))
         return self._render(

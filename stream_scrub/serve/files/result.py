@@ -76,11 +76,11 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
     """The answers in a summary. Raises OSError, msgspec.MsgspecError."""
     made = msgspec.json.decode(path.read_bytes(), type=Summary)
     washes = made.reasons.get(str(Reason.NOT_WASHED), 0)
-    consents = ConsentLaw(rulebook).families
+    law = ConsentLaw(rulebook)
     stale = [
         NeededList(each.register, public(each.register), each.rows, each.missing)
         for each in made.stale
-        if family(each.register) not in {INTERNAL, *consents}
+        if family(each.register) not in law.own_families
     ]
     if washes:
         digests = {rule.rules for rule in made.rules}
@@ -92,7 +92,7 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
         made.rows,
         made.allowed,
         made.scrub_again_by,
-        _reasons(made, consents),
+        _reasons(made, law.families),
         stale,
         [ListUsed(_name_of(each.register), each.count, each.file) for each in made.registers if each.file],
         made.notes,
