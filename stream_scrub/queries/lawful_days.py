@@ -190,8 +190,8 @@ def answers(
     plain: Mapping[date, PlainJudgement],
     gaps: Gaps = NO_GAPS,
 ) -> list[DayAnswer]:
-    """Return the answer for each day; `plain` lacks those to come. `calls` and `notices` are in the order of their moments. No day that a gap may concern
-    is lawful."""
+    """Return the answer for each day. `plain` lacks the days to come. `calls` and `notices` are in the order of their
+    moments. No day that a gap may concern is lawful."""
     return [_answer(day, zone, calls, notices, plain.get(day), gaps) for day in days]
 
 

@@ -186,7 +186,8 @@ def stating(register):
     return lambda _, new: (matching(Api.END_TXN, of=id_of_publisher(new, register), commits=True), 0)
 
 
-# Requests by which a renewal writes something, or that follow a write, in their order, by the names of the old log and the new one.
+# Requests by which a renewal writes something, or that follow a write, in their order, by the names of the old log and the
+# new one.
 STEPS = {
     "the new topic": lambda *_: (matching(Api.CREATE_TOPICS), 0),
     "the proof's file": lambda _, new: (matching(Api.INIT_PRODUCER_ID, of=id_of_publisher(new, "rules")), 0),

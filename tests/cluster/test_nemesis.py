@@ -109,10 +109,13 @@ class Dialler(threading.Thread):
                 }
                 self._producer.produce(self._attempts, json.dumps(attempt).encode(), str(number))
                 self._producer.poll(0)
-                self.leads.ack(lead)
+                try:
+                    self.leads.ack(lead)
+                except RuntimeError:
+                    if not self._ends:  # else it was closed between the call and this
+                        raise
         except BaseException as error:
-            if not self._ends:  # else it was closed between a call and its acknowledgement
-                self.failure = error
+            self.failure = error
 
     def finish(self) -> None:
         self._ends = True

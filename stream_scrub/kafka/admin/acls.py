@@ -1,8 +1,8 @@
 """Checks a client's rights at the start, so that every missing one is reported at once and by name.
 
 A client that may describe a topic also gets its other rights on it (KIP-430). The offsets of a group are asked for as a
-consumer does. For a transactional id there is no such question: opening a session shows it, of an id that nobody uses. A
-right that is revoked later shows in an error of `translate`.
+consumer does. For transactional ids there is no such question: the right shows when a session is opened, here with an id
+that nobody uses. A right that is revoked later shows in an error of `translate`.
 """
 
 from collections.abc import Collection, Mapping
