@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-JOBS ?= 6
+JOBS ?= 4
 SEEDS ?= 1000
 FROM ?= 0
 NEMESIS ?= 2-11
@@ -43,8 +43,9 @@ $(VENV)/.made $(VENV)/.runs: pyproject.toml $(wildcard native/*.toml native/*.px
 demo: $(or $(wildcard $(VENV)/.made),$(VENV)/.runs)
 	@$(BIN)/stream-scrub demo
 
-# Several processes for each core: most of these tests wait. What promises a time waits until it is alone
-# (tests/conftest.py, which also says what `test` leaves to `test-all`).
+# Two processes for each core: most of these tests wait. With three, slow cores do less: waits run out, and tests run
+# twice. What promises a time waits until it is alone (tests/conftest.py, which also says what `test` leaves to
+# `test-all`).
 test: $(VENV)/.made
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 

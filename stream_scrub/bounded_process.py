@@ -54,8 +54,12 @@ def bound(max_bytes: int, max_s: float) -> None:
 
 def affordable(max_bytes: int) -> int:
     """At most `max_bytes`, and at most half of what this process's control groups have left (Linux): a container that
-    exceeds its limit may be killed with all its processes (`memory.oom.group`)."""
-    return min([max_bytes, *(left // 2 for left in _bytes_left())])
+    exceeds its limit may be killed with all its processes (`memory.oom.group`). A process that is bounded itself can afford
+    no more than its own bound."""
+    most = [max_bytes, *(left // 2 for left in _bytes_left())]
+    if _SELF.exists() and (own := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        most.append(own)
+    return min(most)
 
 
 def _bytes_left() -> Iterator[int]:

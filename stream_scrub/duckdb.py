@@ -7,7 +7,7 @@ from stream_scrub.api.columns import table
 from stream_scrub.call import Call
 
 _VERDICT = (
-    'STRUCT(number UBIGINT, allowed BOOLEAN, reason VARCHAR, until DATE, "index" BIGINT, rules VARCHAR,'
+    'STRUCT(number UBIGINT, allowed BOOLEAN, reason VARCHAR, why VARCHAR, until DATE, "index" BIGINT, rules VARCHAR,'
     ' "at" TIMESTAMPTZ)'
 )
 

@@ -4,6 +4,7 @@ No error text holds a phone number: it names a topic, partition and offset, or a
 """
 
 import collections.abc
+import errno
 
 
 class ScrubError(Exception):
@@ -11,6 +12,11 @@ class ScrubError(Exception):
 
     reopens = True
     """Whether a transactional producer that met this error must be re-created: its state is not to be trusted."""
+
+
+def code_of(error: OSError) -> str:
+    """The system's name for an error, as in ENOSPC: a page in any language may show it."""
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
 class ConfigError(ScrubError):

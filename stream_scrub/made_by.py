@@ -26,6 +26,7 @@ class MadeBy(msgspec.Struct, frozen=True, omit_defaults=True):
         return ", ".join(names)
 
 
+_MADE_BY = msgspec.json.Decoder(MadeBy)
 HEADER = "scrub-made-by"  # of a request that came over HTTP
 _HEADER_BYTES_MAX = 1024
 
@@ -35,7 +36,7 @@ def of_header(value: bytes | None) -> MadeBy | None:
     if value is None or len(value) > _HEADER_BYTES_MAX:
         return None
     try:
-        return msgspec.json.decode(value, type=MadeBy)
+        return _MADE_BY.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 

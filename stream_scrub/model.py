@@ -111,12 +111,15 @@ _REGISTER_NAME = re.compile(
     r"([a-z0-9][a-z0-9-]*+)(?:@((?:[a-z0-9][a-z0-9-]*+)?(?:\+[a-z0-9][a-z0-9-]*+)?))?"
 )
 FOR = "+"  # in a scope, between the campaign and the purpose of a consent or the channel of an opposition
+_WINDOW = re.compile(r"(?:(.+)-)?([1-9][0-9]{0,3})m")
+WINDOW_MINUTES_MAX = 24 * 60
 
 
 class RegisterName(NamedTuple):
     """A register's name, as in `us-dnc`, `internal@acme` or `consent@acme+insurance`: the base, and the scope that it
     counts for. A scope is a campaign, or a campaign and a purpose. That of `internal` is a campaign, a channel
-    (`internal@+sms`), or both."""
+    (`internal@+sms`), or both. Consents to a window of time are in a register for windows of that length:
+    `consent-hours@acme+60m`, or `consent-hours@acme+insurance-60m`."""
 
     base: str
     scope: str = ""
@@ -162,6 +165,14 @@ class RegisterName(NamedTuple):
         return self.scope.partition(FOR)[2]
 
     @property
+    def window(self) -> "Window | None":
+        """The windows that its consents open; None for every other register."""
+        match = _WINDOW.fullmatch(self.purpose) if self.campaign and self.base != INTERNAL else None
+        if match is None or int(match[2]) > WINDOW_MINUTES_MAX:
+            return None
+        return Window(match[1] or "", int(match[2]))
+
+    @property
     def whole(self) -> str:
         """The name for all purposes and channels of the campaign: `consent@acme` for `consent@acme+insurance`, and
         `internal@` for `internal@+sms`. Empty for a name that is for all of them itself."""
@@ -174,6 +185,18 @@ class RegisterName(NamedTuple):
 
     def __str__(self) -> str:
         return scoped_name(self.base, self.scope) if self.scope else self.base
+
+
+class Window(NamedTuple):
+    """The windows of time that the consents in one register open. Each ends when its consent ends."""
+
+    purpose: str  # of the calls; empty for all
+    minutes: int  # from its begin to its end
+
+    def register(self, whole: str) -> str:
+        """The register of these windows, by the name for all purposes of its campaign."""
+        purpose = f"{self.purpose}-" if self.purpose else ""
+        return f"{whole}{FOR}{purpose}{self.minutes}m"
 
 
 def scoped_name(base: str, scope: str) -> str:

@@ -62,7 +62,12 @@ class CallHours(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def at(self, moment: datetime) -> bool:
         """Whether a call may begin at that moment, which has a time zone."""
-        return any(first <= moment < last for first, last in self.spans())
+        return self.next_at(moment) == moment
+
+    def next_at(self, moment: datetime) -> datetime | None:
+        """The first moment from that one on at which a call may begin: itself within a window. None after the last
+        window. Raises ValueError if a foreign stamp has other windows."""
+        return min((max(first, moment) for first, last in self.spans() if moment < last), default=None)
 
     def spans(self) -> Iterator[tuple[datetime, datetime]]:
         """Yield the moments of each window. Raises ValueError if a foreign stamp has others."""

@@ -2,7 +2,7 @@
 that are compared (`plain`).
 
 Logs must show no number, and names must hold none. So a count in a sentence is rather masked than a number let through:
-digits with anything but letters between them are one number. Only dates, digests, addresses and settings of Kafka
+digits with anything but letters between them are one number. Only dates, digests, private addresses and settings of Kafka
 (`max.message.bytes=1048588`) are kept; a date also as in export_20261128.csv.
 """
 
@@ -37,6 +37,7 @@ _LOOKS = re.compile(
       | (?<![\d:])(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d[.,](?:\d{{3}}){{1,3}}(?!{_BETWEEN}\d)                                               # times
       | (?<![0-9A-Za-z])ipv[46]\#(?={_ADDRESS})                                                             # the client
       | (?<![\d.]){_ADDRESS}(?:/\d{{1,5}}(?=:\ ))?                                                    # a broker's
+      | (?:(?<=http://)|(?<=https://)){_HOST}(?::\d{{1,5}})?(?![^\s\w]*\d)                                               # a URL's
       | (?<![\w.])(?:[a-z]+\.)+(?:bytes|ms)=\d{{1,19}}(?![\d.])                                        # a setting of Kafka
     )
   | (?P<number>[+\uff0b(]{{0,3}}{_DIGIT}(?>(?:{_BETWEEN}{_DIGIT}){{6,}}))
@@ -59,6 +60,12 @@ def masked(text: str) -> str:
 def names_a_number(name: str) -> bool:
     """Whether a name holds what looks like a phone number. Names are shown everywhere; numbers must not be."""
     return any(match["number"] for match in _LOOKS.finditer(name))
+
+
+def shown(title: str) -> str:
+    """A title as people may see it; one that looks like a phone number is not shown."""
+    seen = _UNSEEN.sub("", title)  # some turn the text around that stands behind them
+    return "..." if names_a_number(title) or names_a_number(seen) else seen[:60]
 
 
 _APART = re.compile(r"[\W_]+")

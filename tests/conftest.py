@@ -75,7 +75,7 @@ _LAST_LINES, _LINE_CHARS = 40, 400
 
 settings.register_profile("dev", max_examples=35, deadline=None)
 settings.register_profile(
-    "ci", max_examples=100, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "ci", max_examples=50, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 

@@ -160,7 +160,7 @@ def measure(stage: Stage, plan: Plan, rate: int, folder: Path) -> dict[str, Any]
     """Publish, run the worker under load, publish the deltas, and put together what was seen."""
     values, denied, unsure = _pool(plan, folder)
     settings = load(environ=stage.environment(stage.make_topics("none")), cwd=folder)
-    writer = clients.log_writer(settings, data.REGISTER, structlog.get_logger(), nbytes=1 << 30)
+    writer = clients.Brokers(settings, structlog.get_logger()).log_writer(data.REGISTER, nbytes=1 << 30)
     publisher = Publisher(writer)
     for delta in (Delta(plan.first, BitMap64(), 0), Delta(plan.second, BitMap64(), 0), *plan.deltas):
         publisher.prepare(delta)

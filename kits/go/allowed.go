@@ -2,6 +2,7 @@ package streamscrub
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,13 +22,10 @@ import (
 const (
 	seenMax     = time.Second // a recall that was committed longer ago is known before a lead is handed out
 	commitEvery = 100 * time.Millisecond
-	outMax      = 100_000
+	outMax      = 100_000 // handed out; as many may be postponed
+	unknownFor  = time.Second
 	asksMax     = 8
 )
-
-// ErrUnavailable says that no answer would be safe now: do not call, and try again.
-var ErrUnavailable = errors.New("recalls were not read in the last second, a register is suspended, or `stream-scrub recall`" +
-	" does not show that it works")
 
 var firstZone = time.FixedZone("", 14*3600) // where a day ends first on earth
 
@@ -52,7 +50,7 @@ type Dialler struct {
 	Zones map[string]*time.Location
 }
 
-// Lead is a prospect that may be called now, within the hours of its stamp if it has them.
+// Lead is a prospect that may be called, if MayDial says so of the moment.
 type Lead struct {
 	Numbers    []string // in E.164: call these and no others
 	Key, Value []byte   // of the record, with the stamp unless that is in a header
@@ -60,6 +58,14 @@ type Lead struct {
 	Topic      string
 	Partition  int32
 	Offset     int64
+}
+
+// MayDial says whether a lead may be called now. A no with NotBefore leaves it with the dialler: postpone it until then. Every
+// other no has taken it back: do not acknowledge it.
+type MayDial struct {
+	Allowed   bool
+	Why       string    // of a no: docs/dialler.md lists them
+	NotBefore time.Time // when to ask again; zero if it was taken back
 }
 
 // String is without numbers: none may get into a log.
@@ -80,12 +86,14 @@ type Allowed struct {
 	recalls  recalls
 	progress map[place]*progress
 	waiting  []*open
-	skipped  map[string]int
-	out      int
-	seenAt   time.Time      // every recall that was committed then is known
-	trouble  error          // why recalls cannot be read now
-	unplaced map[place]bool // partitions without a committed offset that are not read, because no start was chosen
-	failed   error          // for good
+	// Sorted: when each of them is handed out again.
+	postponed []*open
+	skipped   map[string]int
+	out       int
+	seenAt    time.Time      // every recall that was committed then is known
+	trouble   error          // why recalls cannot be read now
+	unplaced  map[place]bool // partitions without a committed offset that are not read, because no start was chosen
+	failed    error          // for good
 }
 
 type (
@@ -95,9 +103,11 @@ type (
 	}
 	// open is a lead that is not done. offsets: its own, and those of the records that renewed its verdict.
 	open struct {
-		lead    Lead
-		out     bool
-		offsets []int64
+		lead Lead
+		out  bool
+		// While it is postponed.
+		notBefore time.Time
+		offsets   []int64
 	}
 	// progress is what is not done of one partition. A record before begun is not known to be done.
 	progress struct {
@@ -165,7 +175,7 @@ func (a *Allowed) Next(ctx context.Context) (Lead, error) {
 	for ctx.Err() == nil {
 		a.lock.Lock()
 		lead, err := a.take()
-		isEmpty := len(a.waiting) == 0
+		isEmpty := len(a.waiting) == 0 && len(a.postponed) < outMax
 		a.lock.Unlock()
 		if lead != nil || err != nil {
 			return *orNone(lead), err
@@ -188,33 +198,88 @@ func orNone(lead *Lead) *Lead {
 	return lead
 }
 
-// Ack says that the lead is done, called or not. Until then it comes again after a crash, or from another member.
+// Ack says that the lead is done. Until then it comes again after a crash, or from another member.
 func (a *Allowed) Ack(lead Lead) {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	if each := a.opened(lead); each != nil {
-		if each.out {
-			a.out--
+		if !each.out {
+			isIt := func(other *open) bool { return other == each }
+			a.waiting = slices.DeleteFunc(a.waiting, isIt)
+			a.postponed = slices.DeleteFunc(a.postponed, isIt)
 		}
-		a.waiting = slices.DeleteFunc(a.waiting, func(other *open) bool { return other == each })
+		a.takeBack(each)
 		a.finish(place{lead.Topic, lead.Partition}, each)
 	}
 }
 
-// MayDial says whether a lead that was handed out may still be called: ask just before the call. While that is unknown the
-// error is ErrUnavailable: ask again.
-func (a *Allowed) MayDial(lead Lead) (bool, error) {
+// MayDial says whether a lead that was handed out may be called now: ask just before the call. Acknowledge what was called,
+// and postpone after a no with NotBefore. Every other no has taken the lead back: it is handed out again if it may be called
+// later, and an acknowledgement would lose it. A *Corrupt says that a recall cannot be read.
+func (a *Allowed) MayDial(lead Lead) (MayDial, error) {
 	a.lock.Lock()
 	defer a.lock.Unlock()
 	if a.failed != nil {
-		return false, a.failed
+		return MayDial{}, a.failed
 	}
-	if time.Since(a.seenAt) > seenMax || a.recalls.suspended() || a.silent(place{lead.Topic, lead.Partition}) {
-		return false, errors.Join(ErrUnavailable, a.trouble)
+	each, now, at := a.opened(lead), time.Now(), place{lead.Topic, lead.Partition}
+	if each == nil || !each.out {
+		return MayDial{Why: "not-held"}, nil
 	}
+	numbers, why := a.left(each.lead), a.fault(each.lead)
+	opens, err := each.lead.Stamp.nextCall(now)
+	switch {
+	case why != "":
+	case err != nil:
+		why = "not-allowed"
+	case opens == nil:
+		why = "outside-hours"
+	case len(numbers) == 0:
+		why = "recalled"
+	}
+	switch {
+	case why != "": // for good
+		a.takeBack(each)
+		a.skip(each, why)
+	case a.recalls.suspended():
+		why = "suspended"
+		a.takeBack(each)
+		a.waiting = append(a.waiting, each)
+	case !slices.Equal(numbers, each.lead.Numbers):
+		why = "recalled"
+		a.takeBack(each)
+		a.waiting = append(a.waiting, each)
+	case !slices.Equal(numbers, lead.Numbers): // of an earlier hand-out
+		why = "recalled"
+	case opens.After(now):
+		return MayDial{Why: "outside-hours", NotBefore: *opens}, nil
+	case time.Since(a.seenAt) > seenMax || a.silent(at):
+		return MayDial{Why: "unknown", NotBefore: now.Add(unknownFor)}, nil
+	}
+	return MayDial{Allowed: why == "", Why: why}, nil
+}
+
+// Postpone hands the lead out again at that moment. It stays open until then, and comes at once after a restart. It is ignored
+// for a lead that is not the caller's any more.
+func (a *Allowed) Postpone(lead Lead, notBefore time.Time) {
+	a.lock.Lock()
+	defer a.lock.Unlock()
 	each := a.opened(lead)
-	// An earlier hand-out of it may have had numbers that the renewal lacks.
-	return each != nil && each.out && a.fault(each.lead) == "" && slices.Equal(a.left(each.lead), lead.Numbers), nil
+	if each == nil || !each.out || !slices.Equal(each.lead.Numbers, lead.Numbers) {
+		return
+	}
+	a.takeBack(each)
+	each.notBefore = notBefore
+	later := func(other *open, moment time.Time) int { return other.notBefore.Compare(moment) }
+	at, _ := slices.BinarySearchFunc(a.postponed, notBefore, later)
+	a.postponed = slices.Insert(a.postponed, at, each)
+}
+
+func (a *Allowed) takeBack(each *open) {
+	if each.out {
+		each.out = false
+		a.out--
+	}
 }
 
 // Trouble says why recalls cannot be read now, so that nothing is handed out, or why some partitions are not read; nil if all
@@ -235,7 +300,7 @@ func (a *Allowed) Trouble() error {
 		" hands out every lead that is still good, \"end\" only those that come from now on", strings.Join(names, ", "))
 }
 
-// Skipped says how many leads were not handed out, by cause.
+// Skipped says how many leads ended without a call, by cause.
 func (a *Allowed) Skipped() map[string]int {
 	a.lock.Lock()
 	defer a.lock.Unlock()
@@ -273,6 +338,10 @@ func (a *Allowed) take() (*Lead, error) {
 		if a.silent(each) {
 			return nil, nil
 		}
+	}
+	for len(a.postponed) > 0 && !a.postponed[0].notBefore.After(time.Now()) {
+		a.waiting = append(a.waiting, a.postponed[0])
+		a.postponed = a.postponed[1:]
 	}
 	for len(a.waiting) > 0 {
 		each := a.waiting[0]
@@ -352,7 +421,7 @@ func (a *Allowed) skip(each *open, why string) {
 	a.skipped[why]++
 	at := place{each.lead.Topic, each.lead.Partition}
 	a.finish(at, each)
-	if why == "past-until" || why == "too-old" {
+	if slices.Contains([]string{"past-until", "too-old", "outside-hours"}, why) {
 		there := a.progress[at]
 		there.lapsed = append(there.lapsed, each.offsets...)
 		there.lapsed = there.lapsed[max(0, len(there.lapsed)-outMax):]
@@ -385,7 +454,8 @@ func (a *Allowed) poll(ctx context.Context) error {
 }
 
 // passes says whether the client goes on by itself after an error: a poll that ended, or a place in the group that was lost
-// with a broker.
+// with a broker. What somebody must mend does not pass: a client that is closed, a certificate
+// that is not trusted.
 func passes(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return true
@@ -396,7 +466,8 @@ func passes(err error) bool {
 	}
 	var answer *kerr.Error
 	if !errors.As(err, &answer) { // no broker answered
-		return true
+		var untrusted *tls.CertificateVerificationError
+		return !errors.As(err, &untrusted) && !errors.Is(err, kgo.ErrClientClosed)
 	}
 	return answer.Retriable || answer == kerr.UnknownMemberID || answer == kerr.IllegalGeneration
 }
@@ -441,8 +512,7 @@ func (a *Allowed) add(record *kgo.Record) {
 func (a *Allowed) renew(held *open, renewal Lead) {
 	for _, number := range held.lead.Numbers {
 		if held.out && !slices.Contains(renewal.Numbers, number) { // hand it out again, with the numbers that are left
-			held.out = false
-			a.out--
+			a.takeBack(held)
 			a.waiting = append(a.waiting, held)
 		}
 	}
@@ -601,6 +671,7 @@ func (a *Allowed) lost(_ context.Context, _ *kgo.Client, partitions map[string][
 	defer a.lock.Unlock()
 	isLost := func(lead Lead) bool { return slices.Contains(partitions[lead.Topic], lead.Partition) }
 	a.waiting = slices.DeleteFunc(a.waiting, func(each *open) bool { return isLost(each.lead) })
+	a.postponed = slices.DeleteFunc(a.postponed, func(each *open) bool { return isLost(each.lead) })
 	for at, there := range a.progress {
 		if !slices.Contains(partitions[at.topic], at.partition) {
 			continue

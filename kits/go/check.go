@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,11 +26,19 @@ const (
 	leastDigits    = 4 // with fewer numbers cannot be distinguished
 )
 
+const (
+	noScheme  = "the address has no scheme: write http:// or https:// in front"
+	refused   = "the connection was refused: start the server, or correct the address and the port"
+	untrusted = "the server's certificate is not trusted: pass NewCheckClient a tls.Config whose RootCAs hold your authority, or correct the host name"
+	timedOut  = "no answer came in time: look whether the server hangs, or raise the deadline"
+)
+
 var (
 	tryAgain  = []int{408, 425, 429, 500, 502, 503, 504}
 	lastZone  = time.FixedZone("", -12*3600)      // where a day ends last on earth
 	pieces    = regexp.MustCompile(`[\p{L}#;,]+`) // what begins an extension, or is no part of the number
 	noDigits  = regexp.MustCompile(`[^0-9]`)
+	hasScheme = regexp.MustCompile(`^(?i:https?)://`)
 	inSeconds = regexp.MustCompile(`^[0-9]{1,9}$`)
 )
 
@@ -60,6 +70,9 @@ func NewCheckClient(url, token string, deadline time.Duration, trust *tls.Config
 // Check returns the verdict on one number, or on a person with several. facts are members of a prospect, as in
 // {"purpose": "insurance", "campaign": "acme"}. If there is no verdict in time the error is an *Unknown.
 func (c *CheckClient) Check(ctx context.Context, numbers []string, facts map[string]any) (Stamp, error) {
+	if !hasScheme.MatchString(c.url) {
+		return Stamp{}, &Unknown{noScheme, 0}
+	}
 	question := maps.Clone(facts)
 	if question == nil {
 		question = map[string]any{}
@@ -74,18 +87,35 @@ func (c *CheckClient) Check(ctx context.Context, numbers []string, facts map[str
 	ctx, cancel := context.WithTimeout(ctx, c.deadline)
 	defer cancel()
 	ends, _ := ctx.Deadline()
-	best := answer{}
+	best, why := answer{}, timedOut // why there is no answer: the last cause that is known
 	for tries := 0; ; tries++ {
 		if found, err := c.ask(ctx, body); err == nil {
 			best = found // the last one, but rather a server's answer than none
+		} else if cause := causeOf(err); cause != "" {
+			why = cause
 		}
 		pause := pauseAfter(best, tries)
 		isFinal := best.status != 0 && !slices.Contains(tryAgain, best.status)
 		if isFinal || time.Now().Add(pause).After(ends) || ctx.Err() != nil {
+			if best.status == 0 {
+				return Stamp{}, &Unknown{why, 0}
+			}
 			return best.verdict(numbers)
 		}
 		time.Sleep(pause)
 	}
+}
+
+// causeOf names a cause that needs somebody; empty for another one. The error's text may name what was asked.
+func causeOf(err error) string {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return refused
+	case errors.As(err, &certificate):
+		return untrusted
+	}
+	return ""
 }
 
 type answer struct {
@@ -131,9 +161,6 @@ func pauseAfter(last answer, tries int) time.Duration {
 
 func (a answer) verdict(numbers []string) (Stamp, error) {
 	unknown := func(why string) (Stamp, error) { return Stamp{}, &Unknown{why, a.status} }
-	if a.status == 0 {
-		return unknown("no answer came in time")
-	}
 	if a.status != http.StatusOK {
 		return unknown(fmt.Sprintf("the server answered %d", a.status))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -27,6 +28,36 @@ type Stamp struct {
 // String is without numbers: none may get into a log.
 func (s Stamp) String() string {
 	return fmt.Sprintf("stamp(%t, %s, index %d)", s.Allowed, s.Reason, s.Index)
+}
+
+// nextCall returns the first moment from that one on at which a call may begin, by the hours; nil after the last window.
+func (s Stamp) nextCall(now time.Time) (*time.Time, error) {
+	var read struct{ Call *struct{ Windows []string } }
+	if err := json.Unmarshal(s.JSON, &read); err != nil {
+		return nil, err
+	}
+	if read.Call == nil {
+		return &now, nil
+	}
+	var next *time.Time
+	for _, window := range read.Call.Windows {
+		begin, end, _ := strings.Cut(window, "/")
+		opens, err := time.Parse("2006-01-02T15:04Z07:00", begin)
+		if err != nil {
+			return nil, err
+		}
+		closes, err := time.Parse("2006-01-02T15:04Z07:00", end)
+		if err != nil {
+			return nil, err
+		}
+		if opens.Before(now) {
+			opens = now
+		}
+		if closes.After(now) && (next == nil || opens.Before(*next)) {
+			next = &opens
+		}
+	}
+	return next, nil
 }
 
 type numberStamp struct{ Number, Rules, Residence string }

@@ -219,6 +219,11 @@ class Stamps:
         return self._each("reason", np.object_)
 
     @property
+    def why(self) -> NDArray[np.object_]:
+        """Why each is `invalid-number`, a `Why`, which is a `str`; None for another reason."""
+        return self._each("why", np.object_)
+
+    @property
     def until(self) -> NDArray[np.datetime64]:
         """The last day on which each may be called by this verdict (`datetime64[D]`); NaT if nothing limits it."""
         return self._each("until", "datetime64[D]")
@@ -245,8 +250,8 @@ class Stamps:
         return totals
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        """Arrow's PyCapsule interface: a table with the columns `number`, `allowed`, `reason`, `until`, `index`,
-        `rules` and `at`, by place: the last three with the list files or the log let a verdict be replayed. So
+        """Arrow's PyCapsule interface: a table with the columns `number`, `allowed`, `reason`, `why`, `until`,
+        `index`, `rules` and `at`, by place: the last three with the list files or the log let a verdict be replayed. So
         `polars.DataFrame(stamps)`, `pyarrow.table(stamps)` and DuckDB's `from stamps` work. Needs pyarrow."""
         return table(self).__arrow_c_stream__(requested_schema)
 
@@ -293,6 +298,7 @@ def table(stamps: Stamps) -> Any:
             "number": stamps.numbers,
             "allowed": stamps.allowed,
             "reason": outcomes,
+            "why": arrow.array(stamps.why, arrow.string()),
             "until": until,
             "index": arrow.repeat(arrow.scalar(stamps.index, arrow.int64()), count),
             "rules": arrow.array(stamps.rules, arrow.string()),

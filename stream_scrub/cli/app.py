@@ -9,6 +9,7 @@ import platform
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ from stream_scrub.cli.options import (
     FACT_OPTIONS,
     AsJson,
     Invocation,
+    argument,
     command,
     option,
     rules_problems,
@@ -27,6 +29,7 @@ from stream_scrub.cli.options import (
 )
 from stream_scrub.errors import ConfigError, Corrupt, ScrubError
 from stream_scrub.ops import crash_report
+from stream_scrub.ops.logs import mask
 
 _GROUP: dict[str, Any] = {"cls": usage.Group, "no_args_is_help": True}
 app = typer.Typer(
@@ -85,6 +88,25 @@ def demo(
     from stream_scrub.demo import main as demonstration
 
     raise typer.Exit(demonstration.run(seconds=seconds, rate=rate, as_json=as_json))
+
+
+@app.command(cls=usage.Command)
+def docs(
+    topic: Annotated[str, argument("TOPIC", "A page's name, as in runbook or docs/runbook.md.")] = "",
+) -> None:
+    """Print a page of the documentation, as messages cite them. Without TOPIC: list the pages."""
+    package = Path(__file__).parents[1]
+    # The wheel has the pages in the package. In a checkout they stand beside it.
+    folder = next(path for path in (package / "docs", package.parent / "docs") if path.is_dir())
+    pages = {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.md"))}
+    name = topic.removeprefix("docs/").removesuffix(".md")
+    if not name:
+        for page, path in pages.items():
+            terminal.people().print(f"{page}: {path.read_text('utf-8').splitlines()[0].lstrip('# ')}")
+    elif name in pages:
+        terminal.raw(pages[name].read_bytes())
+    else:
+        raise ConfigError([f"no page is called {mask(topic)}; the pages are {', '.join(pages)}"])
 
 
 def config_(

@@ -76,28 +76,13 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the check API and the status page over HTTP until SIGTERM or Ctrl-C."""
-    from stream_scrub.cli import dossier, greeting
+    from stream_scrub.cli import greeting
     from stream_scrub.config import load
-    from stream_scrub.imports import import_list
     from stream_scrub.kafka import clients
-    from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
     from stream_scrub.serve import serving
-    from stream_scrub.serve.endpoints import Queries
 
     flags = call.flags(http__processes=processes)
     checks = [clients.refused_properties, rules_problems, serving.problems]
-    queries = Queries(
-        registers=history.status,
-        rule=rules_report.of_day,
-        history=history.of,
-        dossier_request=dossier.asked,
-        dossier=dossier.results,
-        report_month=month_report.first_day,
-        report=month_report.gather,
-        verify=verify_log.of_log,
-        import_list=import_list.asked,
-        answer=answer.answer,
-    )
     if trial:
         from stream_scrub.demo import main as demonstration
 
@@ -106,11 +91,11 @@ def serve(
             greeting.of_trial(settings)
 
         with demonstration.trial(flags, checks, begins) as settings:
-            raise typer.Exit(serving.run(settings, queries, trial=True))
+            raise typer.Exit(serving.run(settings, trial=True))
     settings = load(flags=flags, config_file=call.config, extra_checks=checks)
     serving.need_address(settings.http)
     greeting.of_server(settings)
-    raise typer.Exit(serving.run(settings, queries))
+    raise typer.Exit(serving.run(settings))
 
 
 Name = Annotated[str, argument("NAME", "The client, as in dialler-7.")]

@@ -1,25 +1,21 @@
 """`dossier` and `report`: what an authority, or a person, asks about a number, and a month of verdicts."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stream_scrub import terminal
-from stream_scrub.cli.evidence import Number, Region, history_lines, parsed
+from stream_scrub.cli.evidence import Number, Region, history_lines
 from stream_scrub.cli.options import Invocation, option, quiet_log
 from stream_scrub.clock import utc_seconds, zone
-from stream_scrub.errors import ConfigError, Refused, ScrubError, Unavailable
+from stream_scrub.errors import ConfigError, ScrubError
 from stream_scrub.languages import ENGLISH, read_in
 from stream_scrub.texts import masked
 
 if TYPE_CHECKING:  # loaded when a command runs
-    from stream_scrub.config import Settings
-    from stream_scrub.model import Progress
-    from stream_scrub.queries.dossier import Dossier, DossierRequest
+    from stream_scrub.queries.dossier import Dossier
     from stream_scrub.queries.month_report import MonthReport
 
 
@@ -45,6 +41,7 @@ def dossier(
     """Was a call to a number lawful on each day, and why? Without days: what is held on it. Exit 1 if a verdict cannot be reproduced from the log."""
     from stream_scrub.queries import check
     from stream_scrub.queries import dossier as dossiers
+    from stream_scrub.queries.dossier_files import build
 
     settings = call.settings()
     if last and not first:
@@ -55,12 +52,13 @@ def dossier(
         check.noon(day, name).date() if day else None
         for day, name in ((first, "--from"), (last or first, "--to"))
     )
-    about = asked(settings, number, region, begins, ends, campaign=campaign, case=case, language=language)
+    more = {"campaign": campaign, "case": case, "language": language}
+    about = build.request_of(settings, number, region, begins, ends, **more)
     with call.progress() as progress:
         result = dossiers.gather(settings, quiet_log(settings), about, progress, results or ())
     call.write(result, show_dossier)
     if out is not None:
-        from stream_scrub.cli import dossier_page
+        from stream_scrub.queries.dossier_files import dossier_page
         from stream_scrub.timestamps import SUFFIX, Timestamps
 
         try:
@@ -79,49 +77,6 @@ def dossier(
         terminal.people(stderr=True).print(f"{out}: open it in a browser to read or print it")
     proven = all(each.explanation is not None and each.explanation.same for each in result.verdicts)
     raise typer.Exit(0 if proven else 1)
-
-
-def asked(
-    settings: "Settings",
-    number: str,
-    region: str | None,
-    first: date | None,
-    last: date | None,
-    *,
-    token: str = "",
-    campaign: str = "",
-    case: str = "",
-    language: str = ENGLISH,
-) -> "DossierRequest":
-    """What a dossier is about (without a day: everything that is held). `token`: its name, of who asks a server. Raises
-    ConfigError."""
-    from stream_scrub.kafka import clients
-    from stream_scrub.queries.dossier import DossierRequest
-
-    typed, region = parsed(number, region, settings)
-    made_by = str(clients.made_by(settings, token))
-    more: dict[str, Any] = {"campaign": campaign, "made_by": made_by, "case": case, "language": language}
-    if first is None:
-        return DossierRequest.of_everything(typed, region, **more)
-    return DossierRequest(typed, region, first, last or first, **more)
-
-
-def results(settings: "Settings", about: "DossierRequest", progress: "Progress") -> dict[str, bytes]:
-    """Read a dossier; its page and its data by the names of their files, what the server shows of it, and the
-    timestamps of both, if a server is set and answers. Raises as `gather`."""
-    import msgspec
-
-    from stream_scrub.cli import complaint, dossier_page
-    from stream_scrub.queries import dossier as dossiers
-    from stream_scrub.timestamps import SUFFIX, Timestamps
-
-    made = dossiers.gather(settings, quiet_log(settings), about, progress)
-    files = {"dossier.html": dossier_page.rendered(made).encode(), "dossier.json": msgspec.json.encode(made)}
-    if server := Timestamps.of(settings.evidence):
-        for name, content in list(files.items()):
-            with suppress(Unavailable, Refused):  # the page shows which there are
-                files[f"{name}{SUFFIX}"] = server.stamp(content).answer
-    return {**files, "answer.json": msgspec.json.encode(complaint.of(made))}
 
 
 def show_dossier(made: "Dossier") -> None:

@@ -146,7 +146,7 @@ def explain(
         emitted = explaining.EmittedProspect(_read(file), None if header is None else _read(header))
     else:
         verdict, name = _topic(topic, settings)
-        with clients.reading(settings, quiet_log(settings), name, partition) as reader:
+        with clients.Brokers(settings, quiet_log(settings)).reading(name, partition) as reader:
             emitted = explaining.emitted_at(reader, name, partition, offset, verdict, clients.deadline())
     with _reading(call, settings) as (reader, progress, deadline):
         reads = _records(settings)
@@ -167,7 +167,7 @@ def _reading(call: Invocation, settings: "Settings") -> "Iterator[tuple[LogReade
     """Open the log, and show the progress on it."""
     from stream_scrub.kafka import clients
 
-    with call.progress() as progress, clients.reading(settings, quiet_log(settings)) as reader:
+    with call.progress() as progress, clients.Brokers(settings, quiet_log(settings)).reading() as reader:
         yield reader, progress, clients.deadline()
 
 

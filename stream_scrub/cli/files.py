@@ -28,7 +28,7 @@ from stream_scrub.errors import ConfigError, Unavailable
 if TYPE_CHECKING:  # loaded when a command runs
     from stream_scrub.config import Settings
     from stream_scrub.files.options import FileOptions
-    from stream_scrub.files.produce import Produced
+    from stream_scrub.files.produce import Checked, Produced
     from stream_scrub.files.proof import Verified
     from stream_scrub.files.summary import Summary
     from stream_scrub.files.wash import WashPrepared
@@ -304,12 +304,20 @@ def produce(
     file: Annotated[str, argument("FILE", "The file of leads; - for standard input.")],
     key_column: Annotated[str, option("NAME", "The column of the record's key.")] = "",
     topic: Annotated[str, option("NAME", "The topic, if workers read several.")] = "",
+    check: Annotated[
+        bool,
+        option("--check", "Send nothing; exit 1 if a row would come out blocked for a fault of its own."),
+    ] = False,
 ) -> None:
     """Send the rows of a file to the prospects topic."""
     from stream_scrub.files import produce as producing
 
     settings = call.settings()
     options = _file_options(leads, file, Path())
+    if check:
+        checked = producing.check(options, settings)
+        call.write(checked, show_checked)
+        raise typer.Exit(int(bool(checked.blocked)))
     with call.progress(of_file=True) as stage:
         produced = producing.produce(options, key_column, topic, settings, quiet_log(settings), stage)
     call.write(produced, show_produced)
@@ -371,6 +379,19 @@ def show_produced(produced: "Produced") -> None:
     """Print how many prospects were sent."""
     are = "prospect is" if produced.prospects == 1 else "prospects are"
     terminal.people().print(f"{produced.prospects:,} {are} on {produced.topic} ({produced.columns})")
+
+
+def show_checked(checked: "Checked") -> None:
+    """Print the faults, each with its first lines."""
+    console = terminal.people()
+    console.print(checked.columns)
+    for count in checked.blocked:
+        why = f" ({count.why})" if count.why else ""
+        member = f", member {count.member}" if count.member else ""
+        console.print(f"{count.prospects:,} would be blocked as {count.reason}{why}{member}")
+        for line in count.first:
+            console.print(f"  line {line.line}: {line.number}" if line.number else f"  line {line.line}")
+    console.print(f"{checked.sound:,} of {checked.prospects:,} prospects have no fault; nothing was sent")
 
 
 def show_call_log(sent: "CallLogSent") -> None:

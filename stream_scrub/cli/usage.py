@@ -33,6 +33,7 @@ EXAMPLES = {
         "check +33612345678 +41791234567 --on 2026-08-11 --json",
     ),
     "config": ("config", "config --set worker.processes=2 --json"),
+    "docs": ("docs", "docs runbook"),
     "rights": (
         "rights worker",
         "rights worker --kafka-acls User:worker",
@@ -107,7 +108,7 @@ EXAMPLES = {
     ),
     "produce": (
         "produce leads.csv --region FR --bootstrap-servers localhost:9092",
-        "produce leads.csv --key-column id --campaign autumn --config stream-scrub.toml",
+        "produce leads.csv --check --purpose insurance",
     ),
     "attempts": (
         "attempts vicidial_log.csv --zone Europe/Paris --config stream-scrub.toml",

@@ -9,7 +9,6 @@ import random
 import re
 import time
 import unicodedata
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,14 +27,14 @@ Question = Mapping[str, Any]
 AT_APART_MAX_S = 300.0  # between a stamp's moment and this machine's clock
 _LAST_ZONE = timedelta(hours=12)  # a day ends last on earth where clocks are so far behind UTC
 _LAST, _LEAST = 6, 4  # digits that are compared; with fewer numbers cannot be distinguished
-_WORDS = re.compile(r"[^\W\d_]+|[#;,]")  # what begins an extension, or is no part of the number
+_WORDS = re.compile(r"[^\W\d_]+|[#;,]")  # the start of an extension, or text around the number
 _KEYPAD = str.maketrans("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
 _NUMBER = re.compile(r"\d(?:[\s().+-]*\d){5,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A request that the brokers have: where it is on its topic."""
+    """A request that the brokers have: its topic, partition and offset."""
 
     topic: str
     partition: int
@@ -121,8 +120,8 @@ def _checked(body: bytes, number: Any) -> Stamp | Unknown:
 def _is_about(judged: list[str], number: Any, verdict: Verdict) -> bool:
     """Whether a stamp's numbers are those of the question, as far as their last digits show: the client has no
     numbering plan. Where the question has too few digits to compare, no answer is a permission."""
-    asked = [number] if isinstance(number, str | int) else number or []
-    ends = [end for each in asked for end in _last_digits(each)]
+    numbers = [number] if isinstance(number, str | int) else number or []
+    ends = [end for each in numbers for end in _last_digits(each)]
     if not judged or not ends:
         return verdict is Verdict.BLOCKED
     return all(any(each.endswith(end) for end in ends) for each in judged)
@@ -133,8 +132,8 @@ def _last_digits(number: object) -> list[str]:
     for digits, as in 1-800-FLOWERS. Digits of any script count."""
     text = str(number).lower()
     pieces = [*_WORDS.split(text), text.translate(_KEYPAD)]
-    digits = ("".join(str(unicodedata.decimal(sign, "")) for sign in each).lstrip("0") for each in pieces)
-    return [each[-_LAST:] for each in digits if len(each) >= _LEAST]
+    digits = ("".join(str(unicodedata.decimal(sign, "")) for sign in piece).lstrip("0") for piece in pieces)
+    return [number[-_LAST:] for number in digits if len(number) >= _LEAST]
 
 
 def _problem(reply: Reply) -> Unknown:
@@ -159,7 +158,7 @@ Numbers = str | int | Sequence[str | int]
 
 
 class _Left(dict[str, float]):
-    """httpx's time-outs: for each step of a request, what is left until the deadline."""
+    """httpx's time-outs: for each step of a request, the time until the deadline."""
 
     def __init__(self, ends: float) -> None:
         super().__init__()
@@ -193,8 +192,8 @@ class _Tries:
     def _pause(self) -> float:
         """As long as the server says, else longer each time, and not the same for all clients."""
         own = min(_PAUSE_MAX_S, _FIRST_PAUSE_S * 2.0**self._count) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        asked = self.best.retry_after if isinstance(self.best, Reply) else ""
-        return max(own, float(asked)) if asked.isascii() and asked.isdigit() else own
+        retry_after = self.best.retry_after if isinstance(self.best, Reply) else ""
+        return max(own, float(retry_after)) if retry_after.isascii() and retry_after.isdigit() else own
 
 
 _Asked = msgspec.defstruct(
@@ -206,6 +205,8 @@ _Asked = msgspec.defstruct(
     ],
     forbid_unknown_fields=True,
 )
+# Lays the type out: two threads that do so at once, in `convert`, crash the process.
+msgspec.json.Decoder(_Asked)
 
 
 def _need_right(question: Mapping[str, Any]) -> None:
@@ -213,9 +214,9 @@ def _need_right(question: Mapping[str, Any]) -> None:
     try:
         msgspec.convert(question, _Asked)
     except msgspec.ValidationError as error:
-        known = ", ".join(_Asked.__struct_fields__)
-        what = _NUMBER.sub("...", str(error))
-        raise ValueError(f"{what}; a question may have {known} (docs/check-api.md)") from None
+        members = ", ".join(_Asked.__struct_fields__)
+        fault = _NUMBER.sub("...", str(error))
+        raise ValueError(f"{fault}; a question may have {members} (docs/check-api.md)") from None
 
 
 class _Base:
@@ -242,8 +243,8 @@ class _Base:
 
 
 def _body(number: object, others: Mapping[str, Any]) -> bytes:
-    given = {name: value for name, value in others.items() if value is not None}
-    return msgspec.json.encode({"number": number, **given})
+    stated = {name: value for name, value in others.items() if value is not None}
+    return msgspec.json.encode({"number": number, **stated})
 
 
 def _attempt(number: str, attempt_id: str, refused: bool, at: datetime | None, **more: str | None) -> bytes:
@@ -251,9 +252,9 @@ def _attempt(number: str, attempt_id: str, refused: bool, at: datetime | None, *
     _question(number, Call(), more["region"])
     if at is not None and at.tzinfo is None:
         raise ValueError("at: give it a time zone")
-    said = {"request": "refusal" if refused else "attempt", "id": str(attempt_id)}
+    request = {"request": "refusal" if refused else "attempt", "id": str(attempt_id)}
     moment = (at or datetime.now(UTC)).isoformat()
-    return _body(number, {**said, "at": moment, **more})
+    return _body(number, {**request, "at": moment, **more})
 
 
 def _question(number: object, call: Call, region: str | None) -> dict[str, Any]:
@@ -268,15 +269,16 @@ def _question(number: object, call: Call, region: str | None) -> dict[str, Any]:
 def _pages(questions: Iterable[Question | str | int], call: Call, region: str | None) -> list[list[Question]]:
     shared = _question(None, call, region)
     members: list[Question] = [
-        each if isinstance(each, Mapping) else {**shared, "number": each} for each in questions
+        question if isinstance(question, Mapping) else {**shared, "number": question}
+        for question in questions
     ]
-    for each in members:
-        _need_right(each)
+    for member in members:
+        _need_right(member)
     return [members[at : at + _PAGE] for at in range(0, len(members), _PAGE)]
 
 
 def _failed(error: Exception) -> Unknown:
-    """The kind of a failure; its text may name what was asked."""
+    """The kind of a failure. Its text is left out: it may have the number."""
     return Unknown(f"the server could not be reached ({type(error).__name__})")
 
 
@@ -330,8 +332,7 @@ class Client(_Base):
         """
         _question(number, Call(), region)
         members = {"request": "opt-out", "region": region, "scope": scope, "source": source}
-        body, key = _body(number, members), {"Idempotency-Key": uuid.uuid4().hex}
-        return accepted_of(self._ask(self._requests, body, self._ends(), key))
+        return accepted_of(self._ask(self._requests, _body(number, members), self._ends()))
 
     def attempt(
         self,
@@ -361,13 +362,11 @@ class Client(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(
-        self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
-    ) -> Reply | Unknown:
+    def _ask(self, url: str, body: bytes, ends: float) -> Reply | Unknown:
         tries = _Tries(ends)
         while tries.left_s > 0:
             try:
-                outcome = self._once(url, body, ends, headers)
+                outcome = self._once(url, body, ends)
             except httpx.HTTPError as error:
                 outcome = _failed(error)
             pause = tries.take(outcome)
@@ -376,10 +375,8 @@ class Client(_Base):
             time.sleep(pause)
         return tries.best
 
-    def _once(self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None) -> Reply | Unknown:
-        request = self._http.build_request(
-            "POST", url, content=body, headers=headers, extensions={"timeout": _Left(ends)}
-        )
+    def _once(self, url: str, body: bytes, ends: float) -> Reply | Unknown:
+        request = self._http.build_request("POST", url, content=body, extensions={"timeout": _Left(ends)})
         answer = self._http.send(request, stream=True)
         try:
             if _is_packed(answer):
@@ -432,8 +429,7 @@ class AsyncClient(_Base):
         """As `Client.opt_out`."""
         _question(number, Call(), region)
         members = {"request": "opt-out", "region": region, "scope": scope, "source": source}
-        body, key = _body(number, members), {"Idempotency-Key": uuid.uuid4().hex}
-        return accepted_of(await self._ask(self._requests, body, self._ends(), key))
+        return accepted_of(await self._ask(self._requests, _body(number, members), self._ends()))
 
     async def attempt(
         self,
@@ -462,14 +458,12 @@ class AsyncClient(_Base):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _ask(
-        self, url: str, body: bytes, ends: float, headers: Mapping[str, str] | None = None
-    ) -> Reply | Unknown:
+    async def _ask(self, url: str, body: bytes, ends: float) -> Reply | Unknown:
         tries = _Tries(ends)
         while tries.left_s > 0:
             try:
                 async with asyncio.timeout(tries.left_s):
-                    outcome = await self._once(url, body, headers)
+                    outcome = await self._once(url, body)
             except TimeoutError:
                 break
             except httpx.HTTPError as error:
@@ -480,8 +474,8 @@ class AsyncClient(_Base):
             await asyncio.sleep(pause)
         return tries.best
 
-    async def _once(self, url: str, body: bytes, headers: Mapping[str, str] | None) -> Reply | Unknown:
-        async with self._http.stream("POST", url, content=body, headers=headers) as answer:
+    async def _once(self, url: str, body: bytes) -> Reply | Unknown:
+        async with self._http.stream("POST", url, content=body) as answer:
             if _is_packed(answer):
                 return _PACKED
             whole = bytearray()

@@ -100,14 +100,14 @@ def masked(settings: Settings, harmless: Container[str]) -> dict[str, Any]:
     """The effective configuration as nested plain values. Client properties that are not in `harmless` show ***: a
     mistyped name may hold a password.
     """
-    shown = settings.model_dump(mode="json")
+    values_shown = settings.model_dump(mode="json")
     for side in PROPERTIES:
-        for name in shown["kafka"][side]:
+        for name in values_shown["kafka"][side]:
             if name not in harmless:
-                shown["kafka"][side][name] = _MASK
-    for target in shown["fanout"]["targets"].values():
+                values_shown["kafka"][side][name] = _MASK
+    for target in values_shown["fanout"]["targets"].values():
         target["settings"] = {name: shown_address(value) for name, value in target["settings"].items()}
-    return shown
+    return values_shown
 
 
 def shown_address(value: str) -> str:

@@ -41,12 +41,12 @@ class Route(NamedTuple):
 
 def blocked_of(routes: Iterable[Route]) -> list[str]:
     """The topics of blocked prospects, each once."""
-    return list(dict.fromkeys(each.blocked for each in routes))
+    return list(dict.fromkeys(route.blocked for route in routes))
 
 
 def allowed_of(routes: Iterable[Route]) -> list[str]:
     """The topics of allowed prospects, each once."""
-    return list(dict.fromkeys(each.allowed for each in routes))
+    return list(dict.fromkeys(route.allowed for route in routes))
 
 
 def outputs_of(routes: Sequence[Route]) -> list[str]:
@@ -178,15 +178,15 @@ class Topics(Section):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         inputs = self.inputs
-        named = [(key, name) for key, name in self.model_dump(exclude={"prospects", "drill"}).items()]
+        topic_names = [(key, name) for key, name in self.model_dump(exclude={"prospects", "drill"}).items()]
         routes = inputs.among(()) or [inputs.route("any")]
-        named = [(key, name) for key, name in named if INPUT not in name]
-        named += [("prospects", each.input) for each in routes]
+        topic_names = [(key, name) for key, name in topic_names if INPUT not in name]
+        topic_names += [("prospects", route.input) for route in routes]
         for key in ("allowed", "blocked"):
             if INPUT in getattr(self, key):
-                named += [(key, getattr(each, key)) for each in routes]
+                topic_names += [(key, getattr(route, key)) for route in routes]
         keys: dict[str, list[str]] = {}
-        for key, name in named:
+        for key, name in topic_names:
             keys.setdefault(name, []).append(key)
         for same in keys.values():
             if len(same) > 1:
@@ -264,10 +264,10 @@ def _campaign(value: str) -> str:
 
 
 def _professionals(values: Mapping[str, str]) -> Mapping[str, str]:
-    named = {_campaign(campaign): _campaign(name) for campaign, name in values.items()}
-    if "" in {*named, *named.values()} or len(named) < len(values):
+    professionals = {_campaign(campaign): _campaign(name) for campaign, name in values.items()}
+    if "" in {*professionals, *professionals.values()} or len(professionals) < len(values):
         raise ValueError('should name each campaign once, with its professional, as in spring = "acme"')
-    return named
+    return professionals
 
 
 def _shapes(values: tuple[str, ...]) -> tuple[str, ...]:

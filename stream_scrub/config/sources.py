@@ -144,14 +144,14 @@ class Sources:
             self.problems.append(str(error))
             return
         for section, table in tables.items():
-            place = places.get((section,), name)
+            location = places.get((section,), name)
             if isinstance(table, dict) and section in Settings.model_fields:
                 for key, value in table.items():
-                    self._take((section, key), value, places.get((section, key), place), places)
+                    self._take((section, key), value, places.get((section, key), location), places)
             elif section in Settings.model_fields:
-                self._wrong(place, (section,), "should be a table")
+                self._wrong(location, (section,), "should be a table")
             else:
-                self._unknown(place, (section,))
+                self._unknown(location, (section,))
 
     def read_environment(self, environ: Mapping[str, str], cwd: Path) -> None:
         """Take every STREAM_SCRUB_ variable. One that is not a setting is a problem."""
@@ -193,8 +193,8 @@ class Sources:
             return
         name, path = self._file
         dropped = _real(cwd / folder.value)
-        lies = (_real(path), _real(path.parent) / path.name)  # the target of a link, and the link itself
-        if not any(dropped in each.parents for each in lies):
+        locations = (_real(path), _real(path.parent) / path.name)  # the target of a link, and the link itself
+        if not any(dropped in location.parents for location in locations):
             return
         self.problems.append(
             f"{cut(name)} lies in lists.folder, where others hand over files: it is not read. Keep it elsewhere, and"
@@ -236,20 +236,20 @@ class Sources:
 
     def _take(self, key: Key, value: Any, where: str, places: Mapping[Key, str]) -> None:
         if key[:2] in _MAPS:
-            taken: set[Key] = set()
+            paths: set[Key] = set()
             for path, text in _properties(key, value):
-                place = places.get(path, where)
+                location = places.get(path, where)
                 if text is None:
                     self._wrong(
-                        place,
+                        location,
                         path,
                         _NOT_PROPERTIES if path in _MAPS else "should be text, a number, true or false",
                     )
-                elif path in taken:
-                    self._wrong(place, path, "is given twice")
+                elif path in paths:
+                    self._wrong(location, path, "is given twice")
                 else:
-                    taken.add(path)
-                    self._given[path] = _Given(text, place)
+                    paths.add(path)
+                    self._given[path] = _Given(text, location)
         elif key in _TYPES and isinstance(value, str) and "\0" in value:
             self._wrong(where, key, "holds a NUL character")  # which no path may
         elif key in _TYPES:
@@ -262,8 +262,8 @@ class Sources:
         fault."""
         loc: Key = tuple(str(part) for part in error["loc"])
         secret = loc[:2] in _MAPS
-        named = [str(part).split(".") for part in error.get("ctx", {}).get("keys", ())]
-        together: list[Key] = [(*loc[:1], *part) for part in named]
+        key_parts = [str(part).split(".") for part in error.get("ctx", {}).get("keys", ())]
+        together: list[Key] = [(*loc[:1], *part) for part in key_parts]
         parts = together or [loc[: 3 if secret else 2]]
         given = [key for key in parts if key in self._given]
         where = self._given[given[-1]].where if given else "default"
@@ -333,7 +333,7 @@ def _variable(name: str) -> tuple[Key, bool]:
 
 
 def _from_text(key: Key, text: str) -> Any:
-    """A text as the type of its key. A text that is no number stays a text, and the model refuses it."""
+    """A text as the type of its key. Other text than a number stays text, and the model refuses it."""
     kind = _TYPES.get(key)
     kinds = {get_origin(each) for each in (kind, *get_args(kind))}
     is_list = tuple in kinds and text.lstrip().startswith("[")

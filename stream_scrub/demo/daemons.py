@@ -2,8 +2,8 @@
 
 In the demo's own process they would share the interpreter with the lead producer and the checker: verdicts and deltas
 would wait for them. In production these are other machines. The worker is the one that `stream-scrub worker` runs. The
-recall daemon needs committed offsets and a time index, which the embedded broker lacks; what is outstanding and what is
-taken back is its own code (`recall/member.py`).
+recall daemon needs committed offsets and a time index, which the embedded broker lacks; it judges and
+recalls by its own code (`recall/member.py`).
 """
 
 import io
@@ -115,7 +115,7 @@ class WorkerProcess(DemoProcess):
         def count(metric: metric_catalogue.Metric) -> int:
             return int(sum(sample.value for sample in status.samples(metric)))
 
-        reasons = {each.labels["reason"]: int(each.value) for each in prospects if each.value}
+        reasons = {prospect.labels["reason"]: int(prospect.value) for prospect in prospects if prospect.value}
         assigned, position = count(metric_catalogue.ASSIGNED), count(metric_catalogue.POSITION)
         return DemoWorkerState(assigned, position, reasons, count(metric_catalogue.ABORTS_TOTAL))
 

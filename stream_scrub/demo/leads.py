@@ -3,7 +3,7 @@
 The truth is the integers that were drawn; the system gets only their spellings. Nothing here reads a number back, so
 a mistake in the system's own reading cannot hide. (`line_of` only filters the draw: a number that is not valid would
 be blocked for that.) A `DemoLead` is a prospect without its id. It is sent many times, each time with the next id, so that
-a number that opts out midway appears before and after. What must come out is kept next to what is sent.
+a number that opts out midway appears before and after. Each lead is kept with its expected output.
 """
 
 import random
@@ -34,7 +34,7 @@ class Law(NamedTuple):
     consent: str = ""  # the register of consents in which a number must be
     wash: str = ""  # the register of clean answers in which a number must be
     banned: frozenset[str] = frozenset()  # forbidden purposes
-    contract_lifts: bool = False  # a contract lifts all of it
+    contract_lifts: bool = False  # a contract lifts every requirement
 
 
 class DemoCountry(NamedTuple):
@@ -101,7 +101,7 @@ def national_digits(country: DemoCountry, number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Everybody's numbers by what is true of them, per country code; no number is in two groups."""
+    """The numbers of each group, by country code. No number is in two groups."""
 
     opposed: Mapping[str, list[int]]  # opted out at the company
     listed: Mapping[str, list[int]]  # are in their country's register
@@ -122,16 +122,16 @@ class Crowd:
 
     def registers(self) -> dict[str, dict[str, list[int]]]:
         """What each register holds before the delta: register, then country code, then numbers."""
-        held: dict[str, dict[str, list[int]]] = {"consent": {}}
+        numbers_of: dict[str, dict[str, list[int]]] = {"consent": {}}
         for code, law in [(country.code, country.law) for country in COUNTRIES if country.law is not None]:
             if law.deny:
-                held[law.deny] = {code: self.listed[code]}
+                numbers_of[law.deny] = {code: self.listed[code]}
             if allowing := law.consent or law.wash:
                 # Every twentieth of those who oppose once consented: their later opposition binds.
                 gave = [*self.consented[code], *self.swing[code], *self.opposed[code][::20]]
-                held.setdefault(allowing, {})[code] = gave
-        held["internal"] = dict(self.opposed)  # the largest last: each import reads the log before it
-        return held
+                numbers_of.setdefault(allowing, {})[code] = gave
+        numbers_of["internal"] = dict(self.opposed)  # the largest last: each import reads the log before it
+        return numbers_of
 
 
 def _draw(country: DemoCountry, count: int, rng: np.random.Generator) -> list[int]:
@@ -162,17 +162,18 @@ def write_list(
     head, day = ("phone", "") if consented_on is None else ("phone,consented_on", f",{consented_on}")
     lines = [head]
     for country in COUNTRIES:
-        mine = numbers.get(country.code, ())
+        home_numbers = numbers.get(country.code, ())
         names = _AT_HOME if country.code == HOME else _ABROAD
-        for place, name in enumerate(names):
+        for at, name in enumerate(names):
             spell = SPELLINGS[name]
             lines += [
-                spell(country, national_digits(country, each)) + day for each in mine[place :: len(names)]
+                spell(country, national_digits(country, each)) + day
+                for each in home_numbers[at :: len(names)]
             ]
     count = len(lines) - 1
     bad = len(range(_BAD_EVERY, len(lines), _BAD_EVERY))
-    for place in range(bad):
-        lines.insert((place + 1) * _BAD_EVERY, _BAD_LINES[place % len(_BAD_LINES)])
+    for at in range(bad):
+        lines.insert((at + 1) * _BAD_EVERY, _BAD_LINES[at % len(_BAD_LINES)])
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return WrittenList(path, count, bad)
 

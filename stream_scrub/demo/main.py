@@ -1,4 +1,4 @@
-"""`demo`: the whole system on the embedded broker, with a checker that knows what is true. And `serve --trial`.
+"""`demo`: the whole system on the embedded broker, with a checker that knows the right verdicts. And `serve --trial`.
 
 The worker with its follower, the imports and the log are the real ones, and so is what the recall takes back. Only the
 broker is librdkafka's own mock, and the lead producer and the dialler are played here.
@@ -35,7 +35,7 @@ from stream_scrub.terminal.console import People
 
 _INTERNAL = 1_000_000
 _LEADS = 30_000
-# All of it stays in memory, 1 GiB of a million and a half, and the embedded broker slows down as its partitions grow.
+# All records stay in memory, 1 GiB for a million and a half, and the embedded broker slows down as its partitions grow.
 _PROSPECTS_MAX = 1_500_000
 # Of at most 400 bytes each with their stamp: under the 5 MiB that the broker keeps, compressed or not.
 _PROSPECTS_A_PARTITION = 12_500
@@ -94,11 +94,11 @@ def _perform(broker: EmbeddedKafka, folder: Path, plan: SendPlan, view: View) ->
             rng = np.random.default_rng()
             view.step(f"drawing {_INTERNAL:,} opposed numbers and {_LEADS:,} leads")
             crowd = Crowd.draw(_INTERNAL, rng)
-            held = crowd.registers()
+            registers = crowd.registers()
             today = datetime.now(UTC).date()
             lists = {
                 name: write_list(folder / f"{name}.csv", numbers, today if name == CONSENT else None)
-                for name, numbers in held.items()
+                for name, numbers in registers.items()
             }
             delta = write_list(folder / "opt-outs.csv", crowd.swing)
             maker = LeadMaker(crowd, random.Random())  # noqa: S311 - no secret
@@ -109,7 +109,7 @@ def _perform(broker: EmbeddedKafka, folder: Path, plan: SendPlan, view: View) ->
             for name, each in lists.items():
                 effects.append(_import(settings, log, name, each.path))
                 view.imported(effects[-1])
-            checker = OutputCheck(leads, outputs, max(each.position or 0 for each in effects))
+            checker = OutputCheck(leads, outputs, max(effect.position or 0 for effect in effects))
             play = Play(settings, plan, checker, worker, log_lines, effects)
             daemon.settle_garbage()  # millions of numbers stay as they are
             view.step("the worker joins its group and reads the lists")
@@ -164,8 +164,8 @@ def trial(
     with EmbeddedKafka() as broker, tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         # A consent that names no campaign counts for the default one.
-        given = {"prospect.default_campaign": "trial", **flags, **_embedded_flags(broker)}
-        settings = load(flags=given, environ={}, cwd=folder, extra_checks=checks)
+        trial_flags = {"prospect.default_campaign": "trial", **flags, **_embedded_flags(broker)}
+        settings = load(flags=trial_flags, environ={}, cwd=folder, extra_checks=checks)
         greet(settings)
         for topic in (settings.topics.log, settings.topics.requests):
             broker.create_topic(topic, 1)

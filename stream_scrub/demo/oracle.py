@@ -93,11 +93,11 @@ class HandedOut:
         """A recall came out. Whether it has the form and the reason that it must have."""
         self.recalls, self.last_at = self.recalls + 1, now
         with suppress(ValueError, KeyError):
-            said = msgspec.json.decode(record.value or b"")
+            notice = msgspec.json.decode(record.value or b"")
             places = (each.split("/") for each in (dict(record.headers)["upto"] or b"").decode().split())
             upto = {int(partition): int(offset) for _, partition, offset in places}
             self._recalls.setdefault(int(record.key or b""), []).append(upto)
-            why = said["kind"], said["reason"], said["register"], said["number"].encode()
+            why = notice["kind"], notice["reason"], notice["register"], notice["number"].encode()
             return why == ("recalled", "opposed", "internal", record.key)
         return False
 
@@ -105,17 +105,17 @@ class HandedOut:
         """Leads that nothing took back, and recalls that took nothing back."""
         faults: Counter[str] = Counter()
         for number in {*self._leads, *self._recalls}:
-            left = self._leads.get(number, set())
+            outstanding = self._leads.get(number, set())
             for upto in self._recalls.get(number, ()):
-                kept = {lead for lead in left if lead[1] >= upto.get(lead[0], 0)}
-                faults["taken back for nothing"] += kept == left
-                left = kept
-            faults["not taken back"] += len(left)
+                kept = {lead for lead in outstanding if lead[1] >= upto.get(lead[0], 0)}
+                faults["taken back for nothing"] += kept == outstanding
+                outstanding = kept
+            faults["not taken back"] += len(outstanding)
         return +faults
 
 
 class OutputCheck:
-    """Takes records as they come out; `faults` counts what is wrong, by a short word, and should stay empty. `sent` has for
+    """Checks records as they come out. `faults` counts the faults by a short name, and should stay empty. `sent` has for
     each id the place of its lead in `leads`: the sender appends before it sends.
 
     `start` is the log's position before the delta: a stamp with a later one must know the delta.
@@ -150,7 +150,7 @@ class OutputCheck:
         return sum(count for position, count in self._positions.items() if position > self._start)
 
     def take(self, records: Sequence[Received]) -> None:
-        """Check what has come out, in the order of each partition."""
+        """Check the records, in the order of each partition."""
         now = time.time()
         self._seen.extend(bytes(len(self.sent) - len(self._seen)))
         for record in records:
@@ -170,15 +170,15 @@ class OutputCheck:
         self.faults = +self.faults
 
     def _check(self, record: Received, now: float) -> None:
-        found = _ID.match(record.value or b"")
-        number = -1 if found is None else int(found[1])
+        match = _ID.match(record.value or b"")
+        number = -1 if match is None else int(match[1])
         if not 0 <= number < len(self._seen):
             self.faults["never sent"] += 1
             return
         self.faults["twice"] += self._seen[number] > 0
         self._seen[number] = 1
-        place = self.sent[number]
-        lead = self.leads[place]
+        lead_at = self.sent[number]
+        lead = self.leads[lead_at]
         stamp = self._stamp(record, lead, number)
         self._check_order(record, lead, number, stamp)
         if stamp is None:
@@ -186,13 +186,13 @@ class OutputCheck:
         self._positions[stamp.index] += 1
         self.reasons[stamp.reason] += 1
         after = stamp.index > self._start
-        self._judge(stamp, self._verdict_of_topic.get(record.topic), place, after=after)
+        self._judge(stamp, self._verdict_of_topic.get(record.topic), lead_at, after=after)
         if stamp.allowed and lead.claim is not None and lead.claim.group == "swing":
             self.handed_out.allowed(lead.claim.number, record.partition, record.offset)
         if after:
             self.first_stamp_at = self.first_stamp_at or now
             if self.first_block_at is None and stamp.reason == "opposed":
-                before = self._must_say(place, after=False)
+                before = self._must_say(lead_at, after=False)
                 self.first_block_at = now if before.verdict == "allowed" else None
 
     def _stamp(self, record: Received, lead: DemoLead, number: int) -> Stamp | None:
@@ -200,15 +200,15 @@ class OutputCheck:
         headers, value = list(record.headers), record.value or b""
         if lead.readable:
             head = lead.value(number).removesuffix(b"}") + _SPLICE
-            whole = value.startswith(head) and value.endswith(b"}")
-            bare = value[len(head) : -1] if whole else None
+            unchanged = value.startswith(head) and value.endswith(b"}")
+            bare = value[len(head) : -1] if unchanged else None
         else:
             name, bare = headers.pop() if headers else ("", None)
-            whole = value == lead.value(number) and name == "scrub"
-        self.faults["bytes changed"] += not whole
+            unchanged = value == lead.value(number) and name == "scrub"
+        self.faults["bytes changed"] += not unchanged
         self.faults["key changed"] += record.key != lead.key
         self.faults["headers changed"] += headers != list(lead.headers)
-        if not whole or bare is None:
+        if not unchanged or bare is None:
             return None
         with suppress(ValueError):
             stamp = decode(bare)
@@ -231,8 +231,8 @@ class OutputCheck:
 
     def _judge(self, stamp: Stamp, topic: str | None, place: int, *, after: bool) -> None:
         """The verdict with its evidence, and that of the topic, are what the truth at the stamp's position says."""
-        said = Expected(stamp.verdict, stamp.reason, stamp.number or "", tuple(stamp.registers))
-        self.faults["wrong verdict"] += said != self._must_say(place, after=after)
+        stamped = Expected(stamp.verdict, stamp.reason, stamp.number or "", tuple(stamp.registers))
+        self.faults["wrong verdict"] += stamped != self._must_say(place, after=after)
         self.faults["wrong topic"] += topic != stamp.verdict
         if "allowed" in (stamp.verdict, topic):
             # Only a contract lifts a register, and never `internal`.

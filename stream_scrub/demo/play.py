@@ -27,13 +27,13 @@ from stream_scrub.model import Deadline
 
 _TICK_S, _READ_S, _DRAW_S = 0.01, 0.02, 0.2
 _READY_S, _FLUSH_S = 60.0, 30.0
-_STALLED_S = 30.0  # if nothing comes out for this long, what is missing counts as lost
+_STALLED_S = 30.0  # if nothing comes out for this long, missing leads count as lost
 # A slow import might end after the last prospect. So more is sent, a tenth as fast, until the delta is enforced.
 _MORE_S, _MORE_SHARE = 30.0, 0.1
 # No more prospects than this wait to come out. A machine that cannot keep the rate would show the length of its
 # queue, not the time of a verdict; so fewer are sent.
 _AHEAD_S, _AHEAD_MIN = 0.25, 200
-_LAST_S = 1.0  # for what is due in the last moment
+_LAST_S = 1.0  # for the leads due in the last moment
 _GRACE_S = 0.3  # for what must not come: a second copy of the last prospects
 
 
@@ -55,7 +55,7 @@ class Publication(NamedTuple):
 
 @dataclass(eq=False)
 class Play:
-    """One performance. `run` is called once, from the main thread; the attributes say how it goes."""
+    """One performance. `run` is called once, from the main thread; the attributes are its progress."""
 
     settings: Settings
     plan: SendPlan
@@ -117,9 +117,9 @@ class Play:
             due = self._due(time.monotonic() - started)
             if due is None:
                 break
-            for place in rng.integers(len(leads), size=max(0, due - len(sent))).tolist():
-                number, lead = len(sent), leads[place]
-                sent.append(place)
+            for lead_at in rng.integers(len(leads), size=max(0, due - len(sent))).tolist():
+                number, lead = len(sent), leads[lead_at]
+                sent.append(lead_at)
                 producer.produce(lead.value(number), lead.key, lead.headers)
             producer.serve()
         self.sent_s = time.monotonic() - started
@@ -165,7 +165,7 @@ class Play:
                 threads.append(publish())
             ended = [thread for thread in threads if thread.done()]
             for thread in ended:
-                thread.result()  # raises what it raised
+                thread.result()  # raises the thread's exception
             is_out = self.checker.taken >= len(self.checker.sent) and ended == threads
             is_out = is_out and (self.published is None or not self.checker.handed_out.faults())
             is_over = is_out or (sender in ended and now - moved_at > _STALLED_S)
@@ -188,7 +188,7 @@ class Play:
 
     @property
     def enforced(self) -> bool:
-        """Whether a verdict by the delta has come out, and one that blocks what it made opposed."""
+        """Whether a verdict with the delta has come out, and one that blocks a number of the delta."""
         return self.published is not None and None not in self.delays()
 
     @property
@@ -219,10 +219,10 @@ class Play:
     def latency_ms(self, share: float) -> int:
         """The time from sent to read that this share of the prospects does not exceed; 0 without any."""
         latencies = self.checker.latencies
-        left = share * latencies.total()
+        remaining = share * latencies.total()
         for latency in sorted(latencies):
-            left -= latencies[latency]
-            if left <= 0:
+            remaining -= latencies[latency]
+            if remaining <= 0:
                 return latency
         return 0
 

@@ -58,12 +58,13 @@ class _TrialPublisher:
     def run(self, stopping: threading.Event) -> None:
         """Read the topic of requests from its beginning; one partition, where every record is a request."""
         read = 0
+        brokers = clients.Brokers(self._settings, self._log)
         with ExitStack() as stack:
             reader = EmbeddedReader(self._settings.kafka.bootstrap_servers, [self._settings.topics.requests])
             stack.callback(reader.close)
-            log_reader = stack.enter_context(clients.reading(self._settings, self._log))
+            log_reader = stack.enter_context(brokers.reading())
             for name in self._settings.lists.registers:
-                writer = clients.log_writer(self._settings, name, self._log)
+                writer = brokers.log_writer(name)
                 stack.callback(writer.close)
                 self._writers[name] = writer
             while not stopping.is_set():

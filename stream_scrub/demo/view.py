@@ -1,4 +1,4 @@
-"""The demo's summary, and what it shows: a live view, or one JSON document for machines.
+"""The demo's summary and its view: live on a terminal, or one JSON document for machines.
 
 Phone numbers are never shown, only how many there are.
 """
@@ -93,7 +93,7 @@ def summary(play: Play, lists: Sequence[WrittenList], dropped: Mapping[str, int]
     imports = [*play.imports, *([play.published.effect] if play.published is not None else [])]
 
     def check(name: str, found: str, *faults: str, ok: bool = True) -> Check:
-        wrong = "".join(f"; {checker.faults[each]:,} {each}" for each in faults if checker.faults[each])
+        wrong = "".join(f"; {checker.faults[fault]:,} {fault}" for fault in faults if checker.faults[fault])
         return Check(name, ok and not wrong, found + wrong)
 
     came_out = f"{sent:,} sent, {checker.taken:,} came out"
@@ -113,7 +113,7 @@ def summary(play: Play, lists: Sequence[WrittenList], dropped: Mapping[str, int]
         counts = f"the worker's counters differ for {', '.join(differing)}"
     pairs = zip(imports, lists, strict=False)
     short = [each.register for each, made in pairs if (each.added, each.refused) != (made.numbers, made.bad)]
-    held = f"{sum(each.added for each in imports):,} numbers in {len(imports)} imports"
+    totals = f"{sum(each.added for each in imports):,} numbers in {len(imports)} imports"
     lost = sum(dropped.values())
     checks = (
         check(*("every prospect came out exactly once", came_out, "lost", "twice", "never sent"), ok=all_out),
@@ -138,7 +138,7 @@ def summary(play: Play, lists: Sequence[WrittenList], dropped: Mapping[str, int]
             *("out of order", "position went back", "key in two partitions"),
         ),
         check("the counts add up", counts, ok=not differing),
-        check("the registers hold what the lists hold", ", ".join(short) or held, ok=not short),
+        check("the registers hold what the lists hold", ", ".join(short) or totals, ok=not short),
         _enforced(play),
         check(
             "every lead of those who opted out was taken back",
@@ -157,21 +157,23 @@ def _enforced(play: Play) -> Check:
     first, blocked = play.delays()
     if first is None or blocked is None:
         return Check(name, False, "not seen" if play.published else "there was none")
-    found = f"first verdict by it {first:.2f} s after the import, first block {blocked:.2f} s"
-    found += f"; {play.checker.judged_after:,} judged by it"
+    finding = f"first verdict by it {first:.2f} s after the import, first block {blocked:.2f} s"
+    finding += f"; {play.checker.judged_after:,} judged by it"
     excess_s = first - _ENFORCED_S
     if excess_s <= 0 or play.waited_s < excess_s:
-        return Check(name, excess_s <= 0, found)
+        return Check(name, excess_s <= 0, finding)
     why = f"the machine was busy: the demo's threads waited {play.waited_s:.2f} s for a processor"
-    return Check(name, False, found, why)
+    return Check(name, False, finding, why)
 
 
 def _taken_back(play: Play) -> str:
     handed_out, published = play.checker.handed_out, play.published
-    found = f"{handed_out.leads:,} leads of {handed_out.people:,} people, by {handed_out.recalls:,} recalls"
+    finding = f"{handed_out.leads:,} leads of {handed_out.people:,} people, by {handed_out.recalls:,} recalls"
     if handed_out.last_at is None or published is None:
-        return found
-    return f"{found}, the last {max(0.0, handed_out.last_at - published.returned_at):.2f} s after the import"
+        return finding
+    return (
+        f"{finding}, the last {max(0.0, handed_out.last_at - published.returned_at):.2f} s after the import"
+    )
 
 
 def _figures(play: Play, imports: Sequence[ImportEffect]) -> dict[str, Any]:
@@ -322,16 +324,16 @@ def _print_summary(console: People, summary: DemoSummary) -> None:
     console.print()
     console.print(Text.assemble("  ", result, ". Next:"))
     console.print()
-    for what, command in NEXT:
-        if what:
-            console.print("   ", styled(f"# {what}", "dim"))
+    for purpose, command in NEXT:
+        if purpose:
+            console.print("   ", styled(f"# {purpose}", "dim"))
         console.print(f"    {command.format(command=_command())}")
 
 
 def _command() -> str:
     """How this program is called here: by its name, if the shell finds it, else by its path."""
-    found = shutil.which("stream-scrub")
-    if found is not None and Path(found).resolve() == Path(sys.argv[0]).resolve():
+    command_path = shutil.which("stream-scrub")
+    if command_path is not None and Path(command_path).resolve() == Path(sys.argv[0]).resolve():
         return "stream-scrub"
     path = Path(sys.argv[0])
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

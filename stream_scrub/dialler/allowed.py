@@ -11,7 +11,7 @@ from stream_scrub import clock
 from stream_scrub.call import VOICE
 from stream_scrub.config import load
 from stream_scrub.dialler import recalls
-from stream_scrub.dialler.leads import Lead, LeadQueue, TakenBack, lead_of
+from stream_scrub.dialler.leads import Lead, LeadQueue, MayDial, TakenBack, lead_of
 from stream_scrub.dialler.recalls import ProofOfLife, Recalls
 from stream_scrub.errors import ConfigError, Migrated, ScrubError, StaleIndex, TakenOver, Unavailable
 from stream_scrub.kafka import clients
@@ -25,7 +25,7 @@ from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import header_in, stamp_on
 
 SEEN_S = 1.0  # a recall that was committed longer ago is known before a lead is handed out
-OUT_MAX = 100_000  # handed out and not acknowledged
+OUT_MAX = 100_000  # handed out and not acknowledged; as many may be postponed
 _SUSPENDED_MAX, _READ_MAX = 10_000, 2_000
 _LOOK_EVERY_S = 0.05  # whether the partitions of leads that wait are still ours
 _SWEEP_EVERY_S = 60.0
@@ -71,7 +71,7 @@ class Allowed:
             raise ConfigError([f'start: "beginning" or "end", not {start!r}'])
         if not group:
             raise ConfigError(["group: name the group whose members share the leads, as in dialler-7"])
-        if group in (loaded.worker.group_id, clients.recall_group(loaded)):
+        if group in (loaded.worker.group_id, clients.side_group(loaded, "recall")):
             raise ConfigError([f"group: {group} belongs to stream-scrub's own processes: choose another"])
         book = scrubbing.law(loaded)
         log = logs.of_library()
@@ -93,10 +93,10 @@ class Allowed:
         self._polling = threading.RLock()
         self._problem = RecurringProblem(log, "leads cannot be read, trying again", "leads are read again")
         self._look, self._sweep = clock.Throttle(_LOOK_EVERY_S), clock.Throttle(_SWEEP_EVERY_S)
-        self._reader = clients.allowed_reader(loaded, log, group, start)
-        self._recalls = clients.recalls_reader(loaded, log, group, since)
-        # A dialler may not read the log.
         self._brokers = clients.Brokers(loaded, log)
+        self._reader = self._brokers.allowed_reader(group, start)
+        self._recalls = self._brokers.recalls_reader(group, since)
+        # A dialler may not read the log.
         self._requests = self._brokers.waiting_requests(reads_log=False)
         if self._requests is not None:
             self._requests.__enter__()
@@ -185,14 +185,18 @@ class Allowed:
         )
 
     def _poll(self) -> None:
-        """Stay in the group, commit what is done, and read on if there is room."""
+        """Stay in the group, commit acknowledged leads, and read on if there is room."""
         self._reader.commit_if_due()
         if len(self._leads.out) >= OUT_MAX:
-            raise RuntimeError(f"{OUT_MAX} leads are handed out: call `ack` for each that is done")
+            raise RuntimeError(f"{OUT_MAX} leads are handed out: call `ack` for each that was called")
         waiting, may_hand_out = len(self._leads), self._may_hand_out()
         if waiting and may_hand_out and not self._look.is_due():
             return
-        is_full = waiting >= _READ_MAX or len(self._leads.suspended) >= _SUSPENDED_MAX
+        is_full = (
+            waiting >= _READ_MAX
+            or len(self._leads.suspended) >= _SUSPENDED_MAX
+            or len(self._leads.postponed) >= OUT_MAX
+        )
         if is_full and self._sweep.is_due():
             with self._changed:
                 self._leads.sweep(datetime.now(UTC))
@@ -236,8 +240,8 @@ class Allowed:
         return batch
 
     def ack(self, lead: Lead) -> None:
-        """The lead is done, called or not: it is not handed out again. Until then it comes again after a crash, or from
-        another member of the group. It is committed within moments, while leads are asked for."""
+        """The lead is done: it is not handed out again. Until then it comes again after a crash, or from another member of
+        the group. It is committed within moments, while leads are asked for."""
         if self._closing.is_set():
             raise RuntimeError("acknowledged after `close`: this lead will come again")
         with self._changed:
@@ -245,17 +249,23 @@ class Allowed:
         for key, offset in places:
             self._reader.done(key, offset)
 
-    def may_dial(self, lead: Lead) -> bool:
-        """Whether a lead that was handed out may still be called. Ask just before the call. Raises Unavailable while that
-        is unknown: ask again."""
+    def may_dial(self, lead: Lead) -> MayDial:
+        """Whether a lead that was handed out may be called now. Ask just before the call. Acknowledge what was called, and
+        `postpone` after a no with `not_before`. Every other no has taken the lead back: it is handed out again if it may be
+        called later, and an acknowledgement would lose it."""
         with self._changed:
-            if not self._has_seen():
-                raise Unavailable(
-                    f"recalls were not read in the last {SEEN_S:g} s: do not call, and try again"
-                )
-            if why := self._why_unsafe(self._proof.since([lead.place[0]])):
-                raise Unavailable(why)
-            return self._leads.may_dial(lead.place, datetime.now(UTC))
+            is_known = self._has_seen() and not self._why_unsafe(self._proof.since([lead.place[0]]))
+            return self._leads.may_dial(lead, datetime.now(UTC), is_known=is_known)
+
+    def postpone(self, lead: Lead, not_before: datetime) -> None:
+        """Hand the lead out again at that moment, which has a time zone. It stays open until then, and comes at once after
+        a restart. Ignored for a lead that is not the caller's any more."""
+        if not_before.utcoffset() is None:
+            raise ValueError(
+                "not_before has no time zone: give one, as in datetime.now(UTC) + timedelta(hours=1)"
+            )
+        with self._changed:
+            self._leads.postpone(lead, not_before)
 
     def taken_back(self, wait_s: float = 0.0) -> list[TakenBack]:
         """The leads that were handed out, are not acknowledged, and must not be called any more, since the last call.
@@ -268,8 +278,8 @@ class Allowed:
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """How many leads were not handed out, by cause: `recalled`, `past-until`, `too-old`, `other-channel`,
-        `not-allowed`, and `renewed`: it was done before its verdict was renewed."""
+        """How many leads ended without a call, by cause: `recalled`, `past-until`, `too-old`, `other-channel`,
+        `not-allowed`, `outside-hours` (after its last window), and `renewed`: it was done before its verdict was renewed."""
         with self._changed:
             return dict(self._leads.dropped)
 
@@ -280,7 +290,7 @@ class Allowed:
         return self._reader.uncommitted_s
 
     def close(self) -> None:
-        """Commit what is acknowledged, and leave the group. Iterating ends. Any thread may call it, also again."""
+        """Commit the acknowledged leads, and leave the group. Iterating ends. Any thread may call it, also again."""
         self._closing.set()
         self._follower.join()
         with self._polling:

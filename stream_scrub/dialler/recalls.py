@@ -11,7 +11,7 @@ from functools import reduce
 
 from stream_scrub.clock import parse_zoned
 from stream_scrub.errors import Corrupt
-from stream_scrub.model import INTERNAL, PartitionKey, family
+from stream_scrub.model import INTERNAL, PartitionKey, Reason, family
 from stream_scrub.recall_notice import ONE_LOG_MS, WRITTEN_BEFORE, RecallNotice, decode
 from stream_scrub.rules import Rulebook
 from stream_scrub.stamp import Stamp
@@ -94,10 +94,11 @@ class Recalls:
 
     def __init__(self, book: Rulebook, numbers_max: int = NUMBERS_MAX, since: datetime = EPOCH) -> None:
         self._rules: dict[str, Collection[str]] = {
-            rule.digest: rule.asked for each in book.countries.values() for rule in each.rules
+            rule.digest: rule.asked for country in book.countries.values() for rule in country.rules
         }
         self._numbers_max = numbers_max
         self._last: dict[int, int] = {}
+        self._rested: set[int] = set()  # numbers whose last recall says `too-often`
         # Whatever the clock says later, no verdict passes whose recall was not read.
         self._forgotten = int((since + WRITTEN_BEFORE).timestamp() * 1000) << _POSITION_BITS
         self._registers: dict[str, RecallNotice] = {}
@@ -105,8 +106,13 @@ class Recalls:
     def take(self, notice: RecallNotice) -> None:
         """Remember a notice. Their order does not matter."""
         if notice.kind == "recalled":
-            number = int(notice.number)
-            self._last[number] = _joined(self._last.get(number, _order(notice)), _order(notice))
+            number, order = int(notice.number), _order(notice)
+            last = self._last.get(number, order)
+            if order >= last:
+                self._rested.discard(number)
+                if notice.reason == Reason.TOO_OFTEN:
+                    self._rested.add(number)
+            self._last[number] = _joined(last, order)
             if len(self._last) > self._numbers_max:
                 self._forget()
         elif _order(notice) >= _order(self._registers.get(notice.register, notice)):
@@ -117,16 +123,23 @@ class Recalls:
         forgotten = [last for last in self._last.values() if last <= middle]
         self._forgotten = reduce(_joined, sorted(forgotten), self._forgotten)
         self._last = {number: last for number, last in self._last.items() if last > middle}
+        self._rested &= self._last.keys()
 
     def stop(self, number: str, stamp: Stamp) -> bool:
         """Whether this number of a stamp was recalled since its verdict."""
         return any(_stops(order, stamp) for order in (self._last.get(int(number), -1), self._forgotten))
 
+    def is_rested(self, number: str) -> bool:
+        """Whether its last recall says that this number was called too often."""
+        return int(number) in self._rested
+
     def suspend(self, stamp: Stamp) -> bool:
         """Whether a verdict rests on a register that is suspended, as far as the rules here can tell."""
-        suspended = {family(each.register) for each in self._registers.values() if each.kind == "suspended"}
+        suspended = {
+            family(register.register) for register in self._registers.values() if register.kind == "suspended"
+        }
         if not suspended:
             return False
         # A rule that is not known here may ask any register.
-        asked = [self._rules.get(digest, suspended) for digest in digests_of(stamp)]
-        return INTERNAL in suspended or any(name in each for each in asked for name in suspended)
+        register_sets = [self._rules.get(digest, suspended) for digest in digests_of(stamp)]
+        return INTERNAL in suspended or any(name in each for each in register_sets for name in suspended)

@@ -1,7 +1,7 @@
 """One drill: a lead is allowed, its number opts out, and the drill watches every station of the opt-out.
 
 No dialler can call anybody for it. The leads have a topic of their own, `topics.drill`, whose allowed topic
-`stream_scrub.dialler.Allowed` skips, and a number that nobody has. Workers, recall and the log are those of all leads.
+`stream_scrub.dialler.Allowed` skips, and an unassigned number. Workers, recall and the log are those of all leads.
 """
 
 import secrets
@@ -39,7 +39,7 @@ _WAIT_S, _LEAD_EVERY_S, _LOOK_EVERY_S = 0.05, 0.25, 0.2
 _RECORDS = 1000
 _PUSH_S = 10.0
 
-# Ranges that regulators keep for films and drama, and that nobody can have. By region: the first number, and how many
+# Ranges that regulators reserve for films and drama. By region: the first number, and how many
 # follow each other. Only ranges whose numbers are valid by phonenumbers.
 DRAMA = {
     # Arcep, decision 2018-0881: 01 99 00 00 00 to 01 99 00 99 99
@@ -87,7 +87,7 @@ class Drill:
         self._came_out: list[str] = []  # of this drill's leads: "allowed", or the reason
         self._blocked_at: float | None = None
         self._recalled_at: float | None = None
-        # By target: when it was told, or why it was not.
+        # By target: the time of delivery, or the cause of the delay.
         self._receipts: dict[str, tuple[float | None, str]] = {
             name: (None, "no receipt came")
             for name, each in settings.fanout.targets.items()
@@ -99,18 +99,19 @@ class Drill:
         settings, log = self._settings, self._log
         topics = [self._route.allowed, self._route.blocked, settings.topics.recalled]
         topics += [settings.topics.receipts] * bool(self._receipts)
+        brokers = clients.Brokers(settings, log)
         with ExitStack() as stack:
             leads, requests, lifts = (
                 stack.enter_context(closing(each))
                 for each in (
-                    clients.prospects_writer(settings, log, self._route.input),
-                    clients.requests_writer(settings, log, settings.topics.requests),
-                    clients.requests_writer(settings, log, settings.topics.lifts),
+                    brokers.prospects_writer(self._route.input),
+                    brokers.requests_writer(settings.topics.requests),
+                    brokers.requests_writer(settings.topics.lifts),
                 )
             )
             group = settings.worker.group_id
-            self._outputs = stack.enter_context(closing(clients.output_reader(settings, log, topics, group)))
-            self._reader = stack.enter_context(clients.reading(settings, log))
+            self._outputs = stack.enter_context(closing(brokers.output_reader(topics, group)))
+            self._reader = stack.enter_context(brokers.reading())
             self._reader.seek(self._reader.bounds()[1])
             deadline = clients.deadline()
             keys = self._outputs.partitions(deadline)
@@ -120,7 +121,7 @@ class Drill:
                     self._oppose(leads, requests)
                 finally:
                     self._lift("opt-out lifted", lifts)
-        return DrillReport(all(each.in_time for each in self._stations), self._region, self._stations)
+        return DrillReport(all(station.in_time for station in self._stations), self._region, self._stations)
 
     def _is_allowed_before(self, leads: RequestsWriter, lifts: RequestsWriter) -> bool:
         started = time.monotonic()
@@ -137,7 +138,7 @@ class Drill:
         return is_allowed
 
     def _ask(self, leads: RequestsWriter, started: float) -> str:
-        """Send the lead, and wait for what it comes out as: "allowed", or a reason; empty if nothing comes."""
+        """Send the lead, and wait for its verdict: "allowed", or the reason of a block; empty if none comes."""
         before = len(self._came_out)
         _send(leads, self._key, self._value)
         while len(self._came_out) == before:
@@ -179,8 +180,8 @@ class Drill:
         def watch() -> None:
             while not self._is_late(started) and (not reached or None in reached.values()):
                 watcher.look()
-                for each in watcher.rows:
-                    name, loop = f"index of {each.loop.side or 'process'} {each.name}", each.loop
+                for row in watcher.rows:
+                    name, loop = f"index of {row.loop.side or 'process'} {row.name}", row.loop
                     why[name] = loop.why or f"its index is at position {loop.position}, not at {position}"
                     is_there = loop.position >= position
                     reached[name] = reached.get(name) or (time.monotonic() if is_there else None)
@@ -199,8 +200,8 @@ class Drill:
         self._sealed(station, _send(lifts, None, request), started, lifts=True)
 
     def _request(self, verb: str, **members: str) -> bytes:
-        made = {"request": verb, "number": self._number, "source": self._key.decode()}
-        return msgspec.json.encode(made | members)
+        request = {"request": verb, "number": self._number, "source": self._key.decode()}
+        return msgspec.json.encode(request | members)
 
     def _sealed(self, station: str, place: RequestPlace, started: float, *, lifts: bool) -> int | None:
         """The position of the seal with a request; None if it is not on the log in time."""
@@ -274,13 +275,13 @@ def _has_request(record: LogRecord, place: RequestPlace, *, lifts: bool) -> bool
         return False
     lines = map(wire.read_request_line, filter(None, (record.value or b"").split(b"\n")))
     return any(
-        (each.partition, each.offset, each.lifts) == (place.partition, place.offset, lifts) for each in lines
+        (line.partition, line.offset, line.lifts) == (place.partition, place.offset, lifts) for line in lines
     )
 
 
 def drama_number(region: str, group: str) -> int:
-    """A number of the region that nobody has, always the same for a group of workers: so a drill finds what an earlier one
-    left, and groups that share a log do not disturb each other. Raises ConfigError."""
+    """An unassigned number of the region, always the same for a group of workers: so a drill finds the opt-out of an earlier
+    one, and groups that share a log do not disturb each other. Raises ConfigError."""
     if region not in DRAMA:
         raise ConfigError([f"--region {region}: a drill has unassigned numbers only in {', '.join(DRAMA)}"])
     first, count = DRAMA[region]
@@ -294,14 +295,14 @@ def push(report: DrillReport, gateway: str, group: str) -> None:
     made = Metrics(Side.DRILL, group, only=[*ended, metric_catalogue.DRILL_STATION])
     for metric in ended:
         made[metric].set(time.time())
-    for each in report.stations:
-        if each.seconds is not None:
-            made[metric_catalogue.DRILL_STATION].labels(each.station).set(each.seconds)
+    for station in report.stations:
+        if station.seconds is not None:
+            made[metric_catalogue.DRILL_STATION].labels(station.station).set(station.seconds)
     body = metrics.text(lambda: [ProcessStatus("", Health(0, 0, begun=True), list(made.families()))])
     url = f"{gateway.rstrip('/')}/metrics/job/stream_scrub_drill/drill/{quote(group, safe='')}"
     try:
-        asked = urllib.request.Request(url, body, {"Content-Type": "text/plain; version=0.0.4"})  # noqa: S310
-        with urllib.request.urlopen(asked, timeout=_PUSH_S):  # noqa: S310 - the operator chose it
+        request = urllib.request.Request(url, body, {"Content-Type": "text/plain; version=0.0.4"})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_PUSH_S):  # noqa: S310 - the operator chose it
             pass
     except (OSError, ValueError) as error:
         raise Unavailable(

@@ -47,7 +47,7 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     settings: dict[str, str] = {}  # with their defaults; an empty one must be given
     secrets: tuple[str, ...] = ()
-    login: Step | None = None  # what it finds is {token}
+    login: Step | None = None  # its match is {token}
     check: tuple[Step, ...] = ()  # once for each list, before the first event
     opted_out: tuple[Step, ...] = ()
     lifted: tuple[Step, ...] = ()
@@ -55,16 +55,18 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def load(name: str) -> Connector:
-    """A connector by its name, or by the path of its file. Raises ValueError that says what is wrong."""
+    """A connector by its name, or by the path of its file. Raises ValueError with the fault."""
     path = Path(name)
     shipped = files(__package__).joinpath("connectors")
     try:
         if path.suffix == ".toml":
             text = path.read_text()
-        elif name in (known := sorted(each.name.removesuffix(".toml") for each in shipped.iterdir())):
+        elif name in (shipped_names := sorted(each.name.removesuffix(".toml") for each in shipped.iterdir())):
             text = shipped.joinpath(f"{name}.toml").read_text()
         else:
-            raise ValueError(f"is none of {', '.join([*known, 'folder'])}, and no file of your own (*.toml)")
+            raise ValueError(
+                f"is none of {', '.join([*shipped_names, 'folder'])}, and no file of your own (*.toml)"
+            )
         return msgspec.convert(tomllib.loads(text), Connector)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
@@ -121,7 +123,7 @@ def faults(how: Connector) -> list[str]:
     shared = {*EVENT_VALUES, *how.settings, *how.secrets}
     problems = []
     if how.login is not None:
-        problems += [f"login: {each}" for each in _step_faults(how.login, shared)]
+        problems += [f"login: {step_fault}" for step_fault in _step_faults(how.login, shared)]
         if not how.login.find:
             problems.append("login: find is missing: it must match the token")
         shared.add("token")
@@ -129,7 +131,7 @@ def faults(how: Connector) -> list[str]:
         steps: tuple[Step, ...] = getattr(how, event)
         names = shared
         for at, step in enumerate(steps, 1):
-            problems += [f"{_kebab(event)} {at}: {each}" for each in _step_faults(step, names)]
+            problems += [f"{_kebab(event)} {at}: {step_fault}" for step_fault in _step_faults(step, names)]
             names = {*shared, "found"} if step.find else shared
         holes = {name for step in steps for text in _texts(step) for name in _HOLE.findall(text)}
         if event == "check" or not steps:
@@ -179,7 +181,7 @@ def _pattern_faults(step: Step) -> Iterator[str]:
             yield f"the pattern {pattern!r} is not a regular expression: {error}"
             continue
         if pattern and pattern == step.find and groups != 1:
-            yield f"find = {pattern!r} needs one group, around what it finds"
+            yield f"find = {pattern!r} needs one group, around the value"
 
 
 def _texts(step: Step) -> Iterator[str]:

@@ -61,7 +61,7 @@ def dry_run(settings: Settings) -> list[DryRequest]:
 
 def _checked(settings: Settings) -> Mapping[str, FanoutTarget]:
     targets = settings.fanout.targets
-    problems = [each for name, target in targets.items() for each in problems_of(name, target)]
+    problems = [problem for name, target in targets.items() for problem in problems_of(name, target)]
     if problems or not targets:
         raise ConfigError(problems or ["fanout.targets: name at least one system (docs/fanout.md)"])
     return targets
@@ -75,12 +75,14 @@ def _work(process: Process[FanoutState]) -> None:
 def _need_topics(process: Process[FanoutState]) -> bool:
     """Create the topics of receipts and of dead letters if they are missing. Raises Unavailable, Refused."""
     topics = process.settings.topics
-    wanted = {"receipts": topics.receipts, "dead": topics.dead}
+    topic_of = {"receipts": topics.receipts, "dead": topics.dead}
     config = {"cleanup.policy": "delete", "retention.ms": str(_KEEP_MS)}
-    with clients.topics(process.settings, process.log) as there:
-        found = there.describe(list(wanted.values()), Deadline.after(ASK_S))
+    with clients.Brokers(process.settings, process.log).topics() as there:
+        topics_found = there.describe(list(topic_of.values()), Deadline.after(ASK_S))
         missing = [
-            TopicState(role, name, "missing", 1, config) for role, name in wanted.items() if name not in found
+            TopicState(role, name, "missing", 1, config)
+            for role, name in topic_of.items()
+            if name not in topics_found
         ]
         there.create(missing, None, Deadline.after(ASK_S))
     return True
@@ -92,6 +94,7 @@ class FanoutLoop:
     def __init__(self, process: Process[FanoutState]) -> None:
         self._process = process
         self._settings, self._state, self._log = process.settings, process.state, process.log
+        self._brokers = clients.Brokers(process.settings, process.log)
         self._name = process.state.identity
         self._wants = self._settings.fanout.targets[self._name]
         self._target = target_of(self._wants)
@@ -147,18 +150,18 @@ class FanoutLoop:
         topics, deadline = self._settings.topics, Deadline.after(ASK_S)
         own = [topics.receipts, topics.dead]
         identity = id_of_fanout(self._settings.worker.group_id, self._name)
-        session = self._session = clients.side_session(self._settings, self._log, own, identity)
+        session = self._session = self._brokers.side_session(own, identity)
         session.open(deadline)
         if self._wants.lists:
             self._need_log(deadline)
         sources = [topics.log] * bool(self._wants.lists) + [topics.recalled] * self._wants.recalls
-        group = clients.fanout_group(self._settings, self._name)
-        reader = clients.output_reader(self._settings, self._log, sources, group, topics.receipts)
+        group = clients.side_group(self._settings, f"fanout-{self._name}")
+        reader = self._brokers.output_reader(sources, group, topics.receipts)
         self._reader = reader
         reader.confirm(session, deadline)
         ids = reader.ids(deadline)
-        for key, noted in reader.noted(deadline).items():
-            self._progress[key] = Progress(ids[key[0]], *(noted or ()))
+        for key, note in reader.noted(deadline).items():
+            self._progress[key] = Progress(ids[key[0]], *(note or ()))
         # An offset that retention deleted is replaced by the first one there is.
         reader.assign({key: each.start for key, each in self._progress.items()})
         self._state.begins()
@@ -170,7 +173,7 @@ class FanoutLoop:
             judged = brokers.judged_positions()
             judged.look(deadline)
             known_at = clock.elapsed()
-            with clients.reading(self._settings, self._log) as reader:
+            with brokers.reading() as reader:
                 _, end = reader.bounds()
             try:
                 judged.need(end, known_at)
@@ -201,7 +204,7 @@ class FanoutLoop:
             self._summarise()
 
     def _read(self) -> None:
-        """Hand out what was read, and read on when all of it is handed out and there is room."""
+        """Hand out the events read, and read on when all are handed out and there is room."""
         assert self._reader is not None, "it has begun"
         while len(self._queue) < OPEN_MAX and (event := next(self._coming, None)) is not None:
             progress = self._progress[event.partition]
@@ -306,8 +309,8 @@ class FanoutLoop:
         assert self._session is not None, "it has begun"
         assert self._reader is not None, "it has begun"
         topics, receipts = self._settings.topics, self._receipts
-        records = [(topics.receipts, each) for each in receipts]
-        records += [(topics.dead, each) for each in receipts if each.outcome == "dead"]
+        records = [(topics.receipts, receipt) for receipt in receipts]
+        records += [(topics.dead, receipt) for receipt in receipts if receipt.outcome == "dead"]
         now_ms, count = int(time.time() * 1000), len(records)
         self._session.emit(
             [StandIn(each.number.encode(), now_ms) for _, each in records],
@@ -322,12 +325,12 @@ class FanoutLoop:
         self._commit_due.restart()
         self._committed_at = clock.elapsed()
         self._state.failures = 0
-        for each in receipts:
-            if each.outcome != "retrying":
-                has_it = each.outcome in {"confirmed", "accepted"}
-                since = parse_zoned(each.since).timestamp()
-                self._state.settled(each.outcome, time.time() - since if has_it else None)
-                self._counts[each.outcome] += 1
+        for receipt in receipts:
+            if receipt.outcome != "retrying":
+                has_it = receipt.outcome in {"confirmed", "accepted"}
+                since = parse_zoned(receipt.since).timestamp()
+                self._state.settled(receipt.outcome, time.time() - since if has_it else None)
+                self._counts[receipt.outcome] += 1
         self._receipts = []
 
     def _watch(self) -> None:

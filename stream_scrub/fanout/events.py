@@ -1,7 +1,7 @@
 """What a target gets, from the committed deltas of the opposition log and from `prospects.recalled`; and how far it is.
 
 An event has the same id and the same place whenever its record is read, so it can be delivered again after a crash. The
-state of a partition is in its committed offset and the note beside it: there is no store.
+state of a partition is in its committed offset and its note: there is no store.
 """
 
 from collections.abc import Iterable, Iterator
@@ -66,8 +66,8 @@ class Progress:
         # Handed out and not done, with the offset from which each can be read again.
         self.open: dict[Place, int] = {}
         self._again: set[Place] = set()  # open events of an earlier run, which are read again
-        # The first start of what was handed out while a note had no room for all: it comes again, done or not, and deltas
-        # mingle on the log.
+        # The first offset of events handed out while the note had no room: they come again, done or not, because deltas
+        # interleave on the log.
         self._unnoted: int | None = None
         kind, _, rest = note.partition(" ")
         noted_id, _, places = rest.partition(" ")
@@ -110,8 +110,8 @@ class Progress:
         else:
             upto = waiting[_NOTED_MAX]
             starts += [] if self._unnoted is None else [self._unnoted]
-        noted = " ".join(f"{offset}.{n}" for offset, n in (upto, *waiting[:_NOTED_MAX]))
-        return min(starts), f"{_FORMAT} {self._topic_id} {noted}"
+        noted_events = " ".join(f"{offset}.{n}" for offset, n in (upto, *waiting[:_NOTED_MAX]))
+        return min(starts), f"{_FORMAT} {self._topic_id} {noted_events}"
 
     @property
     def _overflows(self) -> bool:
@@ -147,9 +147,9 @@ class LogEvents:
     ) -> Iterator[Event]:
         """The events of a record: none, or those of the delta that it seals. `is_delivered`: the target has all of them,
         and some parts of the delta may not have been read again. Raises Corrupt, and Refused for a register of hashes."""
-        named = dict(headers)
+        header_of = dict(headers)
         register, side = (
-            (named.get(name) or b"").decode("utf-8", "replace") for name in ("register", "part")
+            (header_of.get(name) or b"").decode("utf-8", "replace") for name in ("register", "part")
         )
         if register not in self._target.lists:
             return iter(())
@@ -207,7 +207,7 @@ class LogEvents:
 
 
 def recall_of(partition: PartitionKey, offset: int, value: bytes, moment_ms: int) -> list[Event] | None:
-    """The event of a record of `prospects.recalled`: none if a register is suspended or resumed, or if recall only shows that it works; None if it is no recall."""
+    """The event of a record of `prospects.recalled`. Empty for suspensions and proofs of life; None if the record is not a recall."""
     try:
         notice = decode(value)
         if notice.kind != "recalled":

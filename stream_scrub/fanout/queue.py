@@ -60,16 +60,16 @@ class EventQueue:
     def take(self, now: float, at_most: int) -> list[Waiting]:
         """The next to be delivered together: alike, and new. One that has failed before goes alone. Each must come back to
         `done` or `failed`."""
-        taken: list[Waiting] = []
-        while self.is_due(now) and len(taken) < at_most:
+        due_events: list[Waiting] = []
+        while self.is_due(now) and len(due_events) < at_most:
             waiting = self._due[0][2]
             if self._is_current(waiting):
-                first = taken[0] if taken else waiting
-                if taken and (waiting.tries or first.tries or not _alike(first.event, waiting.event)):
+                first = due_events[0] if due_events else waiting
+                if due_events and (waiting.tries or first.tries or not _alike(first.event, waiting.event)):
                     break
-                taken.append(waiting)
+                due_events.append(waiting)
             heapq.heappop(self._due)
-        return taken
+        return due_events
 
     def is_due(self, now: float) -> bool:
         """Whether there is something to deliver now."""

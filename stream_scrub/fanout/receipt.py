@@ -8,7 +8,7 @@ Outcome = Literal["confirmed", "accepted", "retrying", "superseded", "dead"]
 
 
 class FanoutReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Which system got what and when, and what it answered."""
+    """The receipt of an event: the system, the moment and the answer."""
 
     target: str
     event: str  # its type

@@ -64,45 +64,47 @@ def problems_of(name: str, settings: FanoutTarget) -> list[str]:
     """What is wrong with a target's settings."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,40}", name) or names_a_number(name):
         return ["fanout.targets: name each in lower-case letters, digits and hyphens, as in dialler-1"]
-    wanted = {each.replace("-", "_") for each in _events_of(settings)}
-    problems = [] if wanted else ["gets nothing: set lists or recalls"]
+    event_names = {event.replace("-", "_") for event in _events_of(settings)}
+    problems = [] if event_names else ["gets nothing: set lists or recalls"]
     if settings.connector == FOLDER:
         path = settings.settings.get("path")
         problems += [] if path and Path(path).is_dir() else ["settings.path is not a folder"]
-        return [f"fanout.targets.{name}: {each}" for each in problems]
+        return [f"fanout.targets.{name}: {problem}" for problem in problems]
     try:
-        found = connector.load(settings.connector)
+        loaded = connector.load(settings.connector)
     except ValueError as error:
         return [f"fanout.targets.{name}: connector {settings.connector} {error}"]
     problems += [
         f"{settings.connector} has no {each.replace('_', '-')}"
-        for each in sorted(wanted)
-        if not getattr(found, each)
+        for each in sorted(event_names)
+        if not getattr(loaded, each)
     ]
-    problems += [f"{settings.connector}: {each}" for each in connector.faults(found)]
-    given = {**found.settings, **settings.settings}
-    problems += [f"settings.{key} is missing" for key, value in given.items() if not value]
+    problems += [f"{settings.connector}: {fault}" for fault in connector.faults(loaded)]
+    values = {**loaded.settings, **settings.settings}
+    problems += [f"settings.{key} is missing" for key, value in values.items() if not value]
     problems += [
         f"settings.{key} is unknown to {settings.connector}"
-        for key in sorted(settings.settings.keys() - found.settings.keys())
+        for key in sorted(settings.settings.keys() - loaded.settings.keys())
     ]
     problems += [
         f"secrets.{key} is missing: the path of a file"
-        for key in found.secrets
+        for key in loaded.secrets
         if key not in settings.secrets
     ]
     problems += [
-        f"lists.{key} is empty" for key, value in settings.lists.items() if not (value or found.list)
+        f"lists.{key} is empty" for key, value in settings.lists.items() if not (value or loaded.list)
     ]
-    if settings.lifts and len({each or found.list for each in settings.lists.values()}) < len(settings.lists):
+    if settings.lifts and len({each or loaded.list for each in settings.lists.values()}) < len(
+        settings.lists
+    ):
         problems.append(
             "with lifts, each register needs its own list: a number may be lifted in one register only"
         )
     if not problems:
-        target = HttpTarget(settings, found)
+        target = HttpTarget(settings, loaded)
         problems += target.unsendable()
         target.close()
-    return [f"fanout.targets.{name}: {each}" for each in problems]
+    return [f"fanout.targets.{name}: {problem}" for problem in problems]
 
 
 def target_of(settings: FanoutTarget) -> "HttpTarget | FolderTarget":
@@ -115,7 +117,7 @@ def target_of(settings: FanoutTarget) -> "HttpTarget | FolderTarget":
 def dry_delivery(name: str, settings: FanoutTarget) -> list[DryRequest]:
     """The requests of a target whose settings have no problem; nothing is sent."""
     target = target_of(settings)
-    requests = [DryRequest(name, *each) for each in target.dry_requests()]
+    requests = [DryRequest(name, *dry_request) for dry_request in target.dry_requests()]
     target.close()
     return requests
 
@@ -216,7 +218,7 @@ class HttpTarget:
         return Delivery(done=True, answer=answer, confirmed=confirmed)
 
     def _ask(self, step: Step, values: Mapping[str, Any], deadline: Deadline) -> tuple[str, list[str]]:
-        """Make one request; returns the answer for people, and what it found. Raises _Failure."""
+        """Make one request; return the answer for people, and the matched value. Raises _Failure."""
         if deadline.passed:
             raise _Failure(Delivery(done=False, answer="no answer: the steps take too long", away=True))
         try:
@@ -228,7 +230,7 @@ class HttpTarget:
             raise _Failure(
                 Delivery(done=False, answer=f"no answer: {type(error).__name__}", away=True)
             ) from error
-        shown = masked(f"{status} {self._without_secrets(text, values)}")[:_SHOWN_MAX]
+        masked_answer = masked(f"{status} {self._without_secrets(text, values)}")[:_SHOWN_MAX]
         is_done = 200 <= status < 300
         if step.done:
             is_done = any(connector.matches(each, values, text) for each in step.done)
@@ -236,8 +238,8 @@ class HttpTarget:
             if status in {401, 403}:
                 self._token = ""
             away = status in _AWAY or status // 100 in {3, 5}
-            raise _Failure(Delivery(done=False, answer=shown, away=away, wait_s=wait_s))
-        return shown, connector.found(step.find, values, text) if step.find else []
+            raise _Failure(Delivery(done=False, answer=masked_answer, away=away, wait_s=wait_s))
+        return masked_answer, connector.found(step.find, values, text) if step.find else []
 
     def unsendable(self) -> list[str]:
         """The problems of requests that cannot be built from these settings."""
@@ -348,7 +350,7 @@ class HttpTarget:
             raise _Failure(Delivery(done=False, answer=answer, away=True)) from error
 
     def _without_secrets(self, text: str, values: Mapping[str, Any]) -> str:
-        """A target may show what it was sent, and answers get into receipts and logs."""
+        """A target may repeat the request, and answers get into receipts and logs."""
         words = [word for key in (*self._how.secrets, "token") for word in str(values.get(key, "")).split()]
         for word in sorted({*words, *(each.removeprefix("whsec_") for each in words)}, key=len, reverse=True):
             text = text.replace(word, "[secret]") if word else text
@@ -356,7 +358,7 @@ class HttpTarget:
 
     def _values_of(self, events: Sequence[Event]) -> dict[str, Any]:
         first, form = events[0], self._settings.number or self._how.number
-        numbers = [connector.in_form(each.number, form) for each in events]
+        numbers = [connector.in_form(event.number, form) for event in events]
         return {
             "id": first.id,
             "type": first.type,
@@ -378,9 +380,9 @@ def _rows(events: Sequence[Event]) -> str:
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for each in events:
+    for event in events:
         writer.writerow(
-            (each.id, each.type, e164(each.number), each.list, each.register, each.reason, each.at)
+            (event.id, event.type, e164(event.number), event.list, event.register, event.reason, event.at)
         )
     return rows.getvalue()
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from stream_scrub import texts
 from stream_scrub.clock import local_minutes, zone
 from stream_scrub.errors import BadFile, ConfigError
+from stream_scrub.languages import by_door, say, translatable
 from stream_scrub.model import Reason
 from stream_scrub.stamp import CallHours
 
@@ -36,7 +37,7 @@ _REASONS = "|".join(sorted(Reason))
 _HOURS = rf"{NO_HOUR}|[-+:./, 0-9TZAPM]*"
 _SHAPES = ("|".join(_VERDICTS), _REASONS, r"[-+() 0-9.,eE]*", r"[-./ 0-9]*", _HOURS, _HOURS)
 _ROW = [re.compile(shape) for shape in _SHAPES]
-_ELSEWHERE = (
+_ELSEWHERE = translatable(
     "the file has columns of an earlier scrub (scrub_verdict, ...) that were moved or renamed: delete these columns, or"
     " scrub the original file"
 )
@@ -97,17 +98,26 @@ def is_ours(cells: Sequence[str]) -> bool:
 
 def yours(where: str, line: int) -> BadFile:
     """What is raised for a row that holds something else there; `where` is "line" or "row"."""
-    return BadFile(
+    why = (
         f"{where} {line}: the columns of the earlier scrub (scrub_verdict, ...) hold something other than our verdict:"
         " move it, or delete these six columns"
     )
+    page = say(
+        "line %(line)s: the columns of the earlier scrub (scrub_verdict, ...) hold something other than our verdict: move it,"
+        " or delete these six columns",
+        line=line,
+    )
+    return BadFile(by_door(why, page))
 
 
 def below(line: int) -> BadFile:
     """What is raised for a row with such cells in a file whose first rows have none."""
     return BadFile(
-        f"line {line} has the cells of an earlier scrub, and the first rows have none: delete these cells, or put that line"
-        " first"
+        say(
+            "line %(line)s has the cells of an earlier scrub, and the first rows have none: delete these cells, or put that"
+            " line first",
+            line=str(line),
+        )
     )
 
 
@@ -122,7 +132,7 @@ def earlier_in(rows: Sequence[Sequence[str]], *, trimmed: bool = False) -> Earli
     for place in titled:
         own, last = rows[place][: -len(ADDED)], [cell.strip() for cell in rows[place][-len(ADDED) :]]
         if tuple(last) != ADDED or any(texts.plain(cell) in _TITLES for cell in own):
-            raise ConfigError([_ELSEWHERE])
+            raise ConfigError([say(_ELSEWHERE)])
     if titled:
         return Earlier(len(rows[titled[-1]]), titled[-1] + 1)
     widths: Counter[int] = Counter()
@@ -131,7 +141,7 @@ def earlier_in(rows: Sequence[Sequence[str]], *, trimmed: bool = False) -> Earli
         if begin is not None:
             widths[begin + len(ADDED)] += 1
             if begin + len(ADDED) < len(row) or (trimmed and len(widths) > 1):
-                raise ConfigError([_ELSEWHERE])
+                raise ConfigError([say(_ELSEWHERE)])
     return Earlier(widths.most_common(1)[0][0], 0) if widths else None
 
 

@@ -15,6 +15,8 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.files.options import REGION, Asked
 from stream_scrub.imports.parsing.phone_columns import COUNTRY, are_regions, may_be_countries
 from stream_scrub.imports.parsing.roles import may_refuse
+from stream_scrub.imports.parsing.titles import says_phone
+from stream_scrub.languages import by_door, say
 from stream_scrub.numbering import (
     has_lost_digits,
     may_be_several,
@@ -24,7 +26,7 @@ from stream_scrub.numbering import (
     region_named,
 )
 from stream_scrub.rules.purposes import shipped
-from stream_scrub.texts import names_a_number
+from stream_scrub.texts import shown
 
 Rows = Sequence[Sequence[str]]
 
@@ -47,9 +49,6 @@ _PERHAPS = (
 _LEAD = (
     "row {line} may be a title or a lead, because its column of numbers holds digits: pass --titles {above} if it is"
     " the first lead, or --titles {titles} if not"
-)
-_HINT = re.compile(
-    r"phone|fon|\btel|^tel|mobil|movil|portable|gsm|handy|cell|msisdn|whatsapp|landline|\bfixe|numero|\bdial|^ani$|电话|手机|電話"
 )
 _FAX = re.compile(r"fax")
 _REGION = re.compile(f"region|{COUNTRY.pattern}")
@@ -118,7 +117,7 @@ class Columns:
     def name(self, place: int) -> str:
         """A column's title for people, or its number."""
         named = self.names[place].strip() if self.titled and place < len(self.names) else ""
-        return shown(named) if named else f"column {place + 1}"
+        return shown(named) if named else say("column %(place)s", place=str(place + 1))
 
     @property
     def reach(self) -> int:
@@ -144,11 +143,6 @@ def plain(title: str) -> str:
     """A title without case, accents and signs around it."""
     text = unicodedata.normalize("NFKD", title.casefold())
     return "".join(sign for sign in text if not unicodedata.combining(sign)).strip(" \"'\t\ufeff\0")
-
-
-def shown(title: str) -> str:
-    """A title as people may see it; one that looks like a phone number is not shown."""
-    return "..." if names_a_number(title) else title[:60]
 
 
 def find(rows: Rows, asked: Asked, region: str) -> Columns:
@@ -252,7 +246,7 @@ def _facts(
     # Of lines that may be titles, those that title a column of numbers are.
     sure = [
         names,
-        *(line for line in lines if any(_HINT.search(plain(line[n])) for n in numbers if n < len(line))),
+        *(line for line in lines if any(says_phone(line[n]) for n in numbers if n < len(line))),
     ]
     found: dict[str, int] = {}
     for fact, known in FACTS.items():
@@ -265,19 +259,26 @@ def _facts(
             if len(places) > 1:
                 raise _ambiguous([member] * width, "titled", places, known.column_option)
             if places and not titled:
-                raise ConfigError(
-                    [
-                        _PERHAPS.format(
-                            title=shown(member), at=places[0] + 1, option=known.column_option, fact=fact
-                        )
-                    ]
+                at, title = places[0] + 1, shown(member)
+                why = _PERHAPS.format(title=title, at=at, option=known.column_option, fact=fact)
+                page = say(
+                    "a line above the titles calls column %(column)s %(title)s: choose below what that column holds",
+                    column=at,
+                    title=title,
                 )
+                raise ConfigError([by_door(why, page)])
             place = places[0] if places else None
         if place is None:
             continue
         if fact in asked.said:
             title = shown(names[place].strip()) if place < len(names) else str(place + 1)
-            raise ConfigError([_TWICE.format(option=known.option, title=title, fact=fact)])
+            why = _TWICE.format(option=known.option, title=title, fact=fact)
+            page = say(
+                "column %(title)s says for each lead what you chose for all of them: leave your choice out, or choose"
+                " “something else” for the column",
+                title=title,
+            )
+            raise ConfigError([by_door(why, page)])
         found[fact] = place
     return found
 
@@ -286,7 +287,7 @@ def _is_label(row: Sequence[str], place: int) -> bool:
     """Whether a cell is the first of two, or alone, in a line above the titles: it says something of the file, as in
     `Campaign: Spring`. Beside the title of a column of numbers it is a title."""
     held = [at for at, cell in enumerate(row) if cell.strip()]
-    return held[0] == place and len(held) <= 2 and not any(_HINT.search(plain(row[at])) for at in held)
+    return held[0] == place and len(held) <= 2 and not any(says_phone(row[at]) for at in held)
 
 
 def _ambiguous(names: Sequence[str], called: str, places: Sequence[int], option: str) -> ConfigError:
@@ -296,9 +297,13 @@ def _ambiguous(names: Sequence[str], called: str, places: Sequence[int], option:
     by_title = len(set(map(plain, titles))) == len(titles)
     columns = " or ".join((list(map(shown, titles)) if by_title else numbers)[:_TOLD_COLUMNS])
     where = f" (columns {', '.join(numbers[:_TOLD_COLUMNS])})" if by_title else ""
-    return ConfigError(
-        [f"{len(places)} columns are {called} {shown(titles[0])}: name one with {option} {columns}{where}"]
+    why = f"{len(places)} columns are {called} {shown(titles[0])}: name one with {option} {columns}{where}"
+    page = say(
+        "several columns are called %(title)s (columns %(columns)s): choose below what each of them holds",
+        title=shown(titles[0]),
+        columns=", ".join(numbers[:_TOLD_COLUMNS]),
     )
+    return ConfigError([by_door(why, page)])
 
 
 def _titled(names: Sequence[str], member: str) -> list[int]:
@@ -317,24 +322,24 @@ def _choose(
     hinted = [
         place
         for place, share in enumerate(shares)
-        if share > 0 and _HINT.search(titles[place]) and place not in faxes
+        if share > 0 and says_phone(titles[place]) and place not in faxes
     ]
     unhinted = [place for place in strong if place not in hinted]
     if not hinted and not unhinted:
-        raise ConfigError(
-            [f"no column holds numbers: {_seen(names, shares, rows, region)}. Name one with --column"]
-        )
+        why = f"no column holds numbers: {_seen(names, shares, rows, region)}. Name one with --column"
+        page = say("no column holds numbers: choose the column below, and the country of its numbers")
+        raise ConfigError([by_door(why, page)])
     if unhinted and len(hinted) + len(unhinted) > 1:
         seen = _seen(names, shares, rows, region)
-        raise ConfigError(
-            [f"it is not clear which columns hold numbers to call: {seen}. Name each with --column"]
-        )
+        why = f"it is not clear which columns hold numbers to call: {seen}. Name each with --column"
+        page = say("it is not clear which columns hold numbers to call: choose them below")
+        raise ConfigError([by_door(why, page)])
     left_out = tuple(shown(names[place].strip()) for place in faxes)
     # Whose title promises numbers, but which is empty so far: its first number may stand far below.
     promised = {
         place
         for place, title in enumerate(titles)
-        if _HINT.search(title) and not _FAX.search(title) and not _filled(rows, place)
+        if says_phone(title) and not _FAX.search(title) and not _filled(rows, place)
     }
     return tuple(sorted(promised.union(hinted or unhinted))), left_out
 
@@ -368,7 +373,7 @@ def _region(rows: Rows, asked: Asked, titles: int, width: int) -> int | None:
             places = [
                 place
                 for place, name in enumerate(map(plain, rows[line]))
-                if COUNTRY.search(name) and not _HINT.search(name) and not _filled(rows[line + 1 :], place)
+                if COUNTRY.search(name) and not says_phone(name) and not _filled(rows[line + 1 :], place)
             ]
             places = places if len(places) == 1 else []
         if places:
@@ -388,7 +393,7 @@ def _titles(rows: Rows, numbers: Sequence[int], region: str, where: int | None) 
     named = [
         place
         for place, row in enumerate(lead)
-        if _may_be_titles(row) and any(_HINT.search(plain(row[n])) for n in numbers if n < len(row))
+        if _may_be_titles(row) and any(says_phone(row[n]) for n in numbers if n < len(row))
     ]
     if named:
         return named[-1] + 1
@@ -412,7 +417,14 @@ def _need_no_lead(rows: Rows, numbers: Iterable[int], region: str, where: int | 
         if any(
             numbers_in(row[n], here)[0] for n in numbers if n < len(row) and _digits(row[n]) >= _NUMBER_DIGITS
         ):
-            raise ConfigError([_LEAD.format(line=line + 1, above=line, titles=len(rows))])
+            page = say(
+                "row %(line)s may be a title or a lead. Write %(above)s for “Lines above the first lead” if it is the first"
+                " lead, and %(titles)s if not",
+                line=line + 1,
+                above=line,
+                titles=len(rows),
+            )
+            raise ConfigError([by_door(_LEAD.format(line=line + 1, above=line, titles=len(rows)), page)])
 
 
 def _may_be_titles(row: Sequence[str]) -> bool:
@@ -458,7 +470,9 @@ def _no_column(name: str, names: Sequence[str], width: int, option: str) -> Conf
         ", ".join([*titles.values()][:_TOLD_COLUMNS])
         or f"no column has a title: give a number from 1 to {width}"
     )
-    return ConfigError([f"{option}: no column is called {shown(name)!r}{hint}; the columns: {known}"])
+    why = f"{option}: no column is called {shown(name)!r}{hint}; the columns: {known}"
+    page = say("the file has other columns than those that you chose: choose them again")
+    return ConfigError([by_door(why, page)])
 
 
 def places_of(asked: Iterable[str], names: Sequence[str], width: int, option: str) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ from stream_scrub.files.csv_records import QUOTED, Cells, Cutter, Records, recor
 from stream_scrub.files.outputs import Sink
 from stream_scrub.files.rows import LINES_TOLD, JudgedRows, RowOutcome, Run, Targets, allowed_of
 from stream_scrub.files.source import InputFile
+from stream_scrub.imports.parsing.parsed_list import DAMAGED, NO_ROWS
+from stream_scrub.languages import by_door, say
 
 SAMPLE_ROWS = 1_000
 _SEPARATORS = (b";", b",", b"\t", b"|", b"^", b"~", b"\x1f", b"\x01")
@@ -187,7 +189,7 @@ def opening_of(file: InputFile, encoding: str, delimiter: str, region: str) -> O
     encoding = "utf-8" if wide else text_encoding(head, encoding)
     dialect, rows = find(head, encoding, delimiter, region, whole=file.whole)
     if not rows:
-        raise BadFile(f"{file.name}: it holds no rows")
+        raise BadFile(by_door(f"{file.name}: it holds no rows", say(NO_ROWS)))
     return Opening(mark, wide, encoding, dialect, rows)
 
 
@@ -237,10 +239,12 @@ class DelimitedFile:
             for place in range(len(rows.starts)):
                 here = line + rows.line(place)
                 if bad[place]:
-                    raise BadFile(
-                        f"{self._file.name}: line {here} has more cells than titles, or a quote that readers read"
-                        " differently: correct or delete it"
+                    why = say(
+                        "line %(line)s has more cells than titles, or a quote that readers read differently: correct or delete"
+                        " it",
+                        line=str(here),
                     )
+                    raise BadFile(f"{self._file.name}: {why}")
                 yield here, [decoded(cell, self._encoding) for cell in cells.texts(place)]
             line += len(records.breaks)
 
@@ -287,9 +291,8 @@ class DelimitedFile:
                 yield decoder.decode(block).encode("utf-8", _SURROGATES)
             decoder.decode(b"", final=True)
         except UnicodeError as error:
-            raise BadFile(
-                f"{self._file.name}: its UTF-16 ends in the middle of a sign: fetch it again"
-            ) from error
+            why = f"{self._file.name}: its UTF-16 ends in the middle of a sign: fetch it again"
+            raise BadFile(by_door(why, say(DAMAGED))) from error
 
     def _write(self, file: Sink | None, content: bytes) -> None:
         if file is not None and content:
@@ -311,10 +314,12 @@ class DelimitedFile:
         """Lines above the first row go to every output. The last of them gets the titles of our columns. Raises BadFile
         for an odd one."""
         if len(records.odd):
-            raise BadFile(
-                f"{self._file.name}: line {line + records.line(int(records.odd[0]))}, above the first lead, has a quote that"
-                " is never closed, or something next to a quoted cell: correct or delete it"
+            why = say(
+                "line %(line)s, above the first lead, has a quote that is never closed, or something next to a quoted cell:"
+                " correct or delete it",
+                line=str(line + records.line(int(records.odd[0]))),
             )
+            raise BadFile(f"{self._file.name}: {why}")
         start, stop = int(records.starts[0]), int(records.nexts[-1])
         made = records.block[start:stop]
         if last and self.columns.titled:

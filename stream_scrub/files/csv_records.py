@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.errors import BadFile
+from stream_scrub.imports.parsing.parsed_list import NO_TABLE
+from stream_scrub.languages import say
 
 QUOTED_BYTES_MAX = 4 << 20  # of one quoted cell; a quote that is not closed by then is a sign like any other
 RECORD_BYTES_MAX = 16 << 20
@@ -130,7 +132,7 @@ class Cutter:
             found = self._by_signs(block, final=final)
         upto = int(found.nexts[-1]) if len(found.nexts) else 0
         if len(block) - upto > RECORD_BYTES_MAX:
-            raise BadFile(f"no line ends within {RECORD_BYTES_MAX >> 20} MiB: this is not a table")
+            raise BadFile(say(NO_TABLE, most=RECORD_BYTES_MAX >> 20))
         self._rest = block[upto:]
         return self._without_blanks(raw, found._replace(breaks=breaks[breaks < upto]))
 

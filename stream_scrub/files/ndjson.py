@@ -29,6 +29,8 @@ from stream_scrub.files.rows import (
     Watch,
 )
 from stream_scrub.files.source import InputFile
+from stream_scrub.imports.parsing.parsed_list import NO_TABLE
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import Reason
 from stream_scrub.numbering import AssumedRegion, is_blank, line_of, read_lines
 from stream_scrub.rules import earliest
@@ -36,6 +38,7 @@ from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.batch import Batch, Scrubber
 from stream_scrub.scrub.facts import Facts, FactsOf
 from stream_scrub.stamp import NumberStamp, Stamp, decode
+from stream_scrub.texts import shown
 
 _STAMP = b'"scrub":'
 _BLANK = b" \t\r\n"
@@ -95,7 +98,11 @@ def is_ndjson(head: bytes) -> bool:
     """Whether a file that begins so has an object on its first line."""
     first = head.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK).split(b"\n", 1)[0]
     if first.startswith(b"[") and first.strip(_BLANK)[1:2] in b"{[]":
-        raise BadFile("this is one JSON array: write one object a line (NDJSON), as `jq -c '.[]'` does")
+        why = "this is one JSON array: write one object a line (NDJSON), as `jq -c '.[]'` does"
+        page = say(
+            "this is one JSON array: write one object in each line (NDJSON), or save the leads as a CSV file"
+        )
+        raise BadFile(by_door(why, page))
     if not first.startswith(b"{"):
         return False
     try:
@@ -120,7 +127,11 @@ class NdjsonFile:
         duplicates: Duplicates,
     ) -> None:
         if unfit := [fact for fact in options.call.members() if fact != "purpose"]:
-            raise ConfigError([f"{FACTS[unfit[0]].option}: each line says its own (prospect.{unfit[0]})"])
+            why = f"{FACTS[unfit[0]].option}: each line says its own (prospect.{unfit[0]})"
+            page = say(
+                "in a file of JSON lines each lead says its own facts: choose nothing here but what the call is for"
+            )
+            raise ConfigError([by_door(why, page)])
         self._file = file
         self._judging = judging
         self.tally = StampCounts(duplicates, judging.watch)
@@ -222,7 +233,9 @@ def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
             yield rest[:end]
             rest = rest[end:]
         if len(rest) > RECORD_BYTES_MAX:
-            raise BadFile(f"no line ends within {RECORD_BYTES_MAX >> 20} MiB: this is not NDJSON")
+            why = f"no line ends within {RECORD_BYTES_MAX >> 20} MiB: this is not NDJSON"
+            page = say(NO_TABLE, most=RECORD_BYTES_MAX >> 20)
+            raise BadFile(by_door(why, page))
     if rest:
         yield rest
 
@@ -249,12 +262,12 @@ def _members(table: list[list[str]], asked: Asked, settings: Settings, region: s
         if columns.region is not None:
             found.setdefault(REGION, columns.names[columns.region])
     several = "s" if len(numbers) > 1 else ""
-    spoken = [f"{', '.join(map(columns_of.shown, numbers))}: {len(numbers)} number member{several}"]
+    spoken = [f"{', '.join(map(shown, numbers))}: {len(numbers)} number member{several}"]
     held = {name.casefold() for name in table[0]}
     for fact in COLUMNS:
         name = found.get(fact) or getattr(settings.prospect, fact)
         if name.split(".")[0].casefold() in held:
-            spoken.append(f"{fact}: {columns_of.shown(name)}")
+            spoken.append(f"{fact}: {shown(name)}")
     return found | {"numbers": tuple(numbers), "spoken": "; ".join(spoken)}
 
 
@@ -267,7 +280,7 @@ def _countries(
         return ()
     numbers = [index for index, name in enumerate(names) if name in found["numbers"]]
     places = columns_of.perhaps_countries(rows, names, numbers, region)
-    return tuple(columns_of.shown(names[place]) for place in places)
+    return tuple(shown(names[place]) for place in places)
 
 
 def _table(head: bytes) -> list[list[str]]:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from stream_scrub.atomic_file import AtomicFile, atomic_file
-from stream_scrub.errors import ConfigError, Refused
+from stream_scrub.errors import ConfigError, Refused, code_of
+from stream_scrub.languages import by_door, say
 from stream_scrub.texts import masked
 
 PROOF = "proof.json"
+SUMS = "SHA256SUMS"  # as coreutils write and check them
 OUTPUT_MODE = 0o600  # leads are personal data: their owner alone reads them
 # What runs write: one of them may not lie next to the results of another.
 _RESULTS = re.compile(
-    r"(?:allowed|blocked|annotated)\.(?:csv|tsv|txt|tab|psv|xlsx|ndjson)|unreadable-numbers\.csv|proof\.json\.tsr"
+    r"(?:allowed|blocked|annotated)\.(?:csv|tsv|txt|tab|psv|xlsx|ndjson)|unreadable-numbers\.csv|proof\.json\.tsr|SHA256SUMS"
 )
 BAD_NUMBERS = "unreadable-numbers.csv"
 _REPLACED = re.compile(rf"{_RESULTS.pattern}|wash-.+\.csv|(?:summary|proof)\.json|report\.html")
@@ -95,6 +97,10 @@ class OutputFolder:
         file.write(content)
         return file
 
+    def put_sums(self) -> None:
+        """Write `SHA256SUMS` of all files so far, for `sha256sum --check`."""
+        self.put(SUMS, "".join(f"{file.sha256}  {file.name}\n" for file in self._files).encode())
+
     def keep(self) -> None:
         """Give every file its name. An older proof goes first and the new one comes last, so a folder with a proof is
         whole. The older results go with their proof: they may not be used any more."""
@@ -153,7 +159,8 @@ def output_folder(path: Path, *, force: bool) -> Iterator[OutputFolder]:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}
             else error.strerror or str(error)
         )
-        raise Refused(f"{path}: {why}; nothing was written there") from error
+        page = say("the server cannot store the results (%(code)s): tell your operator", code=code_of(error))
+        raise Refused(by_door(f"{path}: {why}; nothing was written there", page)) from error
     finally:
         if made and not any(path.iterdir()):
             path.rmdir()

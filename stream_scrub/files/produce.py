@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,18 @@ from stream_scrub.files.ndjson import NO_JSON, NdjsonFile
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.rows import Duplicates, Judging
 from stream_scrub.files.scrub_file import CellFile, leads_of
-from stream_scrub.files.source import open_input, size_of
+from stream_scrub.files.source import InputFile, open_input, size_of
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import LineRecord, send_all
-from stream_scrub.model import Logger, Progress
+from stream_scrub.model import Logger, Progress, Reason, Why
 from stream_scrub.numbering import is_blank, parted_in, region_named
-from stream_scrub.producer.leads import deliveries, topic_of
+from stream_scrub.producer.leads import RECORD_LIMIT, OwnFault, OwnFaults, deliveries, topic_of
 from stream_scrub.registry.client import RegistryClient
 from stream_scrub.registry.writer import Encode, encoder
 from stream_scrub.scrub import scrubbing
-from stream_scrub.scrub.decode import fold
+from stream_scrub.scrub.batch import number_members, text_of
+from stream_scrub.scrub.decode import Members, Unreadable, fold, read_strictly
 from stream_scrub.stamp import STAMP
 
 
@@ -38,6 +39,80 @@ class Produced(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     prospects: int
     columns: str
+
+
+class WrongNumber(msgspec.Struct, frozen=True, kw_only=True):
+    """A line whose prospect would come out blocked. `number` is its first number, with `#` for each digit."""
+
+    line: int
+    number: str
+
+
+class OwnFaultCount(msgspec.Struct, kw_only=True):
+    """The prospects that would come out blocked for one fault of their own, and the first lines."""
+
+    reason: Reason
+    why: Why | None
+    member: str
+    prospects: int = 0
+    first: list[WrongNumber] = []
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found: `sound` prospects can be blocked only by registers or the law."""
+
+    prospects: int
+    sound: int
+    blocked: list[OwnFaultCount]
+    columns: str
+
+
+_FIRST_LINES = 3  # that are shown of each fault
+_SHOWN_SIGNS = 40  # of a number
+
+
+def check(options: FileOptions, settings: Settings) -> Checked:
+    """Judge the rows of a file as prospects without sending them, by empty registers and without Kafka: a topic takes
+    records up to Kafka's default limit. Raises ConfigError, Refused."""
+    if settings.prospect.format != "json":
+        raise ConfigError(
+            ["--check judges rows as JSON, and workers read Avro or Protobuf: add --set prospect.format=json"]
+        )
+    faults, members = OwnFaults(settings, RECORD_LIMIT), scrubbing.terms(settings).members
+    counts: dict[OwnFault, OwnFaultCount] = {}
+    prospects = 0
+    with open_input(options.input) as file, _leads(file, options, settings) as leads:
+        for record in _records(leads, options, "", settings):
+            prospects += 1
+            fault = faults.of(record.value)
+            if fault is None:
+                continue
+            count = counts.setdefault(fault, OwnFaultCount(**fault._asdict()))
+            count.prospects += 1
+            if len(count.first) < _FIRST_LINES:
+                number = _without_digits(record.value, members)
+                count.first.append(WrongNumber(line=record.line, number=number))
+        blocked = sorted(counts.values(), key=lambda count: -count.prospects)
+        sound = prospects - sum(count.prospects for count in blocked)
+        return Checked(prospects=prospects, sound=sound, blocked=blocked, columns=leads.spoken)
+
+
+def _without_digits(value: bytes, members: Members) -> str:
+    """The first number of a prospect, with `#` for each digit; empty if there is none."""
+    try:
+        numbers = number_members(read_strictly(value, members).numbers)
+    except Unreadable:
+        return ""
+    text = text_of(numbers[0]) if numbers else ""
+    return "".join("#" if sign.isnumeric() else sign for sign in text[:_SHOWN_SIGNS])
+
+
+@contextmanager
+def _leads(file: InputFile, options: FileOptions, settings: Settings) -> Iterator[CellFile | NdjsonFile]:
+    """The leads of a file. Raises ConfigError (columns that are not clear), Refused."""
+    judging = Judging(settings, scrubbing.scrubber(settings, hold=False), Index.empty(), datetime.now(UTC))
+    with tempfile.TemporaryFile() as scratch, tempfile.TemporaryDirectory() as folder:
+        yield leads_of(file, options, judging, Duplicates(scratch), lambda: Path(folder))
 
 
 def produce(
@@ -55,33 +130,18 @@ def produce(
     take: the rows before it are then on the topic.
     """
     topic = topic_of(settings, topic, "avro")
-    scrubber = scrubbing.scrubber(settings, hold=False)
-    judging = Judging(settings, scrubber, Index.empty(), datetime.now(UTC))
     size = size_of(options.input)
     with ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryFile())
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
         file = stack.enter_context(open_input(options.input))
-        leads = leads_of(file, options, judging, Duplicates(scratch), lambda: Path(folder))
-        if isinstance(leads, NdjsonFile):
-            if options.call.members() or options.columns.names or options.region is not None:
-                raise ConfigError(
-                    ["NDJSON is put on the topic as it is: of its lines only --key-column is asked"]
-                )
-            if settings.prospect.format != "json":
-                raise ConfigError(
-                    ["prospect.format: NDJSON is put on the topic as it is, and workers read Avro"]
-                )
-            records: Iterator[LineRecord] = _lines(leads, key_column)
-        else:
-            encoders: Encoders = _in_json
-            if settings.prospect.format != "json":
-                registry = RegistryClient(settings.registry)
-                stack.callback(registry.close)
-                encoders = _in_avro(registry, topic, settings)
-            records = records_of(leads, options, key_column, settings, encoders)
+        leads = stack.enter_context(_leads(file, options, settings))
+        encoders: Encoders = _in_json
+        if settings.prospect.format != "json" and not isinstance(leads, NdjsonFile):
+            registry = RegistryClient(settings.registry)
+            stack.callback(registry.close)
+            encoders = _in_avro(registry, topic, settings)
+        records = _records(leads, options, key_column, settings, encoders)
         # Else the first row would wait for a minute, for a topic or a broker that is not there.
-        with clients.topics(settings, log) as there:
+        with clients.Brokers(settings, log).topics() as there:
             there.partitions(topic, clients.deadline())
         stage(f"producing {file.name}: {leads.spoken}", 0, size)
         sending = deliveries(settings, log, topic, "line")
@@ -104,6 +164,23 @@ def _in_avro(registry: RegistryClient, topic: str, settings: Settings) -> Encode
     prospect = settings.prospect
     members = {*prospect.numbers, prospect.region, *prospect.facts.values()}
     return partial(encoder, registry, topic, prospect.numbers, members)
+
+
+def _records(
+    leads: CellFile | NdjsonFile,
+    options: FileOptions,
+    key_column: str,
+    settings: Settings,
+    encoders: Encoders = _in_json,
+) -> Iterator[LineRecord]:
+    """The prospects of a file, in order. Raises ConfigError, Refused."""
+    if not isinstance(leads, NdjsonFile):
+        return records_of(leads, options, key_column, settings, encoders)
+    if options.call.members() or options.columns.names or options.region is not None:
+        raise ConfigError(["NDJSON is put on the topic as it is: of its lines only --key-column is asked"])
+    if settings.prospect.format != "json":
+        raise ConfigError(["prospect.format: NDJSON is put on the topic as it is, and workers read Avro"])
+    return _lines(leads, key_column)
 
 
 def records_of(

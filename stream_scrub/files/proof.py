@@ -70,6 +70,9 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
 
 
+decode = msgspec.json.Decoder(Proof).decode
+
+
 class Verified(msgspec.Struct, frozen=True):
     """What was checked and is as it was, what differs, and what could not be checked here; a sentence each."""
 
@@ -144,7 +147,7 @@ def verify(
     if not found or tail != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n':
         return Verified(False, [], [f"{path.name}: it is not as it was written"], [])
     try:
-        proof = msgspec.json.decode(body + b"\n}", type=Proof)
+        proof = decode(body + b"\n}")
     except msgspec.DecodeError as error:
         raise ConfigError([f"{path}: this is no proof that this version knows"]) from error
     if unknown := lists.keys() - {each.register for each in proof.registers if each.list is not None}:

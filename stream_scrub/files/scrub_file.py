@@ -41,7 +41,8 @@ from stream_scrub.files.summary import (
     rules_of,
 )
 from stream_scrub.imports.index_sources import IndexUsed
-from stream_scrub.languages import need_language
+from stream_scrub.imports.parsing.parsed_list import NO_ROWS
+from stream_scrub.languages import by_door, need_language, say
 from stream_scrub.made_by import made_by
 from stream_scrub.model import Progress, Reason
 from stream_scrub.numbering.zones import zones_of
@@ -96,6 +97,18 @@ def scrub_file(
 ) -> Summary:
     """Scrub the file that `options` name into its folder. `stage` gets the progress, with bytes of the file done.
 
+    Raises as `scrub_with_notes`."""
+    return scrub_with_notes(options, settings, used, stage)[0]
+
+
+def scrub_with_notes(
+    options: FileOptions,
+    settings: Settings,
+    used: IndexUsed,
+    stage: Progress = lambda _what, _done, _of: None,
+) -> tuple[Summary, list[str]]:
+    """As `scrub_file`, with the summary's notes in the language of the report.
+
     Raises ConfigError (an option, or columns that are not clear), BadFile (no rows, too many without a number, a file
     that cannot be read or written).
     """
@@ -110,7 +123,8 @@ def scrub_file(
         with tempfile.TemporaryFile() as scratch, tempfile.TemporaryDirectory() as path:
             nowhere = Targets(Nowhere(), Nowhere())
             judged = _judged(options, judging, scratch, lambda: Path(path), lambda _: nowhere, stage)
-            return _summary(options, *judged, judging, used, [], began)[0]
+            made, notes = _summary(options, *judged, judging, used, [], began)
+            return made, [note.said(options.language) for note in notes]
     need_apart((options.input, *used.files.values()), options.output)
     with (
         output_folder(options.output, force=options.force) as folder,
@@ -136,12 +150,13 @@ def scrub_file(
         folder.put(
             PROOF, proof_of(made, written, options.output, options.input, used.files, scrubber.rulebook)
         )
+        folder.put_sums()
         folder.keep()
     if server := Timestamps.of(settings.evidence):
         stage("asking for the timestamp of the proof", 0, 0)
         if missing := stamp(options.output, server):
-            return msgspec.structs.replace(made, notes=[*made.notes, missing])
-    return made
+            return msgspec.structs.replace(made, notes=[*made.notes, missing]), [*said, missing]
+    return made, said
 
 
 def _judged(
@@ -185,21 +200,33 @@ def _need_encoding(name: str) -> None:
         raise ConfigError([f"--encoding: {name!r} is not an encoding that Python knows, as in cp1252"])
 
 
+class FewNumbers(BadFile):
+    """More rows without a readable number than `FileOptions.max_bad` allows."""
+
+
 def _need_rows(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
     """Raises BadFile for a file without rows, or with too many that hold no readable number."""
     tally = leads.tally
     if not tally.rows:
-        raise BadFile(f"{read.name}: it holds no rows; nothing was written")
+        raise BadFile(by_door(f"{read.name}: it holds no rows; nothing was written", say(NO_ROWS)))
     bad = tally.reasons[Reason.INVALID_NUMBER] + tally.reasons[Reason.UNREADABLE]
     if bad > options.max_bad * tally.rows:
         lines = [*tally.invalid_lines, *tally.unreadable_lines]
         # One line only: the page masks what looks like a phone number, as several do.
         first = f"; the first is on line {min(lines)}" if lines else ""
-        raise BadFile(
+        why = (
             f"{read.name}: {bad} of {tally.rows} rows ({bad / tally.rows:.1%}) hold no readable number, and at most"
             f" {options.max_bad:.0%} may{first}; nothing was written. Is it the right column ({read.columns})? --max-bad 1"
             " scrubs it anyway"
         )
+        page = say(
+            "rows without a readable number: %(bad)s of %(rows)s, the first on line %(line)s. Check the columns of numbers, or"
+            " scrub the file anyway",
+            bad=bad,
+            rows=tally.rows,
+            line=min(lines, default=1),
+        )
+        raise FewNumbers(by_door(why, page))
 
 
 def _need_region(read: InputRead, leads: LeadsFile, options: FileOptions) -> None:
@@ -208,10 +235,16 @@ def _need_region(read: InputRead, leads: LeadsFile, options: FileOptions) -> Non
     for column in leads.countries[:1]:
         doubts += [doubt for counts in leads.tally.assumed if (doubt := counts.doubt_by(column))]
     if options.region is None and doubts:
-        raise BadFile(
+        why = (
             f"{read.name}: {doubts[0]}; nothing was written. Pass --region if all of them are of one country, or name a column"
             f" with each row's country: --region-column ({read.columns})"
         )
+        page = say(
+            "%(doubt)s. Choose “Country of numbers without a country code” if all of them are of one country, or the column of"
+            " the country",
+            doubt=doubts[0],
+        )
+        raise BadFile(by_door(why, page))
 
 
 def _summary(

@@ -15,16 +15,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, cast
 
-from stream_scrub.errors import BadFile, ConfigError
+from stream_scrub.errors import BadFile, ConfigError, code_of
+from stream_scrub.imports.parsing.parsed_list import LOCKED, UNREADABLE
 from stream_scrub.imports.parsing.unpack import BROKEN, is_content
+from stream_scrub.imports.parsing.workbook import OLE, TABLES, ZIP, is_office
+from stream_scrub.languages import by_door, say
 from stream_scrub.texts import masked
 
 HEAD_BYTES = 1 << 18
 BLOCK_BYTES = 1 << 20
-_ZIP, _GZIP, _OLE = b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0"
-_TABLES = {b"Obj\x01": "Avro", b"PAR1": "Parquet"}
-_OFFICE = ("[Content_Types].xml", "content.xml")
-_BINARY = "xl/workbook.bin"
+_GZIP = b"\x1f\x8b"
 _SPOOLED = 64 << 20  # bytes of a pipe that are kept in memory before they go to a temporary file
 
 
@@ -157,31 +157,31 @@ def _unpacked(
         inner = name[:-3] if name.lower().endswith(".gz") else name
         unzipped = cast(IO[bytes], gzip.GzipFile(fileobj=buffered))
         return InputFile(name, raw, unzipped, packing="gzip", inner=inner)
-    if magic not in {_ZIP, _OLE, *_TABLES}:
+    if magic not in {ZIP, OLE, *TABLES}:
         return InputFile(name, raw, buffered)
     spooled = stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED))  # noqa: SIM115 - the stack closes it
     while block := buffered.read(BLOCK_BYTES):
         spooled.write(block)
     spooled.seek(0)
     whole = cast(IO[bytes], spooled)
-    if magic in {_OLE, *_TABLES}:
-        return InputFile(name, raw, whole, spreadsheet=True, table=_TABLES.get(magic, ""))
+    if magic in {OLE, *TABLES}:
+        return InputFile(name, raw, whole, spreadsheet=True, table=TABLES.get(magic, ""))
     archive = stack.enter_context(zipfile.ZipFile(whole))
     held = list(filter(is_content, archive.infolist()))
-    if any(info.filename in _OFFICE for info in held):
-        if any(info.filename.replace("\\", "/").lower() == _BINARY for info in held):
-            raise BadFile(f"{name}: this is a binary workbook (XLSB): save it as XLSX")
+    if is_office(name, held):
         return InputFile(name, raw, whole, spreadsheet=True)
     if len(held) != 1:
         listed = ", ".join(masked(info.filename) for info in held[:10]) or "none"
-        raise BadFile(
-            f"{name}: the zip holds {len(held)} files ({listed}): unpack it and scrub one after the other"
-        )
+        why = f"{name}: the zip holds {len(held)} files ({listed}): unpack it and scrub one after the other"
+        page = say("the zip must hold one file. Unpack it, and upload its files: %(files)s", files=listed)
+        raise BadFile(by_door(why, page))
     member = stack.enter_context(archive.open(held[0]))
     return InputFile(name, raw, member, packing="zip", inner=Path(held[0].filename).name)
 
 
 def _unreadable(name: str, error: Exception) -> BadFile:
     if isinstance(error, OSError) and error.errno:
-        return BadFile(f"{name}: {error.strerror}")
-    return BadFile(f"{name}: a broken or locked archive ({type(error).__name__}): fetch the file again")
+        page = say(UNREADABLE, code=code_of(error))
+        return BadFile(by_door(f"{name}: {error.strerror}", page))
+    why = f"{name}: a broken or locked archive ({type(error).__name__}): fetch the file again"
+    return BadFile(by_door(why, say(LOCKED)))

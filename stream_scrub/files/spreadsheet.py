@@ -20,17 +20,22 @@ from stream_scrub.errors import BadFile
 from stream_scrub.files import columns as columns_of
 from stream_scrub.files.added import ADDED, REPLACED, earlier_in, is_ours, yours
 from stream_scrub.files.cells import Distinct, Places
-from stream_scrub.files.columns import Columns, shown
+from stream_scrub.files.columns import Columns
 from stream_scrub.files.csv_file import SAMPLE_ROWS
 from stream_scrub.files.outputs import Sink
 from stream_scrub.files.rows import BadNumbers, Run, Targets, allowed_of
 from stream_scrub.files.source import InputFile
-from stream_scrub.files.workbook import Row, read_sheet
+from stream_scrub.imports.parsing.parsed_list import NO_ROWS
+from stream_scrub.imports.parsing.workbook import Row, read_sheet, text_of
+from stream_scrub.languages import by_door, say
+from stream_scrub.texts import shown
 
 _ROWS = 8_192  # judged at a time
 _TEXT_SIGNS = 32_767  # what a cell of a workbook holds
 _COLUMNS = 16_384  # what a sheet of a workbook holds
 _ROWS_MAX = 1_048_576
+_WIDTH_MAX = 60  # characters of a column that is shown whole
+_ADDED_WIDTH = 24  # a moment has 22 characters
 _SHEET_SIGNS = re.compile(r"[\[\]:*?/\\\x00-\x1f\ufffe\uffff]")  # which a sheet may not have in its name
 _ESCAPED = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 # What XML cannot hold, and what stands for it in a workbook; a text that looks the same is escaped too.
@@ -92,19 +97,24 @@ class SpreadsheetFile:
         self.tally = run.tally
         self.extension = ".csv" if to_csv or file.table else ".xlsx"
         self._scratch = scratch
-        self._name, rows = read_sheet(file.name, file.stream, sheet, file.table)
+        self._name, cells = read_sheet(file.name, file.stream, sheet, file.table)
         self.written_as = file.table or f"sheet {shown(self._name)}"
-        self._rows, again = _without_earlier(rows)
+        self._rows, again = _without_earlier([*cells])
         rows = self._rows
         sample = [[text_of(cell) for cell in row] for _, row in islice(rows, SAMPLE_ROWS)]
         if not sample:
-            raise BadFile(f"{file.name}: it holds no rows")
+            raise BadFile(by_door(f"{file.name}: it holds no rows", say(NO_ROWS)))
         self.columns: Columns = columns_of.find(sample, run.asked, run.region)
         self.spoken = self.columns.spoken + (REPLACED if again else "")
         self.titles = self.columns.titles
         self.facts = frozenset(self.columns.facts)
         self.countries = self.columns.countries
         self._width = max(len(row) for _, row in rows)
+        longest = [0] * self._width
+        for texts in sample:
+            for place, text in enumerate(texts):
+                longest[place] = max(longest[place], len(text))
+        self._widths = [min(length + 2, _WIDTH_MAX) for length in longest]
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Its rows in order, each with its line, instead of `scrub`. Raises BadFile."""
@@ -117,10 +127,14 @@ class SpreadsheetFile:
 
     def scrub(self, targets: Targets, progress: Callable[[], None]) -> None:
         """Write every row to its outputs. `progress` is called once a block. Raises BadFile, OSError."""
-        writers = [
-            _Csv(file) if self.extension == ".csv" else SheetWriter(file, self._name, self._scratch)
-            for file in targets.each
-        ]
+        header = self.titles if self.columns.titled else 0
+        widths = [*self._widths, *[_ADDED_WIDTH] * len(ADDED)]
+        writers: list[_Csv | SheetWriter] = []
+        for file in targets.each:
+            if self.extension == ".csv":
+                writers.append(_Csv(file))
+            else:
+                writers.append(SheetWriter(file, self._name, self._scratch, widths, header))
         for place, (_, row) in enumerate(self._rows[: self.titles]):
             last = place == self.titles - 1 and self.columns.titled
             for writer in writers:
@@ -181,17 +195,27 @@ class _Csv:
 
 
 class SheetWriter:
-    """Writes rows as a workbook of one sheet. They wait in a file in `scratch`, so memory does not grow.
+    """Writes rows as a workbook of one sheet. They wait in a file in `scratch`, so memory does not grow. `widths` are
+    those of the columns, in characters. The row `header` (from 1; 0 if there is none) stays in view, and can be filtered.
 
     A library would take three times as long, and it takes a text between <r> and </r> for markup, so that one cell of a
     lead could make its workbook unreadable.
     """
 
-    def __init__(self, file: Sink, name: str, scratch: Path) -> None:
+    def __init__(self, file: Sink, name: str, scratch: Path, widths: Sequence[int], header: int) -> None:
         self._file = file
+        self._header = header
         self._name = _SHEET_SIGNS.sub("_", name)[:31].strip("'") or "Sheet1"
         self._rows = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # until `close`
-        self._rows.write(f"{_HEAD}<worksheet {_MAIN}><sheetData>".encode())
+        pane = ""
+        if header:
+            pane = f'<pane ySplit="{header}" topLeftCell="A{header + 1}" activePane="bottomLeft" state="frozen"/>'
+        columns = "".join(
+            f'<col min="{column}" max="{column}" width="{width}" customWidth="1"/>'
+            for column, width in enumerate(widths, 1)
+        )
+        view = f'<sheetViews><sheetView workbookViewId="0">{pane}</sheetView></sheetViews>'
+        self._rows.write(f"{_HEAD}<worksheet {_MAIN}>{view}<cols>{columns}</cols><sheetData>".encode())
         self._letters: list[str] = []
         self._at = 0
 
@@ -199,7 +223,13 @@ class SheetWriter:
         """Write a row; the cells at the places `numbers` as text. Raises BadFile for what a workbook cannot hold."""
         self._at += 1
         if len(row) > _COLUMNS or self._at > _ROWS_MAX:
-            raise BadFile(f"row {self._at}: with our cells it is more than a workbook takes: say --to csv")
+            page = say(
+                "row %(row)s does not fit into a workbook with the columns of the result: save the file as CSV, and upload"
+                " that",
+                row=self._at,
+            )
+            why = f"row {self._at}: with our cells it is more than a workbook takes: say --to csv"
+            raise BadFile(by_door(why, page))
         for place in range(len(self._letters), len(row)):
             self._letters.append(_letters(place))
         made = [f'<row r="{self._at}">']
@@ -222,7 +252,13 @@ class SheetWriter:
                 return f' s="{style}"><v>{_days(cell)}</v>'
         text = text_of(cell)
         if len(text) > _TEXT_SIGNS:
-            raise BadFile(f"row {self._at}: a cell holds more than a workbook takes: say --to csv")
+            page = say(
+                "row %(row)s: a cell is longer than a workbook allows: save the file as CSV, and upload that",
+                row=self._at,
+            )
+            raise BadFile(
+                by_door(f"row {self._at}: a cell holds more than a workbook takes: say --to csv", page)
+            )
         if _ODD.search(text):
             text = _UNWRITABLE.sub(lambda found: f"_x{ord(found[0]):04X}_", text).translate(_ESCAPED)
         return f' t="inlineStr"><is><t xml:space="preserve">{text}</t></is>'
@@ -233,7 +269,10 @@ class SheetWriter:
             f'<workbook {_MAIN} xmlns:r="{_DOCUMENT}"><sheets>'
             f'<sheet name="{self._name.translate(_ESCAPED)}" sheetId="1" r:id="rId1"/></sheets></workbook>'
         )
-        self._rows.write(b"</sheetData></worksheet>")
+        filtered = ""
+        if self._header:
+            filtered = f'<autoFilter ref="A{self._header}:{self._letters[-1]}{self._at}"/>'
+        self._rows.write(f"</sheetData>{filtered}</worksheet>".encode())
         out: Any = self._file
         with self._rows, ZipFile(out, "w", ZIP_DEFLATED) as archive:
             for path, part in {**_PARTS, "xl/workbook.xml": workbook}.items():
@@ -243,24 +282,6 @@ class SheetWriter:
             self._rows.seek(0)
             with archive.open(sheet, "w") as written:
                 shutil.copyfileobj(self._rows, written)
-
-
-def text_of(cell: Any) -> str:
-    """A cell as a text: whole numbers without a point, dates as in 2026-11-24."""
-    match cell:
-        case str():
-            return cell
-        case bool():
-            return "true" if cell else "false"
-        case float():
-            return str(int(cell)) if cell.is_integer() and abs(cell) < 1 << 53 else repr(cell)
-        case None:
-            return ""
-        case datetime():
-            return cell.isoformat(" ")
-        case date() | time():
-            return cell.isoformat()
-    return str(cell)
 
 
 def _letters(place: int) -> str:

@@ -6,6 +6,7 @@ company. A person who opposed and consents again agrees to this request alone: t
 so the request that lifts it must end these. Only the registers say which there are.
 """
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,12 +20,15 @@ from stream_scrub.call import VOICE
 from stream_scrub.imports.parsing.cells import begins_with
 from stream_scrub.index import Numbers, Register, as_bitmap, as_numbers
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds
-from stream_scrub.model import CONSENT, INTERNAL, RegisterKind, RegisterName, family
+from stream_scrub.model import CONSENT, INTERNAL, WINDOW_MINUTES_MAX, RegisterKind, RegisterName, family
 from stream_scrub.numbering import e164, normalise
 from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
 from stream_scrub.texts import plain
 
+MOMENT = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)  # with a zone
 _HOUR = re.compile(r"T\d{2}:\d{2}", re.ASCII | re.IGNORECASE)  # in a moment; a day has none
 
 
@@ -41,6 +45,8 @@ class ConsentLaw:
         self.families = frozenset({CONSENT, *(name for rule in rules for name in rule.consents)})
         self.own_families = self.families | {INTERNAL}  # of registers that a company itself keeps
         self.channels = frozenset({VOICE, *(channel for rule in rules for channel in rule.channels)})
+        # Registers of consents to other hours, which may state a window.
+        self.to_hours = frozenset(name for rule in rules if rule.hours for name in rule.hours.lifted_by)
         self._limits = any(rule.consent_days for rule in rules)
         self._channels_of: dict[str, frozenset[str]] = {}
         for rule in rules:
@@ -114,11 +120,43 @@ class ConsentLaw:
             return end
         given = min(datetime.fromtimestamp(said_ms / 1000, UTC) if said_ms is not None else now, now)
         last = int((given + timedelta(days=days)).timestamp())
-        return None if last <= now.timestamp() else min(end, last) if end else last
+        # A window that ended earlier would begin earlier, too.
+        if last <= now.timestamp() or (end > last and RegisterName.split(register).window is not None):
+            return None
+        return min(end, last) if end else last
 
     def _rule(self, number: int, now: datetime) -> Rule | None:
         found = normalise(e164(number), "ZZ")
         return None if found is None else self.book.rule(self.book.region_of(number, found[1].region), now)
+
+
+class StatedWindow(NamedTuple):
+    """The day and time at which a person agreed to be called, in whole minutes."""
+
+    minutes: int
+    end: int  # epoch seconds
+
+    @classmethod
+    def of(cls, begin: Any, end: Any) -> "StatedWindow | None":
+        """The window between two moments with a zone; None if it is empty or longer than a day, or if a moment cannot be
+        read. What is no whole minute opens late and closes early."""
+        begins, ends = _moment(begin), _moment(end)
+        if begins is None or ends is None:
+            return None
+        first, last = math.ceil(begins / 60), math.floor(ends / 60)
+        if not 0 < last - first <= WINDOW_MINUTES_MAX:
+            return None
+        return cls(last - first, last * 60)
+
+
+def _moment(text: Any) -> float | None:
+    """Epoch seconds of a moment with a zone; None for anything else."""
+    if not isinstance(text, str) or not MOMENT.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _is_text(member: Any) -> bool:

@@ -138,7 +138,7 @@ class DropImporter:
                 self._doubtful[dropped] = note
                 continue
             source = DeltaSource(dropped.path.name, note.sha256)
-            with clients.reading(self.settings, self.log) as reader:
+            with clients.Brokers(self.settings, self.log).reading() as reader:
                 found = find_seal(reader, note.after, dropped.register, source, _FIND_S)
             if found is None:
                 continue
@@ -321,10 +321,7 @@ class DropImporter:
         written = min(now, datetime.fromtimestamp(job.dropped.written_ns / 1e9, UTC))
         options = replace(job.options, written=written, allow_older=job.dropped.any_age, sha256=job.sha256)
         parts = import_list.parts_of(options, job.reading, self.settings)
-        upto = -1
-        for each, reading in parts:  # both, before one is published
-            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now)
-            upto = plan.known.upto
+        upto = plan_import.plans_of(parts, self.delta_publisher.replay, now)[-1].known.upto
         source = DeltaSource(job.dropped.path.name, job.sha256)
         try:
             note = PublicationNote(job.sha256, upto, *self._this_log())
@@ -333,9 +330,10 @@ class DropImporter:
             raise BadList(
                 f"the note that it is being published could not be written: {error.strerror}"
             ) from error
-        effects = []
+        effects, outcome = [], "nothing was published"
         for each, reading in parts:
-            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now)
+            plan = plan_import.plan_of(each, reading, self.delta_publisher.replay, now, outcome=outcome)
+            outcome = import_list.only_published(plan)
             ((seal, position),) = self.delta_publisher.publish(
                 [PendingDelta(plan.base, plan.delta, plan.effective_at, source, plan.known)]
             )

@@ -9,16 +9,22 @@ from difflib import get_close_matches
 
 from pyroaring import BitMap64
 
+from stream_scrub.errors import TooMany
 from stream_scrub.imports.formats import BadList, ParsedList
 from stream_scrub.imports.parsing.list_columns import suggested_columns
-from stream_scrub.imports.parsing.parsed_list import ListColumn
+from stream_scrub.imports.parsing.parsed_list import AS_IT_CAME, CHANGES_ONLY, ListColumn
 from stream_scrub.index import Register
 from stream_scrub.index.deltas import Delta
-from stream_scrub.model import family
+from stream_scrub.languages import by_door, say, translatable
+from stream_scrub.model import RegisterKind, RegisterName, family, scoped_name
 from stream_scrub.texts import masked
 
 LETS_THROUGH = "--allow-change"
 _LONGEST = 15  # digits of a number (ITU-T E.164)
+# For a page.
+_CONSENTED = translatable(
+    "this is a list of people who consented: upload it under “People who consented to your calls”"
+)
 
 
 class OddList(BadList):
@@ -40,6 +46,17 @@ def noted(facts: list[str], *, allow: bool) -> Iterator[None]:
         facts.append(error.fact)
 
 
+@contextmanager
+def collected(objections: list[BadList | TooMany], *, dry_run: bool) -> Iterator[None]:
+    """In a dry run a refusal is collected, and the plan goes on as if it had been allowed."""
+    try:
+        yield
+    except (BadList, TooMany) as error:
+        if not dry_run:
+            raise
+        objections.append(error)
+
+
 def check_name(register: str, known: Collection[str]) -> None:
     """Raises BadList for a new register whose name is not among those that rules and settings use: nothing would be
     judged by it."""
@@ -54,14 +71,62 @@ def check_name(register: str, known: Collection[str]) -> None:
         )
 
 
+def check_fits(reading: ParsedList, change: str, base: Register, wanted: RegisterKind | None = None) -> None:
+    """Raises BadList when the list is not one for this register, or not one for this kind of change. `wanted` is the
+    kind that the operator named: the operator knows better than the format what the numbers are.
+    """
+    if reading.kind is not None and reading.kind is not base.kind and wanted is not base.kind:
+        why = (
+            f"a list like this is for a register of kind {reading.kind}, and {base.name} is of kind {base.kind}:"
+            f" name another register, or choose the kind {base.kind} (--kind on the command line) if that is what"
+            " its numbers mean"
+        )
+        page = say(
+            "this is a list of people who must not be called: upload it under “People who asked you not to call”"
+        )
+        if reading.kind is RegisterKind.ALLOW:
+            page = say(_CONSENTED)
+        raise BadList(by_door(why, page))
+    if reading.endless and base.kind is RegisterKind.ALLOW and change != "removes":
+        why = (
+            f"the ends of {reading.endless} lines cannot be read, and without them these consents would never end:"
+            f" {reading.described}. Write them as in 2027-11-24"
+        )
+        page = say(
+            "lines whose end of consent cannot be read: %(lines)s. Write the days as in 2027-11-24",
+            lines=reading.endless,
+        )
+        raise BadList(by_door(why, page))
+    if reading.scope and _compared(base.name, reading.scope) != _compared(base.name, base.scope):
+        why = (
+            f"the list is for the campaign {masked(reading.scope)}, and the register {base.name} is not: import it with"
+            f" --register {scoped_name(family(base.name), reading.scope)}"
+        )
+        page = say("the list is for another campaign: %(campaign)s", campaign=masked(reading.scope))
+        raise BadList(by_door(why, page))
+    if reading.change == "delta" and change != "full":
+        raise BadList("the list states additions and removals itself: leave --adds and --removes out")
+    if reading.base is not None and reading.base != base.seq:
+        why = (
+            f"the delta applies on sequence {reading.base} of {base.name}, which is at {base.seq}: import the deltas"
+            " in between first, or a full list"
+        )
+        raise BadList(by_door(why, say(CHANGES_ONLY)))
+
+
+def _compared(register: str, scope: str) -> RegisterName:
+    return RegisterName(family(register), scope).plainly
+
+
 def check_answers(reading: ParsedList, register: str) -> None:
     """Raises BadList for a list of several columns in a register of clean answers of which only the numbers were read:
     if another column holds the answers, whoever is opposed would be taken for clean."""
     if reading.answered or reading.unread_columns:
-        raise BadList(
+        why = (
             f"{register} holds clean answers, and another column may hold them. Use --format wash, with --columns"
             " status=COLUMN,clean=WORD, or with --columns listed=clean if the opposed numbers were taken out"
         )
+        raise BadList(by_door(why, say(AS_IT_CAME)))
 
 
 class UnstatedConsents(BadList):
@@ -125,10 +190,16 @@ def check_consents(reading: ParsedList, register: str) -> None:
         raise UnstatedConsents(register, reading.columns)
     line, column = reading.end_at
     if line:
-        raise BadList(
+        why = (
             f"line {line}: column {column} says until when the person may be called, and its day may be one of two. Write"
             f" its days as in 2027-01-31, or name the columns: --columns phone=1,until={column} --all-consented"
         )
+        page = say(
+            "line %(line)s: the day in column %(column)s may be one of two days. Write the days as in 2027-01-31",
+            line=line,
+            column=column,
+        )
+        raise BadList(by_door(why, page))
 
 
 def check_region(reading: ParsedList, name: str) -> None:
@@ -139,23 +210,29 @@ def check_region(reading: ParsedList, name: str) -> None:
     doubt = reading.assumed.doubt
     unread = [column.name for column in reading.columns if column.suggested == "country" and not column.role]
     if unread and not doubt:
-        doubt = reading.assumed.doubt_by(f"column {unread[0]}")
+        doubt = reading.assumed.doubt_by(say("column %(place)s", place=unread[0]))
     if doubt:
-        raise BadList(
+        why = (
             f"{masked(name)}: {doubt}; nothing was published. Pass --region of `stream-scrub lists import` (in Python"
             " ListFile.region) if all of them are of one country, or name the column with each row's country, as in --columns"
-            " phone=1,country=2",
-            [doubt],
+            " phone=1,country=2"
         )
+        page = say(
+            "%(doubt)s. Choose “Country of numbers without a country code” if all of them are of one country",
+            doubt=doubt,
+        )
+        raise BadList(by_door(why, page), [doubt])
 
 
 def check_every_row(reading: ParsedList, register: str) -> None:
     """Raises BadList for a list of oppositions, or of numbers to remove, that was read by the columns of its consents."""
     if reading.answered:
-        raise BadList(
+        why = (
             f"every row of this list counts for {register}: name no column but phone. To import only the people who said"
             " no, import the list into its register of consents with --no-into REGISTER"
         )
+        page = say(_CONSENTED)
+        raise BadList(by_door(why, page))
 
 
 def within(area: str, numbers: BitMap64) -> int:
@@ -217,7 +294,8 @@ def check_joins(reading: ParsedList, register: str, held: Register | None) -> No
     if reading.good_s or reading.base is not None:
         return
     if held is None or held.is_removed:
-        raise BadList(f"it holds changes only, and {register} has no list yet: import the full list first")
+        why = f"it holds changes only, and {register} has no list yet: import the full list first"
+        raise BadList(by_door(why, say(CHANGES_ONLY)))
     if reading.since is None:
         return
     first, last = held.effective_at.date() + timedelta(days=1), reading.since.date() - timedelta(days=1)

@@ -1,7 +1,6 @@
 """`lists import`: steps 1 to 3 of a delta's life for one file, and the counts that a person wants at the end."""
 
 import io
-import math
 import os
 import time
 from collections import Counter
@@ -9,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
@@ -22,6 +22,7 @@ from stream_scrub.imports.formats import BadList, ListOptions, ParsedList
 from stream_scrub.imports.guards import LETS_THROUGH
 from stream_scrub.imports.hashed_list import HashedAs, HashedOrder
 from stream_scrub.imports.isolated_reader import IsolatedReader
+from stream_scrub.imports.list_day import FUTURE_MAX, TO_COME
 from stream_scrub.imports.parsing.parsed_list import ListColumn
 from stream_scrub.imports.parsing.unpack import digest_of
 from stream_scrub.imports.plan_import import (
@@ -30,6 +31,7 @@ from stream_scrub.imports.plan_import import (
     ImportPlan,
     check_lines,
     plan_of,
+    plans_of,
     read,
     reading_of,
 )
@@ -132,8 +134,8 @@ def effective(text: str, now: datetime) -> datetime | None:
             [f"--effective-at: {text!r} is neither a day (2026-11-24) nor a moment (2026-11-24T06:00Z)"]
         ) from error
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    if moment - now > plan_import.FUTURE_MAX:
-        raise ConfigError([f"--effective-at: {plan_import.TO_COME}"])
+    if moment - now > FUTURE_MAX:
+        raise ConfigError([f"--effective-at: {TO_COME}"])
     return moment
 
 
@@ -163,8 +165,9 @@ def hashed_order(hashed: str, known: str, region: str) -> HashedOrder | None:
 
 def look(settings: Settings, log: Logger) -> None:
     """Check that the rights and the log exist. Raises Refused, Unavailable."""
-    with clients.topics(settings, log) as there:
-        preflight.need(there, settings, "import")
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as there:
+        preflight.need(there, brokers, "import")
         preflight.need_log(there, settings)
 
 
@@ -192,25 +195,32 @@ def run(
     options = replace(options, sha256=source.sha256)
     parts = parts_of(options, reading, settings)
     if options.dry_run:
-        effects = [_dry_run(each, settings, log, read, started) for each, read in parts]
+        replay = read_log.replayed(settings, log, keep_ends=True)
+        plans = plans_of(parts, replay, now)
+        effects = [
+            _dry_run(reading, plan, replay, settings, log, started)
+            for (_, reading), plan in zip(parts, plans, strict=True)
+        ]
         return together(effects)
     stage("opening the log", 0, 0)
     first(settings, log)
     for each, _ in parts:
         ownership.leave_to_daemon(settings, each.register, log)
     if len(parts) > 1:  # nothing is published of a list one half of which is refused
-        replay = read_log.replayed(settings, log, keep_ends=True)
-        for each, read in parts:
-            plan_of(each, read, replay, now)
-    effects = []
-    for each, read in parts:
-
-        def planned(replay: Replay, each: ImportOptions = each, read: ParsedList = read) -> ImportPlan:
-            return plan_of(each, read, replay, now)
-
+        plans_of(parts, read_log.replayed(settings, log, keep_ends=True), now)
+    effects, outcome = [], "nothing was published"
+    for each, part in parts:
+        planned = partial(plan_of, each, part, now=now, outcome=outcome)
         plan, published = publish_plan(each.register, planned, source, settings, log, stage)
-        effects.append(effect_of(read, plan, published, started, settings))
+        effects.append(effect_of(part, plan, published, started, settings))
+        outcome = only_published(plan)
     return together(effects)
+
+
+def only_published(opt_outs: ImportPlan) -> str:
+    """The outcome of an import whose opt-outs were published, and whose list was refused then, as somebody else changed
+    the registers in between."""
+    return f"only its opt-outs were published, to {opt_outs.base.name}"
 
 
 def parts_of(
@@ -263,7 +273,7 @@ def publish_plan(
     replay, nbytes = Replay(keep_ends=True), 0
     while True:
         # From here on no one else publishes this register, and everything published before can be read.
-        writer = clients.log_writer(settings, register, log, nbytes=nbytes)
+        writer = clients.Brokers(settings, log).log_writer(register, nbytes=nbytes)
         try:
             stage("reading the log", 0, 0)
             replay = read_log.replayed(settings, log, keep_ends=True, before=replay)
@@ -290,7 +300,6 @@ def asked(
     settings: Settings, log: Logger, file: str, said: Mapping[str, str], dry_run: bool
 ) -> dict[str, object]:
     """An import as a form asks for it, with every guard of `lists import`, of a list that is read in a process of its own.
-    source = DeltaSource(source.name, source.sha256, clients.made_by(settings, token))
     What was said are `register`, `change`, `kind`, `effective_at`, `region`, `columns` (as `--columns`), `all_consented` and
     `no_into`; all but the first may be missing.
 
@@ -321,19 +330,9 @@ def asked(
 
 
 def _dry_run(
-    options: ImportOptions, settings: Settings, log: Logger, reading: ParsedList, started: float
+    reading: ParsedList, plan: ImportPlan, replay: Replay, settings: Settings, log: Logger, started: float
 ) -> ImportEffect:
-    replay = read_log.replayed(settings, log, keep_ends=True)
-    now = datetime.now(UTC)
-    free = replace(options, max_change=math.inf, max_numbers=math.inf, allow_older=True, areas=())
-    unasked = options.law._replace(must_be_dated=False, areas=None)
-    free = replace(free, law=unasked, register_unknown=True, allow_change=True)
-    why = ""
-    try:
-        plan = plan_of(options, reading, replay, now)
-    except BadList as error:
-        why = error.shown
-        plan = plan_of(free, reading, replay, now)
+    why = "\n".join(each.shown for each in plan.objections)
     if not why and (mark := plan.known.log.mark) is not None:
         why = mark.why
     foreseen = preview(settings, log, replay.index, plan.base, plan.delta)
@@ -455,7 +454,7 @@ def preview(settings: Settings, log: Logger, index: Index, base: Register, delta
     after = index.with_register(changed_register)
     values: list[bytes | None] = []
     with suppress(Refused):  # the topic may not be read
-        values = clients.last_prospects(settings, log, _SAMPLE)
+        values = clients.Brokers(settings, log).last_prospects(_SAMPLE)
     scrubber = scrubbing.scrubber(settings, header=True, hold=False)
     changed: Counter[str] = Counter()
     for at in range(0, len(values), _BATCH):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import ConfigError, Corrupt, Unavailable
+from stream_scrub.errors import ConfigError, Corrupt, Unavailable, code_of
 from stream_scrub.imports.parsing.list_columns import ListReading
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import UNREADABLE, BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import digest_of
 from stream_scrub.index import Index
+from stream_scrub.languages import by_door, say
 from stream_scrub.log import snapshot
 from stream_scrub.log.encode import records_of
 from stream_scrub.log.replay import Replay
@@ -180,8 +181,11 @@ def _read(options: "ImportOptions", now: datetime) -> "tuple[ImportOptions, Pars
             source = DeltaSource(options.file.name, digest)
             return dated, read(dated, now, lambda *_: None, file), source
     except BadList as error:
-        raise BadList(f"{masked(options.file.name)}, {error}", error.figures) from error
+        why = by_door(f"{masked(options.file.name)}, {error}", str(error))
+        raise BadList(why, error.figures) from error
     except FileNotFoundError as error:
         raise ConfigError([f"{masked(str(options.file))}: there is no such file"]) from error
     except OSError as error:
-        raise BadList(f"{masked(str(options.file))}: {error.strerror or error}") from error
+        why = f"{masked(str(options.file))}: {error.strerror or error}"
+        page = say(UNREADABLE, code=code_of(error))
+        raise BadList(by_door(why, page)) from error

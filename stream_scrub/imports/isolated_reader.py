@@ -57,6 +57,10 @@ class ReadReport(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+# Lays the type out: two threads that do so at once, in `convert`, crash the process.
+msgspec.json.Decoder(ReadReport)
+
+
 class ReaderFault(Exception):
     """The file could not be read because of a fault of ours. The text says where it happened and quotes nothing of
     the list."""

@@ -11,17 +11,18 @@ for a register that no rule knows. The first list of a register has nothing to b
 import io
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, time, timedelta
-from pathlib import Path, PurePath
+from datetime import datetime
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 from pyroaring import BitMap64
 
-from stream_scrub.clock import utc_seconds
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, TooMany
 from stream_scrub.imports import hashed_list
@@ -36,23 +37,28 @@ from stream_scrub.imports.guards import (
     check_consents,
     check_country,
     check_every_row,
+    check_fits,
     check_joins,
     check_name,
     check_region,
+    collected,
     noted,
     within,
 )
 from stream_scrub.imports.hashed_list import HashedOrder
-from stream_scrub.imports.parsing.cells import day_in, earliest
+from stream_scrub.imports.list_day import FUTURE_MAX, TO_COME, day_named, day_of, moment_of
+from stream_scrub.imports.parsing.cells import earliest
 from stream_scrub.imports.parsing.format import AUTO, read_list
 from stream_scrub.imports.parsing.list_columns import DATE_THEM, ListReading
+from stream_scrub.imports.parsing.parsed_list import NO_ROOM
 from stream_scrub.imports.parsing.unpack import PackedList
 from stream_scrub.imports.register_law import NO_LAW, RegisterLaw
 from stream_scrub.index import NO_KEYS, HashKeys, Register, as_bitmap, as_numbers, deltas
 from stream_scrub.index.capacity import Capacity
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds, with_ends
+from stream_scrub.languages import by_door, say
 from stream_scrub.log.replay import RegisterView, Replay
-from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family, scoped_name
+from stream_scrub.model import INTERNAL, RegisterKind, RegisterName, family
 from stream_scrub.numbering import region_of_user
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.purposes import Vocabulary, purpose_of
@@ -60,51 +66,7 @@ from stream_scrub.scrub import scrubbing
 from stream_scrub.texts import masked
 
 ImportMode = Literal["full", "adds", "removes"]
-OLDER = "--allow-older"
-FUTURE_MAX = timedelta(days=1)
-TO_COME = "the list's date is in the future, so it would count as current for too long"
-
-
-def day_of(
-    reading: ParsedList,
-    name: str,
-    digest: str,
-    listed: Mapping[str, datetime],
-    *,
-    said: datetime | None,
-    now: datetime,
-) -> datetime:
-    """The moment that a list speaks of: `said` by the operator, else what the list says, else the day in its file's name.
-    `listed` has the moments of the lists that its register has had, by their SHA-256, of which `digest` is this one's.
-
-    Raises BadList where none of these says a day, and where only a name says that a list that is known is younger.
-    """
-    if said is not None:
-        return said
-    by_name = reading.day_by == "name"
-    moment = reading.effective_at
-    if moment is None and reading.day_by != "import":
-        moment = day_named(name, now)
-        by_name = by_name or moment is not None
-    if moment is None:
-        stem, dot, rest = PurePath(name).name.partition(".")
-        raise BadList(
-            f"the list has no date, and this register expires. Put the date in the file's name, as in"
-            f" {stem}-2026-11-24{dot}{rest}, or with --effective-at of `lists import` (ListFile.effective_at in Python)"
-        )
-    known = listed.get(digest)
-    if by_name and known is not None and moment > known:
-        raise BadList(
-            f"it is byte for byte the list of {utc_seconds(known)}, and another name makes it no younger. If it was"
-            " published again without a change, pass its day with --effective-at"
-        )
-    return moment
-
-
-def day_named(name: str, now: datetime) -> datetime | None:
-    """The first day in a file's name that has come; None without one."""
-    day = day_in(name, now.date())
-    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
+Guarded = Callable[[], AbstractContextManager[None]]  # `guards.collected`
 
 
 def change_of(register: str, change: ImportMode) -> ImportMode:
@@ -112,43 +74,6 @@ def change_of(register: str, change: ImportMode) -> ImportMode:
     adds. They come from many sources, and no file of one of them knows the others'.
     """
     return "adds" if change == "full" and family(register) == INTERNAL else change
-
-
-def moment_of(
-    held: Register | None,
-    said: datetime | None,
-    now: datetime,
-    *,
-    whole: bool,
-    older: bool = False,
-    opens: bool = False,
-) -> datetime:
-    """The moment that the register speaks of after a list that says `said` of itself, if anything. `whole`: it is a full
-    list, else one of changes. `older`: it may be from before the register's own moment. Raises BadList, with both
-    moments, when it is and may not.
-
-    With `opens` the list brings new areas: all have the day of the oldest.
-
-    Changes say nothing of the numbers that they leave out. They make a register younger only where somebody says up to
-    when it is complete with them, and they never make it older. When both lists name the same day and one names no hour,
-    neither counts as older. No full list takes anybody out of `internal`.
-    """
-    if held is None or held.is_removed:
-        return said or now
-    before = held.effective_at
-    if opens and said is not None:
-        return min(before, said)
-    if not whole:
-        return before if said is None else max(before, said)
-    moment = (said or now).astimezone(UTC)
-    if moment >= before or older:
-        return moment
-    if family(held.name) == INTERNAL or (moment.date() == before.date() and moment.time() == time.min):
-        return before
-    raise BadList(
-        f"it is of {utc_seconds(moment)}, and {held.name} holds a list of {utc_seconds(before)}: an older list would"
-        f" undo later changes. Check that it is the right file; {OLDER} lets it through"
-    )
 
 
 def _oldest_area(reading: ParsedList, held: Register | None, said: datetime | None) -> datetime | None:
@@ -171,41 +96,6 @@ def kind_of(
     """The kind of the register. The first that is known counts: (1) as it is, (2) as the operator says, (3) as the rules
     need it, (4) as the list means it, (5) `deny`."""
     return (held.kind if held is not None else None) or wanted or ruled or reading.kind or RegisterKind.DENY
-
-
-def check_fits(
-    reading: ParsedList, change: ImportMode, base: Register, wanted: RegisterKind | None = None
-) -> None:
-    """Raises BadList when the list is not one for this register, or not one for this kind of change. `wanted` is the
-    kind that the operator named: the operator knows better than the format what the numbers are.
-    """
-    if reading.kind is not None and reading.kind is not base.kind and wanted is not base.kind:
-        raise BadList(
-            f"a list like this is for a register of kind {reading.kind}, and {base.name} is of kind {base.kind}:"
-            f" name another register, or choose the kind {base.kind} (--kind on the command line) if that is what"
-            " its numbers mean"
-        )
-    if reading.endless and base.kind is RegisterKind.ALLOW and change != "removes":
-        raise BadList(
-            f"the ends of {reading.endless} lines cannot be read, and without them these consents would never end:"
-            f" {reading.described}. Write them as in 2027-11-24"
-        )
-    if reading.scope and _compared(base.name, reading.scope) != _compared(base.name, base.scope):
-        raise BadList(
-            f"the list is for the campaign {masked(reading.scope)}, and the register {base.name} is not: import it with"
-            f" --register {scoped_name(family(base.name), reading.scope)}"
-        )
-    if reading.change == "delta" and change != "full":
-        raise BadList("the list states additions and removals itself: leave --adds and --removes out")
-    if reading.base is not None and reading.base != base.seq:
-        raise BadList(
-            f"the delta applies on sequence {reading.base} of {base.name}, which is at {base.seq}: import the deltas"
-            " in between first, or a full list"
-        )
-
-
-def _compared(register: str, scope: str) -> RegisterName:
-    return RegisterName(family(register), scope).plainly
 
 
 def delta_of(
@@ -334,6 +224,12 @@ class ImportPlan(NamedTuple):
     endless: int = 0  # listed numbers whose ends do not count
     let_through: tuple[str, ...] = ()  # what allow_change let through
     undated: int = 0  # consents without the day that the law asks for
+    objections: tuple[BadList, ...] = ()  # of a dry run: what the import would be refused for
+
+    @property
+    def numbers(self) -> BitMap64:
+        """The register's numbers afterwards."""
+        return (self.base.numbers | self.delta.adds) - self.delta.removes
 
 
 def reading_of(parsed: ParsedList, plan: ImportPlan) -> ListReading:
@@ -351,8 +247,13 @@ def named(text: str, known: Vocabulary = MappingProxyType({})) -> str:
     purpose. Raises ConfigError."""
     register = RegisterName.read(text)
     if register is not None and register.purpose:
+        window = register.window
         campaign = register.scope.removesuffix(register.purpose)
-        register = register._replace(scope=f"{campaign}{purpose_of(register.purpose, known)}")
+        if window is None:
+            register = register._replace(scope=f"{campaign}{purpose_of(register.purpose, known)}")
+        elif window.purpose:
+            window = window._replace(purpose=purpose_of(window.purpose, known))
+            register = RegisterName.split(window.register(register.whole))
     if register is None:
         why = f"--register: {masked(text)!r} is not a register's name: lower-case letters, digits and hyphens, as in us-dnc or internal@acme"
         raise ConfigError([why])
@@ -376,6 +277,16 @@ def lawful(options: ImportOptions, book: Rulebook, settings: Settings, now: date
 def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
     """What a format needs to know. Raises ConfigError when the order is wrong whatever the list is."""
     named(options.register)
+    window = None if options.change == "removes" else RegisterName.split(options.register).window
+    if window is not None and not options.columns.keys() >= {"given", "from", "until"}:
+        why = (
+            f"{options.register} takes consents to windows of {window.minutes} minutes: name the columns that state them,"
+            " as in --columns phone=Mobile,given=Date,from=Begin,until=End"
+        )
+        raise ConfigError([why])
+    if window is None and "from" in options.columns:
+        why = "--columns: from= is for a register of windows, named by their length, as in --register consent-hours@acme+60m"
+        raise ConfigError([why])
     return ListOptions(
         region_of_user(options.region),
         now,
@@ -386,6 +297,7 @@ def list_options_of(options: ImportOptions, now: datetime) -> ListOptions:
         options.all_consented,
         (*options.law.good_days, *options.law.dated_consents),
         options.law.channels,
+        0 if window is None else window.minutes,
     )
 
 
@@ -418,11 +330,12 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
     """A list that is largely not one is the wrong file, or the wrong column, or the wrong region."""
     if not reading.lines and reading.passed:
         outcomes = ", ".join(f"{name} {count:,}" for name, count in reading.outcomes.items())
-        raise BadList(
-            f"{masked(options.file.name)}: no row counts ({outcomes}); nothing was published", [outcomes]
-        )
+        why = f"{masked(options.file.name)}: no row counts ({outcomes}); nothing was published"
+        page = say("no row of the list counts: check what you chose for each column, and the days in it")
+        raise BadList(by_door(why, page), [outcomes])
     if not reading.lines:
-        raise BadList(f"{masked(options.file.name)}: the list is empty; nothing was published")
+        why = f"{masked(options.file.name)}: the list is empty; nothing was published"
+        raise BadList(by_door(why, say("the list is empty")))
     if reading.refused_share > options.max_bad:
         refused = f"{reading.refused} of {reading.lines} lines ({reading.refused_share:.1%})"
         raise BadList(
@@ -435,8 +348,49 @@ def check_lines(options: ImportOptions, reading: ParsedList) -> None:
         check_region(reading, options.file.name)
 
 
-def plan_of(options: ImportOptions, reading: ParsedList, replay: Replay, now: datetime) -> ImportPlan:
-    """The register as it stands and what the list changes in it. Raises ConfigError, BadList."""
+def plans_of(
+    parts: Iterable[tuple[ImportOptions, ParsedList]], replay: Replay, now: datetime
+) -> list[ImportPlan]:
+    """Plan all parts of one list before one is published: there must be room for them together. Raises ConfigError,
+    BadList."""
+    plans, registers = list[ImportPlan](), replay.index.registers
+    for options, reading in parts:
+        plan = plan_of(options, reading, replay, now, registers=registers)
+        registers = registers.put(plan.base.name, replace(plan.base, numbers=plan.numbers))
+        plans.append(plan)
+    return plans
+
+
+def plan_of(
+    options: ImportOptions,
+    reading: ParsedList,
+    replay: Replay,
+    now: datetime,
+    *,
+    registers: Mapping[str, Register] | None = None,
+    outcome: str = "nothing was published",
+) -> ImportPlan:
+    """The register as it stands and what the list changes in it. In a dry run the plan has the `objections`. `registers`:
+    all of them as they will be then; default: as now. `outcome`: what a refusal says of them. Raises ConfigError, BadList."""
+    objections: list[BadList | TooMany] = []
+    guarded = partial(collected, objections, dry_run=options.dry_run)
+    try:
+        plan = _planned(options, reading, replay, now, guarded)
+        registers = registers or replay.index.registers
+        with guarded():
+            Capacity(options.max_numbers).take(registers, plan.base.name, plan.delta.adds, plan.delta.removes)
+    except UnstatedConsents:
+        raise
+    except (BadList, TooMany) as error:
+        raise _refusal(options, reading, error, outcome) from error
+    refusals = tuple(_refusal(options, reading, error, outcome) for error in objections)
+    return plan._replace(objections=refusals)
+
+
+def _planned(
+    options: ImportOptions, reading: ParsedList, replay: Replay, now: datetime, guarded: Guarded
+) -> ImportPlan:
+    """The plan, whose guards are checked within `guarded`."""
     held = replay.index.registers.get(options.register)
     kind = _kind(options, reading, held)
     _check_scope(options.register, kind)
@@ -446,55 +400,66 @@ def plan_of(options: ImportOptions, reading: ParsedList, replay: Replay, now: da
     known = replay.known(options.register)
     change = change_of(options.register, options.change)
     let_through: list[str] = []
-    try:
-        _check_register(options, reading, kind, fresh=fresh)
+    opens, outside = False, 0
+    if fresh and not options.register_unknown:
+        with guarded():
+            check_name(options.register, options.known)
+    _check_register(options, reading, kind)
+    with guarded():
         opens = _opens(options, reading, held, whole=whole or fresh)
-        aging = options.law.must_be_dated and (whole or fresh or opens or reading.day_by != "list")
-        if aging or _consents_age(options, reading, change):
-            said = day_of(
-                reading, options.file.name, options.sha256, known.listed, said=options.effective_at, now=now
-            )
-        if options.law.must_be_dated and reading.change == "delta":
-            with noted(let_through, allow=options.allow_change):
-                check_joins(reading, options.register, held)
-            said = options.effective_at or _oldest_area(reading, held, said)
-        effective_at = moment_of(
-            held, said, options.written or now, whole=whole, older=options.allow_older, opens=opens
-        )
-        base = held or Register.empty(options.register, kind, effective_at)
-        check_fits(reading, options.change, base, options.wanted)
-        undated = _undated(options, reading, base, known.ends, now)
-        hashed_list.check_register(reading, base, whole=whole, by_area=options.law.areas is not None)
-        # A person who opposed to you did so for good; many diallers write an end next to every number that they export.
-        ends = options.allow_ends or family(options.register) != INTERNAL
-        delta = delta_of(
-            reading,
-            change,
-            base,
-            known.ends,
-            now,
-            given=effective_at if said is None else min(effective_at, said),
-            consent_days=options.law.good_days,
-            dated=options.law.dated_consents,
-            older=options.allow_older,
-            ending=ends,
-        )
-        _check_delta(options, base, delta, reading.lines, let_through)
-        Capacity(options.max_numbers).take(replay.index.registers, base.name, delta.adds, delta.removes)
+    aging = options.law.must_be_dated and (whole or fresh or opens or reading.day_by != "list")
+    if aging or _consents_age(options, reading, change):
+        with guarded():
+            name, digest = options.file.name, options.sha256
+            said = day_of(reading, name, digest, known.lists, said=options.effective_at, now=now)
+    if options.law.must_be_dated and reading.change == "delta":
+        with guarded(), noted(let_through, allow=options.allow_change):
+            check_joins(reading, options.register, held)
+        said = options.effective_at or _oldest_area(reading, held, said)
+    moment = partial(moment_of, held, said, options.written or now, whole=whole, opens=opens)
+    older = True  # where a dry run goes on behind the objection
+    with guarded():
+        moment(older=options.allow_older)
+        older = options.allow_older
+    effective_at = moment(older=older)
+    base = held or Register.empty(options.register, kind, effective_at)
+    check_fits(reading, options.change, base, options.wanted)
+    undated = _undated(options, reading, base, known.ends, now)
+    hashed_list.check_register(reading, base, whole=whole, by_area=options.law.areas is not None)
+    # A person who opposed to you did so for good; many diallers write an end next to every number that they export.
+    ends = options.allow_ends or family(options.register) != INTERNAL
+    delta = delta_of(
+        reading,
+        change,
+        base,
+        known.ends,
+        now,
+        given=effective_at if said is None else min(effective_at, said),
+        # Rows of windows were judged by their own days: an earlier end would open another hour.
+        consent_days=() if RegisterName.split(options.register).window else options.law.good_days,
+        dated=options.law.dated_consents,
+        older=older,
+        ending=ends,
+    )
+    _check_delta(options, base, delta, reading.lines, let_through, guarded)
+    with guarded():
         delta, outside = _covering(options, base, delta, whole=whole or fresh)
-    except UnstatedConsents:
-        raise
-    except (BadList, TooMany) as error:
-        ours = error.figures if isinstance(error, BadList) else (str(error),)
-        why = f"{masked(options.file.name)}, read as {reading.described}: {error}; nothing was published"
-        raise BadList(why, [*ours, reading.described]) from error
     kept = len(base.numbers) - delta.unchanged if change != options.change else 0
     stated = reading.ends().ends
     after = (base.numbers | delta.adds) - delta.removes
+    replaced = len(_in_force(reading, now)[0] - after) if reading.good_s else 0
     ending = int((stated > int(now.timestamp())).sum()) if ends else 0
-    older = len(_in_force(reading, now)[0] - after) if reading.good_s else 0
-    counts = (ending, kept, outside, older, 0 if ends else len(stated))
+    endless = 0 if ends else len(stated)
+    counts = ending, kept, outside, replaced, endless
     return ImportPlan(base, delta, known, effective_at, *counts, tuple(let_through), undated)
+
+
+def _refusal(options: ImportOptions, reading: ParsedList, error: BadList | TooMany, outcome: str) -> BadList:
+    """The error with the list that it is about, and what was published."""
+    ours = error.figures if isinstance(error, BadList) else (str(error),)
+    why = f"{masked(options.file.name)}, read as {reading.described}: {error}; {outcome}"
+    page = say(NO_ROOM) if isinstance(error, TooMany) else str(error)
+    return BadList(by_door(why, page), [*ours, reading.described])
 
 
 def _undated(options: ImportOptions, reading: ParsedList, base: Register, ends: Ends, now: datetime) -> int:
@@ -504,7 +469,10 @@ def _undated(options: ImportOptions, reading: ParsedList, base: Register, ends: 
     listed, stated = _in_force(reading, now)
     kept, _ = with_days(listed, stated, ends, options.law.dated_consents, now, are_dated=reading.dated)
     if listed and not kept:
-        raise BadList(f"none of its {len(listed):,} consents has a day. {DATE_THEM}")
+        page = say(
+            "no consent in the list has a day, and the law asks for it: choose the column with the day of the consent"
+        )
+        raise BadList(by_door(f"none of its {len(listed):,} consents has a day. {DATE_THEM}", page))
     return len(listed) - len(kept)
 
 
@@ -514,14 +482,13 @@ def _said_day(options: ImportOptions, reading: ParsedList, now: datetime, *, who
     if said is None and whole and reading.day_by != "import":
         said = day_named(options.file.name, now)
     if said is not None and said - now > FUTURE_MAX:
-        raise BadList(f"{masked(options.file.name)}: {TO_COME}; say another with --effective-at")
+        page = say("the list has a date in the future: correct it in the list, or in the file's name")
+        raise BadList(by_door(f"{TO_COME}; say another with --effective-at", page))
     return said
 
 
-def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterKind, *, fresh: bool) -> None:
+def _check_register(options: ImportOptions, reading: ParsedList, kind: RegisterKind) -> None:
     """Raises BadList for a list that its register cannot be meant for."""
-    if fresh and not options.register_unknown:
-        check_name(options.register, options.known)
     if options.law.holds_answers:
         check_answers(reading, options.register)
     if kind is RegisterKind.DENY or options.change == "removes":
@@ -539,15 +506,14 @@ def _check_scope(register: str, kind: RegisterKind) -> None:
 
 
 def _check_delta(
-    options: ImportOptions, base: Register, delta: Delta, lines: int, let_through: list[str]
+    options: ImportOptions, base: Register, delta: Delta, lines: int, let_through: list[str], guarded: Guarded
 ) -> None:
     """Raises BadList for an odd change, unless the options let it through; then it is noted."""
-    with noted(let_through, allow=options.allow_change):
+    with guarded(), noted(let_through, allow=options.allow_change):
         check_change(base, delta, options.change, options.max_change, options.max_added, lines)
-    with noted(let_through, allow=options.allow_change):
-        check_country(
-            base, delta, options.max_change, () if delta.hashed or base.hashed else options.law.codes
-        )
+    codes = () if delta.hashed or base.hashed else options.law.codes
+    with guarded(), noted(let_through, allow=options.allow_change):
+        check_country(base, delta, options.max_change, codes)
 
 
 def _opens(options: ImportOptions, reading: ParsedList, held: Register | None, *, whole: bool) -> bool:

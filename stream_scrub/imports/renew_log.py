@@ -117,7 +117,7 @@ def run(
         raise ConfigError([f"--cut: {why}"])
     _need_quiet(old, new.topics.log, log)
     _fence(old, log)
-    with clients.reading(old, log) as reader:
+    with clients.Brokers(old, log).reading() as reader:
         proof = prove(reader)
     if not proof.sound:
         raise Refused(f"{old.topics.log} has faults: `stream-scrub lists verify` names them")
@@ -156,8 +156,6 @@ def run(
             f" Stop that, {_cure(new.topics.log, cut)}"
         )
     _move(old, replace(source, name=new.topics.log), cut, proof.end, replay, log)
-    # The new log states what the requests made of the old one: its publisher must not take them again.
-    clients.goes_on(old, new.topics.log, log)
     there, _ = _mark(new, RENEWED, source, there, log)
     publish_rules.keep_rules(new, log, there)
     return LogRenewed(old.topics.log, replay.index.position, str(cut), digest, new.topics.log, written)
@@ -165,11 +163,12 @@ def run(
 
 def _need_quiet(settings: Settings, new_log: str, log: Logger) -> None:
     """That its own rights are there, that no publisher lives, and that no request waits which one could still take."""
-    with clients.topics(settings, log) as topics:
-        preflight.need(topics, settings, "import")
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as topics:
+        preflight.need(topics, brokers, "import")
     waiting: dict[str, int] = {}
     for lifts in (False, True):
-        with closing(clients.requests(settings, log, lifts=lifts)) as reader:
+        with closing(brokers.requests(lifts=lifts)) as reader:
             if not lifts:
                 ownership.need_free(reader.note, reader.note().registers)
             waiting[reader.topic] = reader.lag()
@@ -187,13 +186,14 @@ def _need_quiet(settings: Settings, new_log: str, log: Logger) -> None:
 
 def _fence(settings: Settings, log: Logger) -> None:
     """Fence the publishers of the log, end what was left open, and wait until all that was committed can be read."""
+    brokers = clients.Brokers(settings, log)
     held = {family(name) for name in read_log.replayed(settings, log).index.registers}
     named = map(family, (*settings.lists.registers, *scrubbing.law(settings).kinds))
     names = {RULES, *OWN, *named, *held}
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # each takes up to a second
-        for writer in pool.map(lambda name: clients.taken_over(settings, name, log), sorted(names)):
+        for writer in pool.map(brokers.taken_over, sorted(names)):
             writer.close()
-    clients.log_writer(settings, RULES, log).close()
+    brokers.log_writer(RULES).close()
 
 
 def _cure(topic: str, cut: Path) -> str:
@@ -235,7 +235,7 @@ def _mark(
 ) -> tuple[Replay, int]:
     """Put a mark on a log, if `need` of what is there then does not prevent it. `there` is what was read of it; returns
     that, read on to where the mark stands, and its offset. `at` is its moment, None for now."""
-    with closing(clients.log_writer(settings, RULES, log)) as writer:
+    with closing(clients.Brokers(settings, log).log_writer(RULES)) as writer:
         there = read_log.replayed(settings, log, keep_ends=True, before=there)
         need(there)
         records = marked(there.rules, reason, source, at or datetime.now(UTC), there.known(RULES))
@@ -270,10 +270,11 @@ def _move(old: Settings, to: DeltaSource, cut: Path, end: int, replay: Replay, l
     grown = Refused(
         f"{old.topics.log} grew while it was renewed: somebody publishes to it. Stop that, {_cure(to.name, cut)}"
     )
+    brokers = clients.Brokers(old, log)
     proven = replay.known("").upto
 
     def need_no_more(there: Replay) -> None:
-        with clients.reading(old, log) as reader:
+        with brokers.reading() as reader:
             if there.known("").upto != proven or reader.bounds()[1] != end:
                 raise grown
 
@@ -284,11 +285,14 @@ def _move(old: Settings, to: DeltaSource, cut: Path, end: int, replay: Replay, l
             raise grown
 
     _fence(old, log)
-    with clients.reading(old, log) as reader:
+    with brokers.reading() as reader:
         behind = any(records for records, _ in scan(reader, clients.deadline(), since=position + 1))
     if behind or position != end:
         _mark(old, TAKEN_BACK, to, replay, log, need_last)
         raise grown
+    # The new log states what the requests made of the old one: its publisher must not take them again.
+    with closing(brokers.requests()) as requests:
+        requests.goes_on(old.topics.log, to.name)
 
 
 def _file(cut: Path, content: bytes) -> None:
@@ -325,7 +329,7 @@ def _state(
     read on to its end, what was stated, and up to where."""
     nbytes = 0
     while True:
-        with closing(clients.log_writer(new, registers[0].name, log, nbytes=nbytes)) as writer:
+        with closing(clients.Brokers(new, log).log_writer(registers[0].name, nbytes=nbytes)) as writer:
             there = read_log.replayed(new, log, keep_ends=True, before=there)
             if taken := [each.name for each in registers if each.name in there.index.registers]:
                 raise Refused(

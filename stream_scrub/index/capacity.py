@@ -42,11 +42,11 @@ class Capacity:
         if self._together is None:  # the registers may come from a snapshot
             self._at_most = {each: weight(register.numbers) for each, register in registers.items()}
             self._together = sum(self._at_most.values())
-        held = self._at_most.get(name, 0)
-        others = self._together - held
-        after = held + (1 + _BLOCK) * len(adds)
+        numbers_max = self._at_most.get(name, 0)
+        others = self._together - numbers_max
+        after = numbers_max + (1 + _BLOCK) * len(adds)
         if others + after > self.most:
-            after = held + weight(adds)
+            after = numbers_max + weight(adds)
         if others + after > self.most:
             at_most = {other: weight(each.numbers) for other, each in registers.items() if other != name}
             others = sum(at_most.values())

@@ -56,12 +56,12 @@ def nothing(register: BitMap64, reason: str) -> Delta:
 
 
 def full(register: BitMap64, listed: BitMap64) -> Delta:
-    """The delta after which the register holds exactly what is listed."""
+    """The delta after which the register holds exactly the listed numbers."""
     return Delta(listed - register, register - listed, listed.intersection_cardinality(register))
 
 
 def adding(register: BitMap64, listed: BitMap64) -> Delta:
-    """The delta after which the register also holds what is listed."""
+    """The delta after which the register also holds the listed numbers."""
     return Delta(listed - register, BitMap64(), listed.intersection_cardinality(register))
 
 
@@ -77,7 +77,7 @@ _LATER_MAX = 16_384
 
 
 class Ends:
-    """The ends of one register's numbers. Immutable: `changed` returns the next version and shares what it can.
+    """The ends of one register's numbers. Immutable: `changed` returns the next version, with shared arrays.
 
     Two arrays in the order of the ends take 16 bytes a number. A dictionary has the later changes: a number's new end, or
     0. `next` is the earliest end, None if no number ends.
@@ -109,15 +109,15 @@ class Ends:
         return cls(*StatedEnds.none(), BitMap64(), {}, 0, [])
 
     def changed(self, removed: BitMap64, stated: StatedEnds) -> "Ends":
-        """The ends after a delta: removed numbers have no end any more, and `stated` overrides what was known."""
-        gone = removed & self._held
+        """The ends after a delta: removed numbers have no end any more, and `stated` overrides earlier ends."""
+        removed_ends = removed & self._held
         lost = [number for number in self._later if number in removed] if removed else []
-        if not gone and not lost and not len(stated.numbers):
+        if not removed_ends and not lost and not len(stated.numbers):
             return self
-        if len(gone) + len(stated.numbers) + len(self._later) > _LATER_MAX:
+        if len(removed_ends) + len(stated.numbers) + len(self._later) > _LATER_MAX:
             return self._folded(removed, stated)
         later = dict(self._later)
-        for number in (*gone, *lost):
+        for number in (*removed_ends, *lost):
             _put(later, number, 0, self._held)
         for number, end in zip(stated.numbers.tolist(), stated.ends.tolist(), strict=True):
             _put(later, number, end, self._held)
@@ -125,25 +125,29 @@ class Ends:
 
     def _folded(self, removed: BitMap64, stated: StatedEnds) -> "Ends":
         """The same as `changed`, with everything in the arrays."""
-        named = as_bitmap(np.sort(stated.numbers))
-        kept = [n for n, end in self._later.items() if end and n not in removed and n not in named]
-        touched = as_numbers(BitMap64(self._later) | (removed & self._held) | named)
+        stated_numbers = as_bitmap(np.sort(stated.numbers))
+        later_numbers = [
+            n for n, end in self._later.items() if end and n not in removed and n not in stated_numbers
+        ]
+        touched = as_numbers(BitMap64(self._later) | (removed & self._held) | stated_numbers)
         numbers, ends = self._numbers[self._first :], self._ends[self._first :]
         if len(touched):
             at = np.minimum(np.searchsorted(touched, numbers), len(touched) - 1)
             stays = touched[at] != numbers
             numbers, ends = numbers[stays], ends[stays]
         live = stated.ends > 0
-        numbers = np.concatenate((numbers, np.array(kept, np.uint64), stated.numbers[live]))
-        ends = np.concatenate((ends, np.array([self._later[n] for n in kept], np.int64), stated.ends[live]))
+        numbers = np.concatenate((numbers, np.array(later_numbers, np.uint64), stated.numbers[live]))
+        ends = np.concatenate(
+            (ends, np.array([self._later[n] for n in later_numbers], np.int64), stated.ends[live])
+        )
         order = np.argsort(ends, kind="stable")  # the three pieces are sorted: a stable sort merges them
         numbers, ends = numbers[order], ends[order]
         return Ends(numbers, ends, as_bitmap(np.sort(numbers)), {}, 0, [])
 
     def stated(self) -> StatedEnds:
         """Every number that ends, by its end."""
-        whole = self._folded(BitMap64(), StatedEnds.none()) if self._later else self
-        return StatedEnds(whole._numbers, whole._ends)  # noqa: SLF001  # of the same class
+        folded = self._folded(BitMap64(), StatedEnds.none()) if self._later else self
+        return StatedEnds(folded._numbers, folded._ends)  # noqa: SLF001  # of the same class
 
     def numbers(self) -> BitMap64:
         """Every number that ends."""
@@ -205,5 +209,5 @@ def with_ends(delta: Delta, known: Ends, listed: BitMap64, wanted: StatedEnds) -
 
 
 def ended(known: Ends, now: datetime) -> Delta:
-    """The delta that removes what has ended by now; empty when nothing has."""
+    """The delta that removes the numbers whose end has passed; empty if there are none."""
     return Delta(BitMap64(), known.until(int(now.timestamp())), 0, reason="ended")

@@ -1,4 +1,5 @@
-"""When the numbers of a register end, to the minute, for a look-up of any of them: an index has it of what rests."""
+"""When the numbers of a register end, to the minute, for a look-up of any of them: an index has it of numbers that rest, and
+of consents to a window of time."""
 
 from collections.abc import Mapping
 
@@ -14,7 +15,7 @@ Seconds = NDArray[np.int64]  # since 1970-01-01T00:00Z; 0: it does not end
 
 class EndTable:
     """Two arrays in the order of the numbers, 12 bytes each, and a dictionary of later changes. Immutable: `changed` returns
-    the next version and shares what it can. No call holds the interpreter for long."""
+    the next version, with shared arrays. No call holds the interpreter for long."""
 
     __slots__ = ("_later", "_minutes", "_numbers")
 
@@ -46,7 +47,7 @@ class EndTable:
         minutes = np.concatenate(
             (self._minutes, _minutes(later[1]), np.zeros(len(removed), np.uint32), _minutes(ends))
         )
-        order = np.argsort(joined, kind="stable")  # it merges what is sorted
+        order = np.argsort(joined, kind="stable")  # it merges sorted runs
         joined, minutes = joined[order], minutes[order]
         stays = minutes > 0
         stays[:-1] &= joined[:-1] != joined[1:]  # the last word on each number counts
@@ -59,9 +60,9 @@ class EndTable:
             places = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
             hits = self._numbers[places] == numbers
             ends[hits] = self._minutes[places[hits]].astype(np.int64) * _MINUTE
-        for place, number in enumerate(numbers.tolist()) if self._later else ():
+        for at, number in enumerate(numbers.tolist()) if self._later else ():
             if number in self._later:
-                ends[place] = -(-self._later[number] // _MINUTE) * _MINUTE
+                ends[at] = -(-self._later[number] // _MINUTE) * _MINUTE
         return ends
 
     def of(self, number: int) -> int:
@@ -76,8 +77,8 @@ class EndTable:
 
     def same_as(self, other: "EndTable") -> bool:
         """Whether the same numbers end in the same minutes."""
-        ours, theirs = self.arrays(), other.arrays()
-        return np.array_equal(ours[0], theirs[0]) and np.array_equal(ours[1], theirs[1])
+        ours, other_arrays = self.arrays(), other.arrays()
+        return np.array_equal(ours[0], other_arrays[0]) and np.array_equal(ours[1], other_arrays[1])
 
 
 def _minutes(ends: Seconds) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""Registers of hashes: what was hashed and how, and the keys, which are in files and nowhere else.
+"""Registers of hashes: their forms, and the keys, which are in files and nowhere else.
 
 Such a register holds the first 64 bits of each digest in the place of a number. So the log, snapshots and filters are the
 same for it, and only a look-up differs (docs/decisions.md, The index).
@@ -60,7 +60,7 @@ DROP = Hashing("sha256", "", "1", "")
 
 
 def fingerprint(key: bytes) -> str:
-    """What the log says of a key, so that a reader knows whether it has the right one."""
+    """The fingerprint of a key on the log, by which a reader knows whether it has the right one."""
     return hmac.digest(key, _FINGERPRINT_OF, "sha256").hex()[:16] if key else ""
 
 
@@ -81,7 +81,7 @@ class HashKeys:
         return [*dict.fromkeys(self._files())]
 
     def key(self, wanted: str) -> bytes:
-        """The key with that fingerprint. Raises StaleIndex: without it nobody knows who is in the register."""
+        """The key with that fingerprint. Raises StaleIndex: without the key the register cannot be read."""
         if wanted not in self._known:
             self._known |= {fingerprint(key): key for key in self.every()}
         if wanted not in self._known:

@@ -28,7 +28,7 @@ _MASK = _BUCKETS - 1
 
 
 class ByName(Mapping[str, V]):
-    """An immutable mapping from names, in their order. A changed version shares all but a 256th of it: with thousands of
+    """An immutable mapping from names, in their order. A changed version shares all but a 256th: with thousands of
     registers, a full copy for each delta would be most of its cost. Only names are hashed, so values may be anything.
     """
 
@@ -251,7 +251,7 @@ def _piece(numbers: BitMap64, adds: BitMap64, removes: BitMap64, mask: BitMap64 
     return piece
 
 
-# What a register states apart from its numbers: a snapshot keeps all of it, and an audit compares it.
+# The metadata of a register: a snapshot keeps it, and an audit compares it.
 STATED = ("name", "kind", "seq", "chain", "effective_at", "position", "source", "next_end", "areas", "hashed")
 
 
@@ -271,7 +271,7 @@ class Register:
     next_end: datetime | None = None  # the earliest end of its numbers
     # First digits of the numbers that were bought; "" for all, None: not declared.
     areas: tuple[str, ...] | None = None
-    ends: EndTable = field(default_factory=EndTable.none, repr=False)  # of what rests alone
+    ends: EndTable = field(default_factory=EndTable.none, repr=False)  # of numbers that rest, and of windows
     # How its numbers were hashed; then `numbers` are the prefixes of digests. None: they are numbers.
     hashed: Hashing | None = None
 
@@ -340,13 +340,19 @@ class Register:
         return self.kind is RegisterKind.ALLOW and self.next_end is not None and now >= self.next_end
 
     def ends_by(self, now: datetime) -> datetime:
-        """The moment until which numbers of it have ended, to its publisher."""
+        """The moment up to which its publisher has removed ended numbers."""
         return now + timedelta(seconds=ENDS_AHEAD_S) if self.kind is RegisterKind.ALLOW else now
 
     @property
     def is_removed(self) -> bool:
         """Whether `lists remove` removed it: it counts as one that the log never held. Its chain goes on."""
         return self.effective_at == REMOVED_AT and not self.numbers
+
+    @property
+    def window_minutes(self) -> int:
+        """How long before its end each of its consents opens; 0 for a register of no windows."""
+        window = RegisterName.split(self.name).window
+        return 0 if window is None else window.minutes
 
     @property
     def scope(self) -> str:
@@ -387,8 +393,8 @@ class Index:
     def with_register(self, register: Register) -> "Index":
         """The next index, in which `register` replaces its older self."""
         after = Index(self.registers.put(register.name, register), register.position)
-        known, before = self._derived, self.registers.get(register.name)
-        parts, opposed, families = known.parts, known.opposed, known.families
+        derived, before = self._derived, self.registers.get(register.name)
+        parts, opposed, families = derived.parts, derived.opposed, derived.families
         if parts is not None and before is None:
             parts = _parts([register.name], parts)
         channels = [channel for channel in opposed if _opposes(register.name, channel)]
@@ -455,28 +461,28 @@ _limits = attrgetter("effective_at", "next_end", "kind")
 
 def _limited(joined: Register, parts: Sequence[Register]) -> Register:
     """The register with the limits of the strictest of its parts."""
-    wrong_kind = any(each.kind is not RegisterKind.DENY for each in parts)
+    wrong_kind = any(part.kind is not RegisterKind.DENY for part in parts)
     return replace(
         joined,
-        effective_at=min((each.effective_at for each in parts), default=joined.effective_at),
-        next_end=min((each.next_end for each in parts if each.next_end is not None), default=None),
+        effective_at=min((part.effective_at for part in parts), default=joined.effective_at),
+        next_end=min((part.next_end for part in parts if part.next_end is not None), default=None),
         kind=RegisterKind.ALLOW if wrong_kind else RegisterKind.DENY,
     )
 
 
 def _union(bitmaps: Sequence[BitMap64]) -> BitMap64:
     """The union of bitmaps. Small ones are joined as arrays: 20 000 of them take 50 ms, and 1.3 s one by one."""
-    small = [as_numbers(each) for each in bitmaps if len(each) < _CHUNK]
-    whole = as_bitmap(np.unique(np.concatenate(small))) if small else BitMap64()
-    for each in bitmaps:
-        if len(each) >= _CHUNK:
-            whole |= each
-    return whole
+    small = [as_numbers(bitmap) for bitmap in bitmaps if len(bitmap) < _CHUNK]
+    union = as_bitmap(np.unique(np.concatenate(small))) if small else BitMap64()
+    for bitmap in bitmaps:
+        if len(bitmap) >= _CHUNK:
+            union |= bitmap
+    return union
 
 
 def _parts(names: Iterable[str], before: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     parts = dict(before)
     for name in names:
-        if whole := RegisterName.split(name).whole:
-            parts[whole] = (*parts.get(whole, ()), name)
+        if whole_register := RegisterName.split(name).whole:
+            parts[whole_register] = (*parts.get(whole_register, ()), name)
     return parts

@@ -1,4 +1,4 @@
-"""Kafka clients from settings. Nothing else makes a client of them."""
+"""Kafka clients from settings: `Brokers` makes them all."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -57,75 +57,9 @@ def made_by(settings: Settings, token: str = "") -> MadeBy:
     return made_by_process(token=token, kafka_user=client.get("sasl.username", "") if signs_in else "")
 
 
-def client_log(
-    settings: Settings,
-    log: Logger,
-    client: str,
-    *,
-    brokers: BrokersAway | None = None,
-    quiet: bool = False,
-) -> ClientLog:
-    """The log of one client, as `ClientLog`."""
-    return ClientLog(log, client, properties=settings.kafka.client, brokers=brokers, quiet=quiet)
-
-
-def retry_group(settings: Settings) -> str:
-    """The group under whose name `retry` commits its progress."""
-    return f"{settings.worker.group_id}-retry"
-
-
-def shadow_group(settings: Settings) -> str:
-    """The group under whose name a shadow commits its progress."""
-    return f"{settings.worker.group_id}-shadow"
-
-
-def recall_group(settings: Settings) -> str:
-    """The group of the members of a recall."""
-    return f"{settings.worker.group_id}-recall"
-
-
-def fanout_group(settings: Settings, target: str) -> str:
-    """The group under whose name the fan-out commits what a target has."""
-    return f"{settings.worker.group_id}-fanout-{target}"
-
-
-@contextmanager
-def _explained(settings: Settings, logs: ClientLog) -> Iterator[None]:
-    """Add the reason to an error. If a broker refuses us, the call times out, and only the client's log has the reason."""
-    try:
-        yield
-    except Unavailable as error:
-        if (refusal := logs.refusal()) is not None:
-            raise refusal from error
-        # A broker that expects another protocol does not answer at all.
-        protocol = settings.kafka.client.get("security.protocol", "plaintext")
-        tried = f"tried {settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
-        if "bootstrap_servers" not in settings.kafka.model_fields_set:
-            tried += " (if your brokers are elsewhere, set STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS)"
-        raise Unavailable(f"{error}; {tried}{logs.last_line and f'; {logs.last_line}'}") from error
-
-
-# -- The brokers' topics.
-
-
-@contextmanager
-def topics(settings: Settings, log: Logger) -> Iterator[TopicAdmin]:
-    """The broker's topics."""
-    logs = client_log(settings, log, "admin", quiet=True)
-    with _explained(settings, logs):
-        yield TopicAdmin(client_options(settings.kafka, Role.ADMIN, logs), logs)
-
-
-def routes(settings: Settings, there: TopicAdmin, deadline: Deadline) -> list[Route]:
-    """The inputs with their outputs, as named, or as a pattern matches them now. Raises Unavailable, Refused."""
-    inputs = settings.topics.inputs
-    return inputs.among(() if inputs.pattern is None else there.names(deadline))
-
-
-def routes_now(settings: Settings, log: Logger) -> list[Route]:
-    """As `routes`, with an admin client of its own."""
-    with topics(settings, log) as there:
-        return routes(settings, there, deadline())
+def side_group(settings: Settings, side: str) -> str:
+    """The group under whose name a process beside the workers commits its progress."""
+    return f"{settings.worker.group_id}-{side}"
 
 
 def refresh_s(settings: Settings) -> float:
@@ -135,30 +69,21 @@ def refresh_s(settings: Settings) -> float:
     return max(1.0, int(refresh_ms) / 1000) if refresh_ms.isdecimal() else _LIST_EVERY_S
 
 
-def retry_routes(settings: Settings, log: Logger) -> list[Route]:
-    """The inputs whose blocked topic exists: the others have emitted nothing. Raises Unavailable, Refused."""
-    with topics(settings, log) as there:
-        names = set(there.names(deadline()))
-        return [each for each in settings.topics.inputs.among(names) if each.blocked in names]
-
-
 class Brokers:
-    """What one process shares of its connections to the brokers. `embedded`: the broker of a trial, which has no topic ids and
-    forgets every offset that a transaction commits."""
+    """Makes the Kafka clients that the settings describe, and has the witnesses that they share. Making it connects to nothing.
+    `embedded`: the broker of a trial, which has no topic ids and forgets every offset that a transaction commits."""
 
     def __init__(self, settings: Settings, log: Logger, *, embedded: bool = False) -> None:
         self.settings = settings
         self.log = log
         self.embedded = embedded
-        self.witnesses = Witnesses(
-            _reader_options(settings, Role.REQUESTS_READER, None), has_ids=not embedded
-        )
+        self.witnesses = Witnesses(self._reader_options(Role.REQUESTS_READER, None), has_ids=not embedded)
         """Its clients are made at the first question."""
 
     def log_reader(self, logs: ClientLog | None = None) -> KafkaLogReader:
         """A reader at the log's beginning. `logs`: the log of its client."""
-        logs = client_log(self.settings, self.log, "follower") if logs is None else logs
-        chosen = _reader_options(self.settings, Role.LOG_READER, logs)
+        logs = self.client_log("follower") if logs is None else logs
+        chosen = self._reader_options(Role.LOG_READER, logs)
         return KafkaLogReader(chosen, self.settings.topics.log, witnesses=self.witnesses)
 
     def index_guards(self, *, judged: bool = True) -> list[IndexGuard]:
@@ -208,185 +133,203 @@ class Brokers:
         """Close the clients that ask."""
         self.witnesses.close()
 
-
-# -- The log.
-
-
-def _reader_options(
-    settings: Settings, role: Role, logs: ClientLog | None, group: str = ""
-) -> dict[str, Any]:
-    """The properties of a reader that joins no group. It needs a group's name all the same: librdkafka demands one, and
-    the brokers' access rights refer to it."""
-    return client_options(settings.kafka, role, logs, {"group.id": group or settings.worker.group_id})
-
-
-@contextmanager
-def reading(
-    settings: Settings,
-    log: Logger,
-    topic: str = "",
-    partition: int = 0,
-    *,
-    uncommitted: bool = False,
-) -> Iterator[LogReader]:
-    """A reader of the log, or of a partition of another topic. `uncommitted`: it waits for no open transaction."""
-    logs = client_log(settings, log, "follower", quiet=True)
-    chosen = _reader_options(settings, Role.LOG_READER, logs) | (options.UNCOMMITTED if uncommitted else {})
-    reader = KafkaLogReader(chosen, topic or settings.topics.log, partition)
-    with closing(reader), _explained(settings, logs):
-        yield reader
-
-
-def log_writer(
-    settings: Settings, register: str, log: Logger, also: Sequence[str] = (), nbytes: int = 0
-) -> KafkaLogWriter:
-    """The writer of a register and its scoped ones. It fences every other writer of them, and returns when everything that
-    they published can be read. `also`: other topics that it writes to. `nbytes`: the size of its largest transaction.
-    Raises Unavailable, Refused."""
-    deadline = Deadline.after(_TAKE_S)
-    writer = taken_over(settings, register, log, also, deadline, nbytes)
-    try:
-        writer.wait_for_others(deadline)
-    except ScrubError:
-        writer.close()
-        raise
-    return writer
-
-
-def taken_over(
-    settings: Settings,
-    register: str,
-    log: Logger,
-    also: Sequence[str] = (),
-    deadline: Deadline | None = None,
-    nbytes: int = 0,
-) -> KafkaLogWriter:
-    """As `log_writer`, without the wait: for a caller that takes over several registers and then waits once."""
-    own = {
-        "transactional.id": id_of_publisher(settings.topics.log, register),
-        "transaction.timeout.ms": options.publish_timeout_ms(nbytes),
-    }
-    chosen = client_options(settings.kafka, Role.PUBLISHER, client_log(settings, log, "publisher"), own)
-    reading = _reader_options(settings, Role.LOG_READER, None)
-    return KafkaLogWriter(chosen, reading, settings.topics.log, deadline or Deadline.after(_TAKE_S), also)
-
-
-# -- Requests and prospects.
-
-
-def requests(settings: Settings, log: Logger, *, lifts: bool = False) -> RequestsReader:
-    """The reader of the requests topic and of the publisher's note there; with `lifts`, of the topic of lifts."""
-    logs = client_log(settings, log, "requests")
-    topic = settings.topics.lifts if lifts else settings.topics.requests
-    chosen = _reader_options(settings, Role.REQUESTS_READER, logs, settings.lists.requests_group)
-    return RequestsReader(chosen, Witnesses(chosen), topic, lifts=lifts)
-
-
-def goes_on(old: Settings, new_log: str, log: Logger) -> None:
-    """As `RequestsReader.goes_on`."""
-    with closing(requests(old, log)) as reader:
-        reader.goes_on(old.topics.log, new_log)
-
-
-def requests_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:
-    """Puts requests, or attempts, on their topic."""
-    logs = client_log(settings, log, "requests", quiet=True)
-    return RequestsWriter(client_options(settings.kafka, Role.REQUESTS_WRITER, logs), topic)
-
-
-def prospects_writer(settings: Settings, log: Logger, topic: str) -> RequestsWriter:
-    """Puts a file's rows on a topic of prospects."""
-    logs = client_log(settings, log, "prospects", quiet=True)
-    return RequestsWriter(client_options(settings.kafka, Role.PROSPECTS_WRITER, logs), topic)
-
-
-def last_prospects(settings: Settings, log: Logger, count: int) -> list[bytes | None]:
-    """The values of at most `count` of the last prospects. Raises Unavailable, Refused."""
-    chosen = _reader_options(settings, Role.LOG_READER, client_log(settings, log, "sample"))
-    inputs = [each.input for each in routes_now(settings, log)]
-    values: list[bytes | None] = []
-    for topic in inputs:
-        last = last_records(chosen, topic, -(-count // len(inputs)), deadline())
-        values += [each.value for each in last]
-    return values[:count]
-
-
-def last_refused(settings: Settings, log: Logger, count: int | None) -> Iterator[LogRecord]:
-    """Yield the last `count` refused requests or a few more; None: all. Raises Unavailable, Refused."""
-    logs = client_log(settings, log, "refused", quiet=True)
-    with _explained(settings, logs):
-        yield from last_records(
-            _reader_options(settings, Role.LOG_READER, logs), settings.topics.refused, count, deadline()
+    def client_log(
+        self,
+        client: str,
+        *,
+        brokers: BrokersAway | None = None,
+        quiet: bool = False,
+    ) -> ClientLog:
+        """The log of one client, as `ClientLog`."""
+        return ClientLog(
+            self.log, client, properties=self.settings.kafka.client, brokers=brokers, quiet=quiet
         )
 
+    @contextmanager
+    def _explained(self, logs: ClientLog) -> Iterator[None]:
+        """Add the reason to an error. If a broker refuses us, the call times out, and only the client's log has the reason."""
+        try:
+            yield
+        except Unavailable as error:
+            if (refusal := logs.refusal()) is not None:
+                raise refusal from error
+            # A broker that expects another protocol does not answer at all.
+            protocol = self.settings.kafka.client.get("security.protocol", "plaintext")
+            tried = f"tried {self.settings.kafka.bootstrap_servers} with security.protocol = {protocol}"
+            if "bootstrap_servers" not in self.settings.kafka.model_fields_set:
+                tried += " (if your brokers are elsewhere, set STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS)"
+            raise Unavailable(f"{error}; {tried}{logs.last_line and f'; {logs.last_line}'}") from error
 
-@contextmanager
-def group_offsets(settings: Settings, log: Logger) -> Iterator[GroupOffsets]:
-    """The committed offsets of the workers' group."""
-    logs = client_log(settings, log, "offsets", quiet=True)
-    chosen = client_options(settings.kafka, Role.MEMBER, logs, {"group.id": settings.worker.group_id})
-    chosen.pop("group.instance.id", None)  # a worker's own place in the group
-    group = GroupOffsets(chosen, [each.input for each in routes_now(settings, log)])
-    with closing(group), _explained(settings, logs):
-        yield group
+    # -- The brokers' topics.
 
+    @contextmanager
+    def topics(self) -> Iterator[TopicAdmin]:
+        """The broker's topics."""
+        logs = self.client_log("admin", quiet=True)
+        with self._explained(logs):
+            yield TopicAdmin(client_options(self.settings.kafka, Role.ADMIN, logs), logs)
 
-def output_reader(
-    settings: Settings, log: Logger, names: Sequence[str], group: str, mark_on: str = ""
-) -> OutputReader:
-    """A reader of output topics, whose place is committed under the name of that group. `mark_on`: in place of the log, the
-    topic of the marks that show the coordinator's truth."""
-    logs = client_log(settings, log, "outputs")
-    chosen = _reader_options(settings, Role.OUTPUT_READER, logs, group)
-    return OutputReader(chosen, names, Witnesses(chosen), mark_on or settings.topics.log)
+    def routes(self, there: TopicAdmin | None = None, deadline: Deadline | None = None) -> list[Route]:
+        """The inputs with their outputs, as named, or as a pattern matches them now. Without `there` it makes an admin client.
+        Raises Unavailable, Refused."""
+        inputs = self.settings.topics.inputs
+        if inputs.pattern is None:
+            return inputs.among(())
+        if there is None:
+            with self.topics() as topics:
+                return self.routes(topics, deadline)
+        return inputs.among(there.names(deadline or Deadline.after(ASK_S)))
 
+    # -- The log.
 
-def allowed_reader(
-    settings: Settings, log: Logger, group: str, begin_at: BeginAt | None = None
-) -> AllowedReader:
-    """The allowed topics but the drill's, as a member of a dialler's group reads them. Raises Unavailable, Refused."""
-    routes = [each for each in routes_now(settings, log) if each.input != settings.topics.drill]
-    topics = allowed_of(routes)
-    logs = client_log(settings, log, "allowed")
-    chosen = client_options(settings.kafka, Role.MEMBER, logs, {"group.id": group})
-    return AllowedReader(chosen, topics, begin_at, log)
+    def _reader_options(self, role: Role, logs: ClientLog | None, group: str = "") -> dict[str, Any]:
+        """The properties of a reader that joins no group. It needs a group's name all the same: librdkafka demands one, and
+        the brokers' access rights refer to it."""
+        return client_options(
+            self.settings.kafka, role, logs, {"group.id": group or self.settings.worker.group_id}
+        )
 
+    @contextmanager
+    def reading(
+        self,
+        topic: str = "",
+        partition: int = 0,
+        *,
+        uncommitted: bool = False,
+    ) -> Iterator[LogReader]:
+        """A reader of the log, or of a partition of another topic. `uncommitted`: it waits for no open transaction."""
+        logs = self.client_log("follower", quiet=True)
+        chosen = self._reader_options(Role.LOG_READER, logs) | (options.UNCOMMITTED if uncommitted else {})
+        reader = KafkaLogReader(chosen, topic or self.settings.topics.log, partition)
+        with closing(reader), self._explained(logs):
+            yield reader
 
-def recalls_reader(settings: Settings, log: Logger, group: str, since: datetime) -> RecallsReader:
-    """A reader of the topic of recalls from a moment on, for a dialler of that group."""
-    logs = client_log(settings, log, "recalls")
-    options = _reader_options(settings, Role.OUTPUT_READER, logs, group)
-    return RecallsReader(options, settings.topics.recalled, since)
+    def log_writer(self, register: str, also: Sequence[str] = (), nbytes: int = 0) -> KafkaLogWriter:
+        """The writer of a register and its scoped ones. It fences every other writer of them, and returns when everything that
+        they published can be read. `also`: other topics that it writes to. `nbytes`: the size of its largest transaction.
+        Raises Unavailable, Refused."""
+        deadline = Deadline.after(_TAKE_S)
+        writer = self.taken_over(register, also, deadline, nbytes)
+        try:
+            writer.wait_for_others(deadline)
+        except ScrubError:
+            writer.close()
+            raise
+        return writer
 
+    def taken_over(
+        self,
+        register: str,
+        also: Sequence[str] = (),
+        deadline: Deadline | None = None,
+        nbytes: int = 0,
+    ) -> KafkaLogWriter:
+        """As `log_writer`, without the wait: for a caller that takes over several registers and then waits once."""
+        own = {
+            "transactional.id": id_of_publisher(self.settings.topics.log, register),
+            "transaction.timeout.ms": options.publish_timeout_ms(nbytes),
+        }
+        chosen = client_options(self.settings.kafka, Role.PUBLISHER, self.client_log("publisher"), own)
+        reading = self._reader_options(Role.LOG_READER, None)
+        return KafkaLogWriter(
+            chosen, reading, self.settings.topics.log, deadline or Deadline.after(_TAKE_S), also
+        )
 
-def side_session(
-    settings: Settings, log: Logger, names: Sequence[str], transactional_id: str, **options: Any
-) -> Session:
-    """The session of a process next to the workers, which writes to these topics; `options` as there. Raises Unavailable,
-    Refused."""
-    with topics(settings, log) as there:
-        described = there.describe(names, deadline())
-    logs = client_log(settings, log, "side")
-    chosen = client_options(
-        settings.kafka,
-        Role.WORKER,
-        logs,
-        {"transactional.id": transactional_id},
-        max_bytes=smallest_limit(each.config for each in described.values()),
-    )
-    return Session(chosen, names, logs.denied, is_member=False, **options)
+    # -- Requests and prospects.
 
+    def requests(self, *, lifts: bool = False) -> RequestsReader:
+        """The reader of the requests topic and of the publisher's note there; with `lifts`, of the topic of lifts."""
+        logs = self.client_log("requests")
+        topic = self.settings.topics.lifts if lifts else self.settings.topics.requests
+        chosen = self._reader_options(Role.REQUESTS_READER, logs, self.settings.lists.requests_group)
+        return RequestsReader(chosen, Witnesses(chosen), topic, lifts=lifts)
 
-def recall_session(settings: Settings, log: Logger, identity: str) -> Session:
-    """The session of a member of a recall."""
-    own = {
-        "transactional.id": id_of_recall(settings.worker.group_id, identity),
-        "partitioner": "murmur2_random",  # as in Java's clients: all recalls of a number are on one partition
-    }
-    logs = client_log(settings, log, "producer")
-    return Session(
-        client_options(settings.kafka, Role.WORKER, logs, own),
-        [settings.topics.recalled],
-        logs.denied,
-        stripped=(),  # its headers are its own
-    )
+    def requests_writer(self, topic: str) -> RequestsWriter:
+        """Puts requests, or attempts, on their topic."""
+        logs = self.client_log("requests", quiet=True)
+        return RequestsWriter(client_options(self.settings.kafka, Role.REQUESTS_WRITER, logs), topic)
+
+    def prospects_writer(self, topic: str) -> RequestsWriter:
+        """Puts a file's rows on a topic of prospects."""
+        logs = self.client_log("prospects", quiet=True)
+        return RequestsWriter(client_options(self.settings.kafka, Role.PROSPECTS_WRITER, logs), topic)
+
+    def last_prospects(self, count: int) -> list[bytes | None]:
+        """The values of at most `count` of the last prospects. Raises Unavailable, Refused."""
+        chosen = self._reader_options(Role.LOG_READER, self.client_log("sample"))
+        inputs = [each.input for each in self.routes()]
+        values: list[bytes | None] = []
+        for topic in inputs:
+            last = last_records(chosen, topic, -(-count // len(inputs)), deadline())
+            values += [each.value for each in last]
+        return values[:count]
+
+    def last_refused(self, count: int | None) -> Iterator[LogRecord]:
+        """Yield the last `count` refused requests or a few more; None: all. Raises Unavailable, Refused."""
+        logs = self.client_log("refused", quiet=True)
+        with self._explained(logs):
+            yield from last_records(
+                self._reader_options(Role.LOG_READER, logs), self.settings.topics.refused, count, deadline()
+            )
+
+    @contextmanager
+    def group_offsets(self) -> Iterator[GroupOffsets]:
+        """The committed offsets of the workers' group."""
+        logs = self.client_log("offsets", quiet=True)
+        chosen = client_options(
+            self.settings.kafka, Role.MEMBER, logs, {"group.id": self.settings.worker.group_id}
+        )
+        chosen.pop("group.instance.id", None)  # a worker's own place in the group
+        group = GroupOffsets(chosen, [each.input for each in self.routes()])
+        with closing(group), self._explained(logs):
+            yield group
+
+    def output_reader(self, names: Sequence[str], group: str, mark_on: str = "") -> OutputReader:
+        """A reader of output topics, whose place is committed under the name of that group. `mark_on`: in place of the log, the
+        topic of the marks that show the coordinator's truth."""
+        logs = self.client_log("outputs")
+        chosen = self._reader_options(Role.OUTPUT_READER, logs, group)
+        return OutputReader(chosen, names, Witnesses(chosen), mark_on or self.settings.topics.log)
+
+    def allowed_reader(self, group: str, begin_at: BeginAt | None = None) -> AllowedReader:
+        """The allowed topics but the drill's, as a member of a dialler's group reads them. Raises Unavailable, Refused."""
+        routes = [each for each in self.routes() if each.input != self.settings.topics.drill]
+        topics = allowed_of(routes)
+        logs = self.client_log("allowed")
+        chosen = client_options(self.settings.kafka, Role.MEMBER, logs, {"group.id": group})
+        return AllowedReader(chosen, topics, begin_at, self.log)
+
+    def recalls_reader(self, group: str, since: datetime) -> RecallsReader:
+        """A reader of the topic of recalls from a moment on, for a dialler of that group."""
+        logs = self.client_log("recalls")
+        options = self._reader_options(Role.OUTPUT_READER, logs, group)
+        return RecallsReader(options, self.settings.topics.recalled, since)
+
+    def side_session(self, names: Sequence[str], transactional_id: str, **options: Any) -> Session:
+        """The session of a process next to the workers, which writes to these topics; `options` as there. Raises Unavailable,
+        Refused."""
+        with self.topics() as there:
+            described = there.describe(names, deadline())
+        logs = self.client_log("side")
+        chosen = client_options(
+            self.settings.kafka,
+            Role.WORKER,
+            logs,
+            {"transactional.id": transactional_id},
+            max_bytes=smallest_limit(each.config for each in described.values()),
+        )
+        return Session(chosen, names, logs.denied, is_member=False, **options)
+
+    def recall_session(self, identity: str) -> Session:
+        """The session of a member of a recall."""
+        own = {
+            "transactional.id": id_of_recall(self.settings.worker.group_id, identity),
+            "partitioner": "murmur2_random",  # as in Java's clients: all recalls of a number are on one partition
+        }
+        logs = self.client_log("producer")
+        return Session(
+            client_options(self.settings.kafka, Role.WORKER, logs, own),
+            [self.settings.topics.recalled],
+            logs.denied,
+            stripped=(),  # its headers are its own
+        )

@@ -1,7 +1,7 @@
 """A record's headers. All code reads them here.
 
 Kafka takes any bytes for a header's name, and C, Go and Java producers can send them. The binding makes a text of each
-name. Where a name is no UTF-8 the call leaves an error behind and a list with a hole, and the process dies when it
+name. If a name is not UTF-8, the call leaves an error behind and a list with a hole, and the process dies when it
 touches that list. So the first call is caught, and there is no second one: its result stays with the record.
 """
 
@@ -27,7 +27,7 @@ class Headers(NamedTuple):
     """The headers of some records."""
 
     each: list[list[Header] | None]  # by record; None without headers
-    lost: list[int]  # indexes of records whose headers are lost, because a name among them is no UTF-8
+    lost: list[int]  # indexes of records whose headers are lost, because one of their names is not UTF-8
 
 
 def read_headers(messages: Iterable[Message]) -> Headers:
@@ -62,6 +62,6 @@ def came_from(headers: Iterable[Header] | None) -> str:
 
 
 def renews(headers: Iterable[Header] | None) -> int | None:
-    """The offset of the record that this one renews; None if it is no renewal."""
+    """The offset of the record that this one renews; None if it renews none."""
     value = next((value for name, value in headers or () if name == RENEWS_HEADER), None) or b""
     return int(value) if value.isdigit() else None

@@ -41,7 +41,7 @@ class KafkaLogReader:
     A quorum of the log's replicas confirms its end (`witnesses.py`). Silence does not: the broker may be away. The last
     record's offset does not either: transaction markers take offsets that are never delivered.
 
-    There are two ends: that of what can be read, before the first open transaction, and that of what is written.
+    There are two ends: of readable records, before the first open transaction, and of written ones.
     """
 
     # Other clients than the one that fetches ask for them. A question would wait there behind the fetches, and time out on
@@ -200,7 +200,7 @@ class KafkaLogReader:
         return self._epoch
 
     def _shorter(self, end: int) -> Unavailable:
-        """The log ends before what was read of it, so nothing is confirmed."""
+        """The log ends before a record that was read, so nothing is confirmed."""
         return Unavailable(
             f"{self._partition.topic} ends at offset {end}, and was read up to {self._seen}: it was deleted and created again,"
             " or a broker lost what others had (an unclean election)"

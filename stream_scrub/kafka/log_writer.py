@@ -70,7 +70,7 @@ class KafkaLogWriter:
         asking = {name: value for name, value in options.items() if name not in _OF_A_PRODUCER}
         self._asking = asking_options(asking)
         self._admin = AdminClient(self._asking)
-        # Before the caller reads the register. Who leads at the publication may have lost what was read since.
+        # Before the caller reads the register. The leader at the publication may have lost records read since.
         self._epoch = self._end(IsolationLevel.READ_UNCOMMITTED, deadline).epoch
 
     def wait_for_others(self, deadline: Deadline) -> None:
@@ -191,7 +191,7 @@ class KafkaLogWriter:
 
     def leave_marker(self) -> None:
         """Write and abort a transaction: the marker that ends it has the time of the broker that leads the log. Readers of
-        committed records see nothing of it. Raises as `publish`."""
+        committed records do not see it. Raises as `publish`."""
         if self._repeats.possible:
             raise Unavailable(
                 "asking for the brokers' time: a late request of the last transaction could end this one"
@@ -266,7 +266,7 @@ def _need_none_between(
     `epoch`, if another leader has been elected since: the one in which everything up to `after` was read, or an earlier
     one. Where the new leader lacked the record `after`, what lies there now was written in a later epoch.
     """
-    # A broker that was deposed and has not heard of it answers every reader as before, and lacks what was committed since.
+    # A deposed broker that does not know it answers every reader as before, and lacks the records committed since.
     # It also lacks our own records. So only a reader that reaches these has read the true log.
     if first <= after:
         raise Unavailable(
@@ -279,7 +279,7 @@ def _need_none_between(
     everything = _between({**options, **UNCOMMITTED}, topic, after, first, deadline, epoch)
     if everything.isdisjoint(registers):
         return
-    # Perhaps only what was aborted. A reader of committed records may have to wait for other open transactions.
+    # Perhaps only aborted records. A reader of committed records may have to wait for other open transactions.
     if not _between(options, topic, after, first, deadline).isdisjoint(registers):
         raise Unavailable("this register was published by somebody else meanwhile: publishing nothing")
 

@@ -145,7 +145,7 @@ def committed_soon(
         return found
 
 
-# A coordinator that was deposed and has not heard of it takes no commits, and goes on answering what was committed before.
+# A deposed coordinator that does not know it takes no commits, and still answers with the earlier offsets.
 # So a process that takes over from another one commits a mark first, and believes a client once that reads the mark back.
 
 

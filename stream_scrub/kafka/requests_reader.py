@@ -175,7 +175,7 @@ class RequestsReader:
             elif 0 <= each.offset < low:
                 self.missed += low - each.offset
                 self.skipped[each.partition] = low
-            # Beyond the end, what was read is gone, and what is there may be new: read it from the start.
+            # The cursor is beyond the end: the records read are gone, and those present may be new. Read from the start.
             self._next[each.partition] = each.offset if low <= each.offset <= high else low
             self._epochs[each.partition] = -1 if self.recreated else epoch_of(each.leader_epoch)
         self._consumer.assign([self._place(p, offset) for p, offset in self._next.items()])
@@ -235,7 +235,7 @@ class RequestsReader:
         return found
 
     def behind(self) -> dict[int, int]:
-        """By partition, the requests from what was taken to the partition's end, as far as the client knows that."""
+        """By partition, the requests between the cursor and the partition's end, as far as the client knows it."""
         found = {}
         for partition, offset in self._next.items():
             place = TopicPartition(self.topic, partition)

@@ -1,6 +1,6 @@
 """Whether the extension may take and emit records here: odd ones go round an embedded broker before a worker starts.
 
-The broker is librdkafka's own, in this process and on loopback, for 15 ms of processor time. It holds nobody's records.
+The broker is librdkafka's own, in this process and on loopback, for 15 ms of processor time. It holds only test records.
 """
 
 from contextlib import ExitStack
@@ -119,7 +119,7 @@ def _read(taking: Intake, count: int) -> Fetched:
 
 
 def _seen(fetched: Fetched) -> list[tuple[tuple[str, int, int | None], _OddRecord]]:
-    """Of each record its place, and what it is."""
+    """Each record's position and kind."""
     batch = polled(fetched)
     return [
         (

@@ -64,7 +64,7 @@ class StandIn(NamedTuple):
 class Session:
     """A transactional producer that is re-created after fatal errors. One thread.
 
-    `options` are its properties, `topics` what it writes to. Headers named in `stripped`, in any case, are removed: no
+    `options` are its properties, `topics` its outputs. Headers named in `stripped`, in any case, are removed: no
     incoming verdict survives. `is_member`: the offsets are a group member's, so the group's generation keeps an earlier
     owner's out; otherwise only the transactional id does, and a new owner must look up the committed place. `denied`
     returns the topic that the client's log says a transaction may not write to (`ClientLog.denied`). `bulk`: also
@@ -86,7 +86,7 @@ class Session:
         self._is_member = is_member
         self._bulk = bulk
         self._outlet: Outlet | None = None
-        self.is_silent = False  # a batch failed for a record, and nothing says which
+        self.is_silent = False  # a batch failed for one unidentified record
         # The client reports only those records of a batch that fail; that costs the others nothing.
         self._options = {**options, "delivery.report.only.error": True}
         self._topics = dict.fromkeys(topics)
@@ -303,7 +303,7 @@ class Session:
         return CommitTimes(sent - flushed, ended - started - (sent - flushed))
 
     def _explained(self, producer: Producer, error: KafkaException) -> ScrubError:
-        """A failed commit does not say which records failed and why; their reports do."""
+        """A failed commit does not name its failed records; their delivery reports do."""
         for wait_s in _HEARD_S:
             with suppress(KafkaException):
                 producer.poll(wait_s)

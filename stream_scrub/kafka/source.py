@@ -118,7 +118,7 @@ class ProspectSource:
         self.partitions.update(map(key_of, partitions))
 
     def _on_gone(self, event: str, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # One that was abandoned while it closed may say late what it had. Its successor has that by now, and what is dropped
+        # An abandoned consumer may report a revocation late. Its successor has that by now, and what is dropped
         # of a partition that is taken for given away is not read again.
         if consumer is not self._consumer:
             return
@@ -385,10 +385,16 @@ class ProspectSource:
 
     def _need_no_older(self, committed: list[TopicPartition], deadline: Deadline) -> None:
         """Raises Unavailable if an answer is older than what this worker itself has committed. A coordinator that was deposed
-        and has not heard of it goes on answering, and every prospect since would be emitted again."""
+        and does not know it still answers, and every prospect since would be emitted again."""
         for place in committed:
-            own, topic_id = self._own.get(key_of(place), (-1, ""))
-            if not 0 <= place.offset < own or self._topic_id_of(place, deadline) != topic_id:
+            own, own_topic_id = self._own.get(key_of(place), (-1, ""))
+            note = CommitNote.read(place.metadata)
+            # An operator's commit has no note, and counts as one for the topic of our own.
+            topic_id = own_topic_id if note is None else note.topic_id
+            if place.offset < 0 or own < 0 or (place.offset >= own and topic_id == own_topic_id):
+                continue
+            # Our own commit was for a topic that is gone: it says nothing of the one that now has the name.
+            if self._resume_at.witnesses.id_of(place.topic, deadline) != own_topic_id:
                 continue
             known = dict(self._own)  # closing takes them for given away
             self._close_failed()
@@ -397,12 +403,6 @@ class ProspectSource:
                 f"a broker answers that offset {place.offset} of {place.topic} partition {place.partition} is committed, and"
                 f" this worker has committed {own}: it may not know that it no longer coordinates the group. Asking again"
             )
-
-    def _topic_id_of(self, committed: TopicPartition, deadline: Deadline) -> str:
-        """The topic that a committed offset is of. An operator's commit has no note, and counts as one for the topic that now
-        has the name."""
-        note = CommitNote.read(committed.metadata)
-        return self._resume_at.witnesses.id_of(committed.topic, deadline) if note is None else note.topic_id
 
     def _committed(self, places: list[TopicPartition], deadline: Deadline) -> list[TopicPartition]:
         committed = self._consumer.committed(places, timeout=max(0.1, deadline.left())) if places else []

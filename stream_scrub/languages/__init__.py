@@ -1,7 +1,8 @@
-"""The languages of the report and of the dossier. A translator changes `<language>.po` here; `make tables` compiles it to
+"""The languages of the report, the dossier and the pages. A translator changes `<language>.po` here; `make tables` compiles it to
 the `.mo` next to it and adds new texts (`tools/catalogues.py`)."""
 
 import gettext
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,6 +17,8 @@ from stream_scrub.errors import ConfigError
 from stream_scrub.terminal import pages
 
 ENGLISH = "en"
+_BEGINS_WITH_FILE = re.compile(r"[^:,]+\.\w{1,8}[:,]")  # as in "leads.csv: it holds no rows"
+_REFUSED = re.compile(r";\s*q\s*=\s*0(?:\.0*)?\s*$")  # of a language in the header Accept-Language
 
 
 class Language(NamedTuple):
@@ -50,9 +53,13 @@ def need_language(code: str) -> None:
 
 
 def preferred(accepted: str) -> str:
-    """The first language in the header Accept-Language that we have; else English. Browsers name the preferred one first."""
-    codes = (each.strip()[:2].lower() for each in accepted.split(","))
-    return next((code for code in codes if code in LANGUAGES), ENGLISH)
+    """The first language in the header Accept-Language that we have and that is not refused (`q=0`); else English. Browsers
+    name the preferred one first."""
+    for each in accepted.split(","):
+        code = each.strip()[:2].lower()
+        if code in LANGUAGES and not _REFUSED.search(each):
+            return code
+    return ENGLISH
 
 
 @cache
@@ -68,8 +75,14 @@ def pages_in(language: str, *folders: Path) -> Any:
     """The page templates in these folders (a jinja2.Environment), whose texts are said in a language."""
     environment: Any = pages(*folders, extensions=["jinja2.ext.i18n"])
     environment.policies["ext.i18n.trimmed"] = True
+    environment.filters["sentence"] = sentence
     environment.install_gettext_translations(catalogue(language), newstyle=True)
     return environment
+
+
+def sentence(text: str) -> str:
+    """A reason as a sentence: a capital, except for the name of a file, and a full stop."""
+    return f"{text}." if _BEGINS_WITH_FILE.match(text) else f"{text[:1].upper()}{text[1:]}."
 
 
 def count(number: int, language: str) -> str:
@@ -96,10 +109,12 @@ def _written(pattern: str, on: date, language: str, weekday: str = "") -> str:
 
 
 class Audience(NamedTuple):
-    """Who reads the sentences that `say` makes: the language, and the clock of the moments in them."""
+    """Who reads the sentences that `say` makes: the language, the clock of the moments in them, and whether the reader is
+    on a page of the server or in a terminal."""
 
     language: str
     zone: tzinfo
+    on_page: bool = False
 
 
 _OPERATOR = Audience(ENGLISH, UTC)
@@ -107,18 +122,28 @@ _AUDIENCE = ContextVar("audience", default=_OPERATOR)
 
 
 @contextmanager
-def read_in(language: str, zone: tzinfo) -> Iterator[None]:
-    """Say everything in a language and by one clock, up to the end of the block."""
-    before = _AUDIENCE.set(Audience(language, zone))
+def read_in(language: str, zone: tzinfo, *, on_page: bool = False) -> Iterator[None]:
+    """Say everything in a language and by one clock, up to the end of the block. `on_page`: to a reader of a page."""
+    before = _AUDIENCE.set(Audience(language, zone, on_page))
     try:
         yield
     finally:
         _AUDIENCE.reset(before)
 
 
+def by_door(command: str, page: str) -> str:
+    """The text for the interface that the reader uses: it names the options of the command, or the fields of the page."""
+    return page if _AUDIENCE.get().on_page else command
+
+
 def translatable(text: str) -> str:
     """Mark a text for the catalogues, for `say` to say later."""
     return text
+
+
+def translated(text: str) -> str:
+    """A text of the catalogues in the reader's language, any other one as it is: `text` is no pattern."""
+    return catalogue(_AUDIENCE.get().language).gettext(text)
 
 
 def day_in_words(on: date) -> str:

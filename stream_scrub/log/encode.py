@@ -6,7 +6,6 @@ last one, counting the records of all registers. A large register, or one of ver
 `restated` registers.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +17,10 @@ from pyroaring import BitMap64
 
 from stream_scrub.clock import from_seconds, utc_seconds
 from stream_scrub.errors import Refused, ScrubError
-from stream_scrub.index import Numbers, Register, as_bitmap, deltas
+from stream_scrub.index import Numbers, Register, as_bitmap
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds
 from stream_scrub.log import wire
-from stream_scrub.log.register_replay import LogRules
+from stream_scrub.log.apply import LogRules, lists_after
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.log.wire import RENEWED, Cursor, DeltaSource, RegisterStarts, Seal
 from stream_scrub.model import Header, LogWriter
@@ -80,6 +79,7 @@ def records_of(
     after = ends.changed(delta.removes, delta.ends)
     areas = base.areas if delta.areas is None else delta.areas
     hashed = delta.hashed or (None if base.is_removed else base.hashed)
+    lists = {} if known is None else known.lists
     seal = _draft(
         base,
         register=base.name,
@@ -95,6 +95,7 @@ def records_of(
         source=source,
         read=wire.NOTHING_READ if known is None else known.log.read,
         asked=cursor or (known and known.asked) or UNSET,
+        lists=_lists(lists) if base.seq == 0 else UNSET,
         areas=UNSET if areas is None else list(areas),
         hashed=hashed or UNSET,
     )
@@ -114,7 +115,9 @@ def records_of(
         numbers = (base.numbers | delta.adds) - delta.removes
         seal = replace(seal, kind="full", adds=len(numbers), removes=0, ends=len(after.numbers()))
         if records:  # else the requests go with the restatement
+            lists = lists_after(lists, seal)
             seal, asked = replace(seal, requests=0, reason="restated"), []
+        seal = replace(seal, lists=_lists(lists))
         parts = [*_numbers("adds", numbers), *_ends(after.stated()), *asked]
         seal = _seal_up(records, seal, parts, starts)
     return records, seal
@@ -254,6 +257,10 @@ def _ends(stated: StatedEnds) -> Iterable[_PartToWrite]:
     return (_PartToWrite("ends", part) for part in wire.encode_ends(stated))
 
 
+def _lists(moments: Mapping[str, datetime]) -> dict[str, str] | UnsetType:
+    return {sha256: utc_seconds(moment) for sha256, moment in moments.items()} or UNSET
+
+
 def _texts(texts: Mapping[str, bytes]) -> list[_PartToWrite]:
     return [_PartToWrite("rules", text, digest) for digest, text in sorted(texts.items())]
 
@@ -278,26 +285,18 @@ class Restated(NamedTuple):
 def restated(
     held: Register, known: RegisterView, without: Numbers | None, there: RegisterView, source: DeltaSource
 ) -> Restated:
-    """The first deltas of `held` on another log. It keeps its kind, its list's day, its areas and its hashing.
+    """The first delta of `held` on another log. It keeps its kind, its list's day, its lists, its areas and its hashing.
 
     `known` is the old log's view of it, `there` the new log's. The numbers `without` are left out.
     """
-    # Empty deltas come first, one for each list whose bytes are known: else the same bytes under a later name would make
-    # the register younger.
     kept, ends = _kept(held, known.ends, without)
-    base, there, records = Register.empty(held.name, held.kind, held.effective_at), _unmarked(there), []
-    for digest, moment in known.listed.items():
-        nothing = deltas.nothing(base.numbers, RENEWED)
-        some, seal = records_of(
-            base, nothing, moment, source=replace(source, sha256=digest), known=there, may_state=False
-        )
-        base = dataclasses.replace(base, seq=seal.seq, chain=seal.chain)
-        records += some
+    base = Register.empty(held.name, held.kind, held.effective_at)
+    there = _unmarked(there)._replace(lists=known.lists)
     delta = Delta(
         kept, BitMap64(), 0, ends=ends.stated(), reason=RENEWED, areas=held.areas, hashed=held.hashed
     )
-    some, _ = records_of(base, delta, held.effective_at, source, known=there, may_state=False)
-    return Restated(records + some, len(kept), len(ends.numbers()), len(held.numbers) - len(kept))
+    records, _ = records_of(base, delta, held.effective_at, source, known=there, may_state=False)
+    return Restated(records, len(kept), len(ends.numbers()), len(held.numbers) - len(kept))
 
 
 def differing(old: Replay, without: Mapping[str, Numbers], new: Replay) -> Iterator[str]:
@@ -307,12 +306,14 @@ def differing(old: Replay, without: Mapping[str, Numbers], new: Replay) -> Itera
         if name not in was or name not in now:
             yield name
             continue
-        kept, ends = _kept(was[name], old.known(name).ends, without.get(name))
+        known = old.known(name)
+        kept, ends = _kept(was[name], known.ends, without.get(name))
         same = all(
             getattr(was[name], each) == getattr(now[name], each)
             for each in ("kind", "effective_at", "areas", "hashed")
         )
-        if not same or now[name].numbers != kept or not new.known(name).ends.are(ends.stated()):
+        same = same and now[name].numbers == kept and new.known(name).lists == known.lists
+        if not same or not new.known(name).ends.are(ends.stated()):
             yield name
 
 

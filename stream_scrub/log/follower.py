@@ -15,15 +15,15 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, ScrubError, StaleIndex, TooMany
 from stream_scrub.index import Index
 from stream_scrub.index.capacity import Capacity
+from stream_scrub.log.apply import LogRules
 from stream_scrub.log.ledger import LogMark
-from stream_scrub.log.register_replay import LogRules
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import begin, check_known, skip_unwanted
 from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Deadline, IndexGuard, LogReader, LogRecord
 
 _RETRY_S = 0.5
-_BEGIN_S = 15.0
+_SILENCE_S = 15.0  # for the next record: a fetch of 1 MB comes at 70 kB/s
 _LOOK_AGAIN_S = 15.0  # whether the log has become small enough
 _TURN_S = 0.001
 _ASIDE_MAX_S = 0.01
@@ -40,6 +40,7 @@ class Follower:
 
     # on_swap(index, seconds, stall_s): a new index, how long it took, and the longest stall of other threads meanwhile
     # on_trouble(text): a new reason why the log cannot be followed
+    # on_read(offset, end): so far the first reading is, and the log's end when it began
     # on_end(): the log was read to its end
 
     def __init__(
@@ -51,6 +52,7 @@ class Follower:
         max_numbers: float = math.inf,
         on_swap: Callable[[Index, float, float], None] = lambda _index, _s, _stall_s: None,
         on_trouble: Callable[[str], None] = lambda _: None,
+        on_read: Callable[[int, int], None] = lambda _offset, _end: None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._open_log = open_log
@@ -59,14 +61,16 @@ class Follower:
         self._max_numbers = max_numbers
         self._on_swap = on_swap
         self._on_trouble = on_trouble
+        self._on_read = on_read
         self._on_end = on_end
         self._replay = Replay()
         self._stopping = threading.Event()
         self._started = self._guarding = False
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._kept = -1
+        self._read_upto = self._first_end = 0
         self._begun = False
-        # Whether the brokers were away, or another one leads the log: then what was read may be lost.
+        # Whether the brokers were away, or another one leads the log: then records that were read may be lost.
         self._doubts = False
         self._leader_epoch = -1
         self._suspect: Corrupt | None = None
@@ -109,7 +113,7 @@ class Follower:
     @property
     def lag_s(self) -> float | None:
         """Seconds since this follower last knew everything on the log; None before that. It grows while a transaction is
-        open on the log: what is committed after it cannot be read."""
+        open on the log: records committed after it cannot be read."""
         return None if self._confirmed_at is None else clock.elapsed() - self._confirmed_at
 
     @property
@@ -132,7 +136,10 @@ class Follower:
             if self._read_at is not None and clock.elapsed() - self._read_at <= index_lag_max_s:
                 raise StaleIndex("log-open", _open_for(lag))
             if lag is None:
-                raise StaleIndex("log-behind", "the opposition log is being read for the first time")
+                raise StaleIndex(
+                    "log-behind",
+                    f"the opposition log is being read for the first time: offset {self._read_upto} of {self._first_end}",
+                )
             raise StaleIndex("log-behind", f"the opposition log's end was last reached {lag:.0f} s ago")
         if self._unsealed is not None:
             raise StaleIndex(
@@ -170,7 +177,7 @@ class Follower:
                 self._step(reader)
             except Corrupt as error:
                 if self._begun and self._suspect is None:
-                    self._suspect = error  # what does not fit what was read may have come in its place
+                    self._suspect = error  # the log may have been replaced: its records do not fit the ones that were read
                     continue
                 self.corrupt = error
                 self._report(str(error))
@@ -201,9 +208,9 @@ class Follower:
         self._doubts, self._suspect = False, None
 
     def _begin(self, reader: LogReader) -> None:
-        deadline = Deadline.after(_BEGIN_S)
+        deadline = Deadline.after(_SILENCE_S)
         started = time.perf_counter()
-        reader.bounds()
+        _, self._first_end = reader.bounds()
         self._leader_epoch = reader.leader_epoch
         kept = None if self._snapshots is None else self._snapshots.begin(reader, deadline)
         self._replay = kept or begin(reader, deadline)
@@ -214,7 +221,7 @@ class Follower:
 
     def _has_lost(self, reader: LogReader) -> bool:
         """Whether the log lost records that were read; then it is read again."""
-        deadline = Deadline.after(_BEGIN_S)
+        deadline = Deadline.after(_SILENCE_S)
         try:
             check_known(reader, self._replay, deadline)
         except ValueError as lost:
@@ -228,7 +235,7 @@ class Follower:
 
     def _is_smaller(self, reader: LogReader) -> bool:
         """Whether registers were restated since the log became too large; if so, begin again there."""
-        again = begin(reader, Deadline.after(_BEGIN_S))
+        again = begin(reader, Deadline.after(_SILENCE_S))
         if not again.begins_behind(self._replay):
             return False
         again.terms.capacity = Capacity(self._max_numbers)
@@ -240,12 +247,14 @@ class Follower:
         asked_at = clock.elapsed()
         records, at_end = reader.read(0.1)
         if not self._guarding:
-            # Not before: what they saw of a log that was deleted meanwhile says nothing about this one.
+            # Not before: their view of a log that was deleted meanwhile says nothing about this one.
             self._guarding = True
             for guard in self._guards:
                 guard.start()
         if records:
             self._take(records)
+            if self._confirmed_at is None:
+                self._on_read(self._read_upto, self._first_end)
             skip_unwanted(reader, self._replay, records[-1].offset + 1)
         if not at_end:
             return
@@ -254,6 +263,7 @@ class Follower:
             self._leader_epoch, self._doubts = reader.leader_epoch, True
         else:
             self._unsealed = self._replay.unsealed
+            # Not before the end: a file scrubbed by this snapshot would allow people whose opt-outs come later.
             is_new = self.index.position != self._kept
             if self._snapshots is not None and is_new and (state := self._replay.state) is not None:
                 self._kept = self.index.position
@@ -271,12 +281,13 @@ class Follower:
         with StallMonitor() if in_use else nullcontext() as watch:
             started = time.perf_counter()
             for record in records:
-                index = self._replay.take(record)
-                if index is not None:
+                is_seal = self._replay.take(record) is not None
+                self._read_upto = record.offset
+                if is_seal:
                     self._mark = self._replay.known("").log.mark
-                    self.index, self.sealed_ms = index, record.timestamp_ms
+                    self.index, self.sealed_ms = self._replay.index, record.timestamp_ms
                     now = time.perf_counter()
-                    self._on_swap(index, now - started, watch.longest_s() if watch is not None else 0.0)
+                    self._on_swap(self.index, now - started, watch.longest_s() if watch is not None else 0.0)
                     started = now
 
     def _report(self, text: str) -> None:

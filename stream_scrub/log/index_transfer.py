@@ -1,5 +1,5 @@
 """Sends an index to a child process through a pipe, in pieces: one call on a large bitmap would hold the interpreter, and
-with it every check. Nothing of it lies on a disk."""
+with it every check. Nothing is written to a disk."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -6,10 +6,11 @@ register shows that something was dropped. At times a seal states where all regi
 later.
 """
 
+import sys
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from stream_scrub.errors import Corrupt, StaleIndex
@@ -92,9 +93,9 @@ class LogMark(NamedTuple):
 
 
 class LogChain:
-    """The chain over the seals of all registers: what it was after each of the latest seals. 40 bytes a seal.
+    """The chain over the seals of all registers, with its value after each of the latest seals. 40 bytes a seal.
 
-    It is empty where it is unknown. `agreed` is the last offset at which a publisher is known to have read the same.
+    An unknown chain is empty. `agreed` is the last offset at which a publisher is known to have read the same.
     """
 
     def __init__(self, read: wire.ReadPosition | None, kept: float = _KEPT) -> None:
@@ -120,7 +121,7 @@ class LogChain:
             self._push(offset, wire.next_log_chain(self._at(-1), chain))
 
     def differs(self, read: wire.ReadPosition, offset: int) -> str:
-        """How what a publisher had read differs from what is here; empty if it does not, or cannot be known. `offset` is
+        """Compare what a publisher read with this log; empty if equal or too old to check. `offset` is
         that of the publisher's seal."""
         i = bisect_right(self._offsets, read.upto) - 1
         if i < 0:
@@ -174,6 +175,13 @@ class LogLedger:
         ledger.starts = ByName(starts)
         return ledger
 
+    @classmethod
+    def unchecked(cls) -> "LogLedger":
+        """The ledger of a reader that does not take all records: nothing is checked."""
+        ledger = cls()
+        ledger.since = sys.maxsize
+        return ledger
+
     @property
     def read(self) -> wire.ReadPosition:
         """As the next seal says it."""
@@ -190,14 +198,19 @@ class LogLedger:
                     )
             self._begun = None
 
+    def faults(self, delta: SealedDelta) -> Iterator[str]:
+        """What is wrong with what a delta's publisher knew of the log. So a delta that is dropped together with everything
+        after it in its own register is missed all the same."""
+        if what := self.missing(delta) or self.misstated(delta):
+            yield what
+
     def missing(self, delta: SealedDelta) -> str:
-        """How the log that a delta's publisher had read differs from this one; empty if it does not."""
+        """Compare what a delta's publisher had read with this log; empty if nothing differs."""
         differs = "" if delta.offset <= self.since else self.chain.differs(delta.seal.read, delta.offset)
         return differs and f"{differs}: a delta is missing behind offset {self.chain.agreed}"
 
-    def misstated(self, delta: SealedDelta, is_excused: Callable[[str, int], bool]) -> str:
-        """What is wrong with the statements of starts that a delta names or makes; empty if nothing is.
-        `is_excused(name, start)`: that register cannot be checked."""
+    def misstated(self, delta: SealedDelta) -> str:
+        """What is wrong with the statements of starts that a delta names or makes; empty if nothing is."""
         if delta.offset <= self.since:
             return ""
         read = delta.seal.read
@@ -215,9 +228,13 @@ class LogLedger:
         for name in sorted(self.starts.keys() | starts.keys()):
             start, last = starts.get(name, _NOWHERE)
             known = self.span_at(name, read.upto)
-            if known not in (None, (start, last)) and not is_excused(name, start):
+            if known not in (None, (start, last)) and not self.is_excused(name, start):
                 return f"it states that {name} begins at offset {start} and goes to {last}, which is not so"
         return ""
+
+    def is_excused(self, _name: str, _start: int) -> bool:
+        """Whether a statement about that register cannot be checked: a follower checks them all."""
+        return False
 
     def span_at(self, name: str, upto: int) -> tuple[int, int] | None:
         """Where a register was when the log ended at that offset; None if that is not known any more."""

@@ -10,10 +10,8 @@ from hashlib import sha256
 from msgspec import UNSET, UnsetType
 
 from stream_scrub.errors import Refused
-from stream_scrub.index import Index
-from stream_scrub.log.delta import SealedDelta
+from stream_scrub.log.apply import LogRules
 from stream_scrub.log.encode import FULL_EVERY, PublishedDelta, rules_records
-from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.log.replay import RegisterView, Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import RULES, DeltaSource
@@ -39,30 +37,19 @@ def read(reader: LogReader, known: RegisterView, deadline: Deadline) -> LogRules
 
     Raises Corrupt, Unavailable, Refused; also when the log has been marked meanwhile.
     """
-    replay = _RulesReplay(known.span)
+    replay = Replay.of_rules(known.span, digest_of)
+
+    def take(record: LogRecord) -> None:
+        if record.key == RULES.encode():
+            replay.take(record)
+
     if known.span is not None:
         start, last = known.span
-        read_into(reader, replay.take, deadline, since=start, upto=last)
-    read_into(reader, replay.take, deadline, since=known.upto + 1)
+        read_into(reader, take, deadline, since=start, upto=last)
+    read_into(reader, take, deadline, since=known.upto + 1)
     if (mark := replay.known("").log.mark) is not None:
         raise Refused(mark.why)
     return replay.rules
-
-
-class _RulesReplay(Replay):
-    """A replay of the rules alone. It cannot check what their seals say of the log as a whole."""
-
-    def __init__(self, span: tuple[int, int] | None) -> None:
-        super().__init__(digest_of=digest_of)
-        if span is not None:
-            self._await({RULES: span})
-
-    def take(self, record: LogRecord) -> Index | None:
-        """The next record: those of registers are passed over."""
-        return super().take(record) if record.key == RULES.encode() else None
-
-    def _check_log(self, _register: RegisterReplay, _delta: SealedDelta) -> None:
-        pass
 
 
 def put(

@@ -33,13 +33,11 @@ def scan(
     *,
     since: int | None = None,
     upto: int | None = None,
-    renewed: bool = True,
 ) -> Iterator[tuple[Sequence[LogRecord], bool]]:
     """The records of the log as they come, and whether the broker confirmed with them that the log ends here.
 
     From offset `since` on, else from where the reader is; up to offset `upto` (included), else to the log's end. Each
-    record renews the deadline, unless `renewed` is false. Raises Corrupt, Unavailable, Refused. The reader is left at an
-    unspecified offset.
+    record renews the deadline. Raises Corrupt, Unavailable, Refused. The reader is left at an unspecified offset.
     """
     # The deadline limits silence: a limit for a whole log would be too short for some log, whose publisher could never
     # start again.
@@ -52,7 +50,7 @@ def scan(
         yield [each for each in records if upto is None or each.offset <= upto], at_end and not passed
         if at_end or passed:
             return
-        if records and renewed:  # only now: the time that the caller takes is no silence
+        if records:  # only now: the caller's own time is not the log's silence
             deadline = Deadline.after(patience)
         elif deadline.passed:
             raise Unavailable("the opposition log could not be read to its end in time: no records arrive")
@@ -237,8 +235,9 @@ def _explained(error: Corrupt, first: int) -> Corrupt:
 
 
 StartPoint = Literal["latest-full", "beginning"]
-# Offsets before the log's end that are read first. All of them may be markers and aborted records.
-_LOOK_BACK = 16
+# Offsets before the log's end that are read first: a seal and its transaction's marker. All of them may be markers and
+# aborted records.
+_LOOK_BACK = 2
 _FURTHER = 8
 _NEAR = 16  # seals no further apart than this are read in one go
 _OTHER_SEALS = "the log does not hold the seals that its registers end with"
@@ -258,8 +257,9 @@ def begin(
     start: StartPoint = "latest-full",
     keep_ends: bool = False,
 ) -> Replay:
-    """A replay that has taken nothing yet, with the reader at its first record. Raises Corrupt, Unavailable, Refused."""
-    statement = _stated(reader, deadline) if start == "latest-full" else None
+    """A replay that has taken nothing yet, with the reader at its first record. The deadline limits silence. Raises Corrupt,
+    Unavailable, Refused."""
+    statement = _stated(reader, deadline.left()) if start == "latest-full" else None
     if statement is None:
         # A register whose records were all deleted would look like one that never was.
         if first := reader.bounds()[0]:
@@ -271,10 +271,10 @@ def begin(
     return Replay.starting(starts, read, keep_ends=keep_ends)
 
 
-def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts, wire.ReadPosition] | None:
+def _stated(reader: LogReader, quiet_s: float) -> tuple[wire.RegisterStarts, wire.ReadPosition] | None:
     """Where registers begin and what the publisher had read, by the statement that the last seal names. None if it names
     none: the log is young."""
-    record = last_seal(reader, deadline)
+    record = last_seal(reader, quiet_s)
     if record is None:
         return None
     read = seal_of(record).read
@@ -284,7 +284,7 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts,
     if not 0 <= first < last <= read.upto < record.offset:
         raise Corrupt("the seal names a statement of starts that is not before it", record.offset)
     reader.seek(first)
-    records = list(_read(reader, last, deadline))
+    records = list(_read(reader, last, quiet_s))
     sealed = records[-1] if records else record
     parts = [each for each in records if each.key == sealed.key and wire.part_of(each) == "starts"]
     if not parts or parts[0].offset != first or sealed.offset != last:
@@ -301,15 +301,16 @@ def _stated(reader: LogReader, deadline: Deadline) -> tuple[wire.RegisterStarts,
     return starts, seal.read
 
 
-def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
-    """The last seal on the log; None when there is none. The reader is left at an unspecified offset."""
+def last_seal(reader: LogReader, quiet_s: float) -> LogRecord | None:
+    """The last seal on the log; None when there is none. Waits at most `quiet_s` for each next record. The reader is left
+    at an unspecified offset. Raises as `scan`."""
     first, upto = reader.bounds()
     step = _LOOK_BACK
     while upto > first:
         since = max(first, upto - step)
         reader.seek(since)
         last = None
-        for record in _read(reader, upto - 1, deadline):
+        for record in _read(reader, upto - 1, quiet_s):
             if wire.part_of(record) == "seal":
                 last = record
         if last is not None:
@@ -321,10 +322,12 @@ def last_seal(reader: LogReader, deadline: Deadline) -> LogRecord | None:
 def check_seals(reader: LogReader, heads: Mapping[int, SealHead], deadline: Deadline) -> None:
     """Check that the record at each offset is the seal with that head, so that this log is the one that was read before.
 
-    Raises ValueError if one is not, Unavailable, Refused. The reader is left at an unspecified offset.
+    The deadline limits silence. Raises ValueError if one is not, Unavailable, Refused. The reader is left at an
+    unspecified offset.
     """
     # A seal vouches for all that its publisher had read: of thousands of registers usually the last one is read here. Those
     # of one transaction vouch for none of each other, and lie close together: a seek to each would take minutes.
+    quiet_s = deadline.left()
     first, end = reader.bounds()
     waiting, vouched, near = sorted(heads), -1, 0
     if waiting and not first <= waiting[0] <= waiting[-1] < end:
@@ -336,7 +339,7 @@ def check_seals(reader: LogReader, heads: Mapping[int, SealHead], deadline: Dead
             since = waiting.pop()
             wanted.add(since)
         reader.seek(since)
-        for record in _read(reader, last, deadline):
+        for record in _read(reader, last, quiet_s):
             if record.offset in wanted:
                 wanted.remove(record.offset)
                 vouched = max(vouched, _vouched(record, heads[record.offset]))
@@ -364,12 +367,12 @@ def check_known(reader: LogReader, replay: Replay, deadline: Deadline) -> None:
     heads = {each.position: SealHead(each.chain, None) for each in replay.index.registers.values()}
     if replay.rules.seq:
         heads[replay.rules.position] = SealHead(replay.rules.chain, None)
-    first, _ = reader.bounds()  # what was deleted at the log's beginning is no sign of a loss
+    first, _ = reader.bounds()  # a deletion at the log's beginning is not a loss
     check_seals(reader, {at: head for at, head in heads.items() if at >= first}, deadline)
     reader.seek(replay.known("").upto + 1)
 
 
-def _read(reader: LogReader, upto: int, deadline: Deadline) -> Iterator[LogRecord]:
-    """The records from where the reader is to that offset (included). The deadline is for all of them together."""
-    for records, _ in scan(reader, deadline, upto=upto, renewed=False):
+def _read(reader: LogReader, upto: int, quiet_s: float) -> Iterator[LogRecord]:
+    """The records from where the reader is to that offset (included). Waits at most `quiet_s` for each next one."""
+    for records, _ in scan(reader, Deadline.after(quiet_s), upto=upto):
         yield from records

@@ -35,7 +35,7 @@ from stream_scrub.index import Filter, Hashing, Index, Register
 from stream_scrub.index.end_table import EndTable
 from stream_scrub.index.index import STATED, ByName
 from stream_scrub.log import wire
-from stream_scrub.log.register_replay import LogRules
+from stream_scrub.log.apply import LogRules
 from stream_scrub.log.replay import Replay, ReplayState
 from stream_scrub.log.scan import SealHead, check_seals
 from stream_scrub.model import Deadline, LogReader, RegisterKind
@@ -92,7 +92,7 @@ class _SavedRules(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a snapshot holds. `log` names the log. `filters` changes if filters are built in another way."""
+    """The content of a snapshot. `log` names the log. `filters` changes with the way filters are built."""
 
     format: int
     log: str
@@ -105,8 +105,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
 
 
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
 def save(folder: Path, log: str, state: ReplayState) -> None:
-    """Write a snapshot in the place of the one before, whose files are kept where they are still right.
+    """Replace the snapshot. Files of the previous one that are still right are kept.
 
     One process at a time. Raises OSError; then the snapshot before is still there.
     """
@@ -217,10 +220,10 @@ def _manifest(folder: Path, log: str, whose: SnapshotTrust) -> Manifest | None:
     if not separator or rest != sha256(content).hexdigest().encode() + b'"}':
         raise ValueError("its manifest is damaged")
     try:
-        version = msgspec.json.decode(value, type=wire.FormatVersion).format
+        version = wire.FORMAT_VERSION.decode(value).format
         if version != FORMAT:
             raise ValueError(f"it is of format version {version}")
-        manifest = msgspec.json.decode(value, type=Manifest)
+        manifest = _MANIFEST.decode(value)
     except msgspec.MsgspecError as error:
         raise ValueError("its manifest cannot be read") from error
     if manifest.log != log:
@@ -231,7 +234,7 @@ def _manifest(folder: Path, log: str, whose: SnapshotTrust) -> Manifest | None:
 
 
 def _filters() -> str:
-    """A digest that changes if filters are built in another way: filters from before would then miss numbers."""
+    """A digest of the way filters are built: after a change, older filters would miss numbers."""
     numbers = np.arange(33_600_000_000, 33_600_000_500, dtype=np.uint64)
     return sha256(Filter(numbers).words.tobytes()).hexdigest()[:16]
 
@@ -340,7 +343,7 @@ class SnapshotWriter:
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
     def begin(self, reader: LogReader, deadline: Deadline) -> Replay | None:
-        """A replay that goes on from the snapshot, with the reader at its next record; None if there is no good snapshot.
+        """A replay that continues from the snapshot, with the reader at its next record; None without a good snapshot.
 
         Raises Unavailable, Corrupt, Refused.
         """

@@ -36,6 +36,7 @@ PART_BYTES_MAX = 768 * 1024  # with headers and batch overhead well under a brok
 GENESIS = "0" * 64
 RULES = "rules"  # the name under which rules' texts are on the log; no register has it
 REMOVED = "removed"  # the reason of the seal with which `lists remove` empties a register
+LIST = "list"  # the reason of a seal of an imported list
 RENEWED = "renewed"  # the reason of seals that state what a renewed log held (`encode.py: restated`)
 # The reasons of seals of the rules that mark a log. `renewing`: it is not complete yet, until a seal says `renewed`.
 # `moved`: it was renewed as the log that the source names, until a seal says `taken-back`.
@@ -141,6 +142,8 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     read: ReadPosition
     # In every seal of a register from its first request on, so that no request is applied again.
     asked: Cursor | msgspec.UnsetType = msgspec.UNSET
+    # In a full set, the lists before it, oldest first: their moments by the SHA-256 of their bytes.
+    lists: dict[_Digest, str] | msgspec.UnsetType = msgspec.UNSET
     # The first digits of the numbers that the register's list covers, once they were declared.
     areas: list[str] | msgspec.UnsetType = msgspec.UNSET
     # How the register's numbers were hashed: its bitmaps hold the first 64 bits of digests.
@@ -149,6 +152,9 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: str | msgspec.UnsetType = msgspec.UNSET
     previous: str  # the chain that this seal continues
     chain: str
+
+
+_SEAL = msgspec.json.Decoder(Seal)
 
 
 def split(numbers: BitMap64, limit: int = PART_BYTES_MAX) -> list[bytes]:
@@ -289,9 +295,12 @@ class RequestLine(msgspec.Struct, frozen=True):
         return builtins.bytes(self.request) or base64.b64decode(self.bytes, validate=True)
 
 
+_REQUEST_LINE = msgspec.json.Decoder(RequestLine)
+
+
 def read_request_line(line: bytes) -> RequestLine:
     """Decode a line of `request_line`. Raises msgspec.DecodeError."""
-    return msgspec.json.decode(line, type=RequestLine)
+    return _REQUEST_LINE.decode(line)
 
 
 def packed(pieces: Iterable[bytes]) -> list[bytes]:
@@ -352,10 +361,10 @@ def encode_seal(seal: Seal, previous_chain: str) -> tuple[bytes, str]:
 def decode_seal(value: bytes) -> tuple[Seal, bytes]:
     """A seal and the content that its chain covers. Raises ValueError."""
     try:
-        version = msgspec.json.decode(value, type=FormatVersion).format
+        version = FORMAT_VERSION.decode(value).format
         if version != FORMAT:
             raise ValueError(f"format version {version} is unknown here (this release reads {FORMAT})")
-        seal = msgspec.json.decode(value, type=Seal)
+        seal = _SEAL.decode(value)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError("the seal is not a seal's JSON") from error
     content, separator, rest = value.rpartition(_CHAIN)
@@ -368,6 +377,9 @@ class FormatVersion(msgspec.Struct):
     """The version of the format of a seal or a snapshot."""
 
     format: int
+
+
+FORMAT_VERSION = msgspec.json.Decoder(FormatVersion)
 
 
 def chain_of(previous: str, content: bytes) -> str:

@@ -74,8 +74,8 @@ def e164(number: int) -> str:
 
 
 def numbers_in(text: str, region: str) -> tuple[tuple[int, ...], bool]:
-    """The valid numbers that a text may hold which is no number, and whether they are all of it (`two_numbers.all_in`). Of a
-    number with a fraction, those of each reading."""
+    """The valid numbers in an invalid text, and whether they cover the whole text (`two_numbers.all_in`). For a number with
+    a fraction, those of each reading."""
     texts = readings(text) if is_suspect(text) else ()
     if not texts or tuple(texts) == (text,):
         return all_in(text, region, _number_of)
@@ -86,7 +86,7 @@ def numbers_in(text: str, region: str) -> tuple[tuple[int, ...], bool]:
 
 
 def may_be_several(text: str, region: str) -> bool:
-    """Whether a text may be two numbers, and so is none."""
+    """Whether a text may be two numbers, and so is invalid."""
     return len(text) <= TEXT_MAX and may_be_two(text, region, rows.is_number)
 
 
@@ -99,8 +99,8 @@ def parted_in(text: str, region: str) -> tuple[str, ...]:
 
 
 def _number_of(text: str, region: str) -> int | None:
-    found = normalise(text, region)
-    return None if found is None else found[0]
+    normalised = normalise(text, region)
+    return None if normalised is None else normalised[0]
 
 
 def why_invalid(text: str, region: str) -> Why:

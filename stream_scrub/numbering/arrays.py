@@ -203,8 +203,8 @@ def validator(many: Many, line_of: LineOf) -> Callable[[Numbers], NDArray[np.boo
         """For each number (the integer of its E.164 digits), whether `line_of` gives it a line. Never raises."""
         codes = many.significant(numbers)
         valid: NDArray[np.bool_] = codes >= FIRST_LINE
-        for place in np.flatnonzero(codes == ASK).tolist():
-            valid[place] = line_of(int(numbers[place])) is not None
+        for index in np.flatnonzero(codes == ASK).tolist():
+            valid[index] = line_of(int(numbers[index])) is not None
         return valid
 
     return valid_many
@@ -230,7 +230,7 @@ Place = NDArray[np.int64]
 _RUN_FRACTION: Final = re.compile(rb'(?m)^("? *[0-9]{5,17})\.0+( *"?)$')
 _FRACTION: Final = re.compile(rb"\.0+[^0-9\n]*\n")
 _FEW_FRACTIONS: Final = 200  # bytes for each: so many lines with a fraction are quicker asked one by one
-_NO_CELL = "?"  # stands in for a cell that is no single line; `normalise` then gets the cell as it came
+_NO_CELL = "?"  # replaces a cell of several lines; `normalise` then gets the original cell
 
 
 def _kinds() -> NDArray[np.uint8]:
@@ -318,8 +318,8 @@ def _as_lines(cells: Sequence[str]) -> bytes:
 
 
 class Typed:
-    """Reads what people type, with these tables and this function for what they do not settle. Nothing raises, whatever
-    a line or cell holds."""
+    """Reads typed numbers with the tables, and with `normalise` where these are undecided. Raises nothing, for any line or
+    cell."""
 
     def __init__(self, many: Many, normalise: Normalise) -> None:
         self._many = many
@@ -378,8 +378,8 @@ class Typed:
         for length in (np.flatnonzero(counted) - offset - 1).tolist():
             if not 0 < abs(length) <= offset:
                 continue
-            whole = counted[length + offset + 1] == len(starts)
-            chosen = slice(None) if whole else np.flatnonzero(lengths == length)
+            counts_all = counted[length + offset + 1] == len(starts)
+            chosen = slice(None) if counts_all else np.flatnonzero(lengths == length)
             values = _values(compact, starts[chosen], abs(length))
             if length < 0:
                 numbers[chosen], codes[chosen] = self._many.after_plus(values, -length)
@@ -406,14 +406,14 @@ class Typed:
         lines = self._many.lines
         numbers[codes < FIRST_LINE] = 0
         places = np.maximum(codes.astype(np.int32) - FIRST_LINE, -1)
-        for place in np.flatnonzero(codes == ASK).tolist():
-            text = text_of(place)
+        for index in np.flatnonzero(codes == ASK).tolist():
+            text = text_of(index)
             valid = self._normalise(text, region) if text and not text.isspace() else None
             if valid is None:
-                numbers[place], places[place] = 0, -1
+                numbers[index], places[index] = 0, -1
                 continue
             number, line = valid
             if line not in lines:
                 lines.append(line)
-            numbers[place], places[place] = number, lines.index(line)
+            numbers[index], places[index] = number, lines.index(line)
         return Column(numbers, places, lines)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.homes import FRENCH_TERRITORIES
+from stream_scrub.languages import say
 from stream_scrub.numbering.arrays import Numbers, digits_of
 from stream_scrub.numbering.library import CALLING_CODE_DIGITS_MAX, calling_code, split
 
@@ -50,16 +51,26 @@ class AssumedRegion:
         if not self.national or others.total() <= FOREIGN_MAX * self.international:
             return ""
         codes = ", ".join(f"+{code}: {count:,}" for code, count in others.most_common(_TOLD))
-        return (
-            f"{others.total():,} of its {self.international:,} international numbers belong to other countries than"
-            f" {self.region} ({codes}), and its {self.national:,} national numbers do not say whose they are"
+        return say(
+            "%(others)s of its %(international)s international numbers belong to other countries than %(region)s (%(codes)s),"
+            " and its %(national)s national numbers do not say whose they are",
+            others=others.total(),
+            international=self.international,
+            region=self.region,
+            codes=codes,
+            national=self.national,
         )
 
     def doubt_by(self, column: str) -> str:
         """What a column that may name each row's country, and was not read, speaks against the region; empty for nothing."""
         if not self.national:
             return ""
-        return f"{column} may name each row's country, and {self.national:,} national numbers are read as {self.region}"
+        return say(
+            "%(column)s may name each row's country, and %(national)s national numbers are read as %(region)s",
+            column=column,
+            national=self.national,
+            region=self.region,
+        )
 
 
 def _is_of(code: str, own: str) -> bool:

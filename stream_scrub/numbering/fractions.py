@@ -33,7 +33,7 @@ _RUN = re.compile(
     r"|(?![0\u0660\u06f0\uff10])\d{1,3}(?:(?P<by>[.,'\u2019\u066c])\d{2,3}(?:(?P=by)\d{2,3})*|(?P<gap>[ \u00a0\u2009\u202f])\d{3}(?:(?P=gap)\d{3})*)"
     r")\s*"
 )
-_RUN_DIGITS_MIN = 5  # fewer are no phone number, so the zeros behind them are its digits: 0800.000000
+_RUN_DIGITS_MIN = 5  # with fewer, the zeros behind the dot are digits of the number: 0800.000000
 # Only from the beginning of a run: tried from each digit, a request of digits would take a time that grows with the square.
 _WITH_EXPONENT = re.compile(
     rf"(?<![\d{_POINT[1:-1]}]){_POINT}*\d(?:\d|{_POINT})*\s?{_LETTER}[+\uff0b\u2212-]?\d+"

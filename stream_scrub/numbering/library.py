@@ -1,10 +1,10 @@
 """The reference: phonenumbers itself. It answers everything that the tables do not settle, in 14 to 40 us.
 
 The fast path may only give answers that these functions would give. phonenumbers looks for extensions with patterns
-that backtrack: 250 blanks before a hash keep it busy for 80 ms. So a text is shortened first, and a text that is
-still too long is no number. phonenumbers also takes a second number for an extension of the first one, or drops it: a
-text with two numbers is no number (`two_numbers`). And it takes some national numbers for those of the wrong country: these
-are given in the form of their own territory (`homes`).
+that backtrack: 250 blanks before a hash keep it busy for 80 ms. So a text is shortened first, and is invalid if it
+is still too long. phonenumbers also reads a second number as an extension of the first one, or drops it: a text with
+two numbers is invalid (`two_numbers`). And it reads some national numbers as those of the wrong country: these are
+given in the form of their own territory (`homes`).
 """
 
 import re
@@ -63,7 +63,7 @@ class Line:
     `region` is the ISO 3166-1 code of the region that the number itself belongs to ("FR", "RE", "GG", "US"), or
     "001" for the calling codes that no region owns (+800, +882, ...). `type` is phonenumbers' name of its type in
     lower case ("fixed_line", "mobile", "fixed_line_or_mobile", "premium_rate", "voicemail", ...). `zones` are the
-    time zones that its first digits tell; empty if they tell no more than the region does, or if nobody asked.
+    time zones of its first digits; empty if they are those of the region, or were not asked for.
     """
 
     region: str
@@ -97,13 +97,13 @@ def ask(text: str, region: str, is_number: IsNumber | None = None) -> tuple[int,
     short = text if len(text) <= _QUICK else _shortened(text)
     if short is None or _DROPPED.search(text) is not None:
         return None
-    found = _read(short, region)
-    if found is None or found[2] > EXTENSION_DIGITS_MAX:
+    answer = _read(short, region)
+    if answer is None or answer[2] > EXTENSION_DIGITS_MAX:
         return None
     is_number = is_number or _is_number
-    if may_be_two(text, region, is_number) or _dials_a_word(short, found[0], region, is_number):
+    if may_be_two(text, region, is_number) or _dials_a_word(short, answer[0], region, is_number):
         return None
-    return None if found[2] and _may_be_longer(short, region, is_number) else found[:2]
+    return None if answer[2] and _may_be_longer(short, region, is_number) else answer[:2]
 
 
 def _may_be_longer(text: str, region: str, is_number: IsNumber) -> bool:
@@ -118,7 +118,7 @@ def _may_be_longer(text: str, region: str, is_number: IsNumber) -> bool:
 
 def _dials_a_word(text: str, number: int, region: str, is_number: IsNumber) -> bool:
     """Whether letters became digits of the number, although the digits before them, or all digits, are one without: in
-    `030 1234567 mobil` the last word says what the number is."""
+    `030 1234567 mobil` the last word is the kind of the line."""
     start = _START.search(text)
     word = None if start is None else _WORD.search(text, start.end())
     if start is None or word is None or split(number)[1].lstrip("0") in _digits(text):
@@ -151,7 +151,7 @@ def _read(text: str, region: str) -> tuple[int, Line, int] | None:
 
 def _at_home(homes: Sequence[str]) -> int:
     """The one of these forms that is the number; 0 if there is none or it is not clear which."""
-    return chosen([number for each in homes if _line(_parsed(number := int(each))) is not None]) or 0
+    return chosen([number for home in homes if _line(_parsed(number := int(home))) is not None]) or 0
 
 
 def _is_number(digits: str, region: str) -> bool:

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from phonenumbers import region_code_for_country_code
 
 from stream_scrub.errors import ConfigError
+from stream_scrub.languages import by_door, say
 from stream_scrub.numbering.tables import FOLDER, REGIONS
 from stream_scrub.texts import plain
 
@@ -80,7 +81,8 @@ def is_blank(member: Any) -> bool:
 def region_of_user(word: str) -> str:
     """The region that a user names for national numbers. Raises ConfigError."""
     if not (region := region_named(word)):
-        raise ConfigError([f"--region: {UNKNOWN}"])
+        page = say("“Country of numbers without a country code” is not known: choose a country")
+        raise ConfigError([by_door(f"--region: {UNKNOWN}", page)])
     return region
 
 
@@ -98,5 +100,5 @@ def compared(word: str) -> str:
 
 @cache
 def _names() -> dict[str, str]:
-    named = json.loads(NAMES.read_text(encoding="utf-8"))
-    return {word: region for region, words in named.items() for word in words}
+    names_of = json.loads(NAMES.read_text(encoding="utf-8"))
+    return {word: region for region, words in names_of.items() for word in words}

@@ -180,8 +180,8 @@ class Learnt:
             return False
         self._turned_away = 0
         self.forgotten += 1
-        for known in (self.main, self.national, self.international):
-            known.clear()
+        for cache in (self.main, self.national, self.international):
+            cache.clear()
         self._shared = _Shared(self.tables.memory)
         self.tables.forget()
         return True

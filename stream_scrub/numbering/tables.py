@@ -112,7 +112,7 @@ class TableFile:
         small piece of it. With a copy of the whole table for every shape, all plans would be four times as large."""
         rest = shape.length - len(shape.prefix)
         plain = self.tables.get(rest, bytes([NONE]))
-        own = len(str(len(plain))) - 1  # digits that choose a cell of it
+        own = len(str(len(plain))) - 1  # digits that choose a cell
         depth = max(own, shape.depth)
         wide = 10 ** max(depth - len(behind), 0)
         begin = int(behind[:depth] or "0") * wide
@@ -179,8 +179,8 @@ class Tables:
             index = json.loads((FOLDER / "index.json").read_bytes())
         except FileNotFoundError:
             return cls("", {})
-        known = index["format"] == FORMAT
-        return cls(index["phonenumbers"], index["sha256"]) if known else cls("", {})
+        is_current = index["format"] == FORMAT
+        return cls(index["phonenumbers"], index["sha256"]) if is_current else cls("", {})
 
     def plan(self, calling_code: int) -> TableFile | None:
         """One calling code's tables; None if (a) there are none, or (b) the file is not the one in the index."""
@@ -199,7 +199,7 @@ class Tables:
         return _plan(calling_code, content, self.memory)
 
     def forget(self) -> None:
-        """Drop everything; what is needed later is read again. Rows in use stay as they are."""
+        """Drop all rows; they are read again when needed. Rows in use stay valid."""
         self._plans.clear()
         self.memory.size = 0
 

@@ -1,4 +1,4 @@
-"""Whether one text may be two numbers: then it is no number, because either of them would be lost.
+"""Whether one text may be two numbers: then it is invalid, because one of them would be lost.
 
 Two people's numbers in one text are separated by anything: a semicolon, a slash, blanks, `ext`. phonenumbers reads many
 of these texts as one number: the first one with an extension, or the digits of both. So a text may be two numbers if it
@@ -29,7 +29,7 @@ LEAST_AFTER_PLUS: Final = 6  # of any valid number with its calling code
 NUMBERS_MAX: Final = 4  # of one text that are judged each by itself
 # Digits, and the plus before them.
 _GROUP = re.compile(r"([+\uff0b][^\d+\uff0b]*)?(\d+)")
-# What stands between the groups of one number. A word or another sign may be an extension's, which is no part of it.
+# Separators between the groups of one number. A word or another sign may belong to an extension.
 _BETWEEN_GROUPS = re.compile(
     r"[ ./()\[\]\t\u00a0\u202f\u2009\u2010-\u2015\u3000\uff08\uff09\uff0e\uff0f\uff0d-]*"
 )
@@ -50,10 +50,10 @@ def may_be_two(text: str, region: str, is_number: IsNumber) -> bool:
     if first is None:
         return False
     behind = ""
-    for place in range(len(groups) - 1, first, -1):
-        plus, digits = groups[place][1] is not None, _ascii(groups[place][2])
+    for at in range(len(groups) - 1, first, -1):
+        plus, digits = groups[at][1] is not None, _ascii(groups[at][2])
         behind = digits + behind
-        begins = _opens(text, groups, place) and len(behind) >= least
+        begins = _opens(text, groups, at) and len(behind) >= least
         if begins and is_number("+" + behind if plus else behind, region):
             return True
         if plus:
@@ -132,14 +132,14 @@ def _beginning(groups: list[re.Match[str]], most: int, region: str, is_number: I
     """The last group of the shortest valid number that the groups begin with, of `most` digits at most."""
     sign = "" if groups[0][1] is None else "+"
     digits = ""
-    for place, group in enumerate(groups):
-        if place and group[1] is not None:
+    for at, group in enumerate(groups):
+        if at and group[1] is not None:
             return None
         digits += _ascii(group[2])
         if len(digits) > most:
             return None
         if len(digits) >= LEAST_DIGITS and is_number(sign + digits, region):
-            return place
+            return at
     return None
 
 
@@ -162,7 +162,7 @@ def _all_in(text: str, region: str, read: NumberOf) -> tuple[tuple[int, ...], bo
     count = len(groups)
     if count > _GROUPS_MAX:
         return (), False
-    found = [  # the first group, the one behind the last, and the number
+    candidates = [  # the first group, the one behind the last, and the number
         (first, behind, number)
         for first in range(count)
         for behind, _, number in _numbers_at(
@@ -170,16 +170,16 @@ def _all_in(text: str, region: str, read: NumberOf) -> tuple[tuple[int, ...], bo
         )
     ]
     begun, ended = {0}, {count}
-    for first, behind, _ in found:
+    for first, behind, _ in candidates:
         begun |= {behind} if first in begun else set()
-    for first, behind, _ in reversed(found):
+    for first, behind, _ in reversed(candidates):
         ended |= {first} if behind in ended else set()
-    whole = count > 0 and count in begun
-    kept = dict[int, None]()
-    for first, behind, number in found:
-        if (first in begun and behind in ended) or (not whole and (first in begun or behind in ended)):
-            kept[number] = None
-    return tuple(kept), whole
+    covers_all = count > 0 and count in begun
+    numbers = dict[int, None]()
+    for first, behind, number in candidates:
+        if (first in begun and behind in ended) or (not covers_all and (first in begun or behind in ended)):
+            numbers[number] = None
+    return tuple(numbers), covers_all
 
 
 def pair_digits(region: str, *, plus: bool = False) -> int:

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from stream_scrub.config import Settings
-from stream_scrub.errors import Corrupt, Migrated, ScrubError, StaleIndex, Unavailable, Uncertain
+from stream_scrub.errors import ConfigError, Corrupt, Migrated, ScrubError, StaleIndex, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.log.follower import Follower
 from stream_scrub.model import Logger
@@ -98,8 +98,7 @@ class Daemon(Generic[State]):
             with processes.identity(settings.worker, self.state.side) as identity:
                 return self._run_as(identity, log, stopping)
         except ScrubError as error:
-            log.error("cannot work", why=str(error))
-            return 1
+            return _ended_by(error, log)
 
     def _run_as(self, identity: str, log: Logger, stopping: threading.Event) -> int:
         settings = self.settings
@@ -129,13 +128,18 @@ class Daemon(Generic[State]):
         """Do the work in this process; returns the exit code."""
         try:
             self.work(process)
-        except Corrupt as error:
-            process.log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
-            return 3
         except ScrubError as error:
-            process.log.error("cannot work", why=str(error))
-            return 1
+            return _ended_by(error, process.log)
         return 0
+
+
+def _ended_by(error: ScrubError, log: Logger) -> int:
+    """Log why a process cannot work; returns its exit code, as the commands do."""
+    if isinstance(error, Corrupt):
+        log.error("stopped on a corrupt log", why=str(error), offset=error.offset)
+        return 3
+    log.error("cannot work", why=str(error))
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 def _named(log: Logger, state: LoopState) -> Logger:

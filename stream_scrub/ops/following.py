@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stream_scrub.clock import Throttle
 from stream_scrub.config import Settings
 from stream_scrub.index import Index
 from stream_scrub.kafka.client.client_log import ClientLog
@@ -16,6 +17,8 @@ from stream_scrub.ops.log_lines import RecurringProblem, SwapLog
 
 if TYPE_CHECKING:  # it loads the metrics, which a command does without
     from stream_scrub.ops.loop_state import FollowerState
+
+_READING_EVERY_S = 30.0
 
 
 def counted(
@@ -30,7 +33,7 @@ def counted(
     log = brokers.log
     problem = RecurringProblem(log, "the log cannot be followed, trying again", "the log is followed")
     unwritten = RecurringProblem(log, "snapshot not written", "snapshot written")
-    lines = SwapLog(log)
+    lines, reading = SwapLog(log), Throttle(_READING_EVERY_S, at_once=False)
 
     def swapped(index: Index, seconds: float, stall_s: float) -> None:
         """An index from before the log's end was first reached is history: it is counted and not logged."""
@@ -39,6 +42,10 @@ def counted(
         state.swapped(index.position, seconds, stall_s, waited_s)
         if is_news:
             lines.swapped(index, seconds, stall_s, waited_s)
+
+    def read(offset: int, end: int) -> None:
+        if reading.is_due():
+            log.info("reading the opposition log", offset=offset, end=end)
 
     def at_end() -> None:
         problem.end()
@@ -56,6 +63,7 @@ def counted(
         on_write=written,
         on_swap=swapped,
         on_trouble=problem.occurred,
+        on_read=read,
         on_end=at_end,
     )
     return follower

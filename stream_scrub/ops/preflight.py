@@ -19,7 +19,7 @@ from stream_scrub.kafka.admin.topics import (
 )
 from stream_scrub.kafka.admin.topics import record_limit as plan_limit
 from stream_scrub.kafka.client.options import SESSION_TIMEOUT_MS
-from stream_scrub.model import Deadline, Logger
+from stream_scrub.model import Deadline
 from stream_scrub.ops import logs
 from stream_scrub.ops.rights import Role, required
 from stream_scrub.rules import Rulebook
@@ -27,10 +27,11 @@ from stream_scrub.rules import Rulebook
 _ASK_S = 30.0
 
 
-def need(there: TopicAdmin, settings: Settings, role: Role) -> None:
+def need(there: TopicAdmin, brokers: clients.Brokers, role: Role) -> None:
     """Check that this client has every right that a role needs, as far as the brokers tell. Raises Refused, with all
     missing rights, and Unavailable."""
-    needed = required(role, settings, clients.routes(settings, there, clients.deadline()))
+    settings = brokers.settings
+    needed = required(role, settings, brokers.routes(there))
     if lacking := there.lacking(needed, clients.deadline()):
         user = settings.kafka.client.get("sasl.username", "")
         who = f"user {user}" if user else "this client"
@@ -51,12 +52,13 @@ def need_log(there: TopicAdmin, settings: Settings, also: Sequence[str] = ()) ->
         raise Refused(f"topic {'; '.join(wrong)}: run `stream-scrub topics`")
 
 
-def record_limit(settings: Settings, log: Logger) -> int | None:
+def record_limit(brokers: clients.Brokers) -> int | None:
     """The largest record in bytes that the output topics take; None without the right to ask. Raises Unavailable, and
     Refused if the topics or our rights are not as a worker needs them."""
-    with clients.topics(settings, log) as there:
-        need(there, settings, "worker")
-        routes = clients.routes(settings, there, clients.deadline())
+    settings, log = brokers.settings, brokers.log
+    with brokers.topics() as there:
+        need(there, brokers, "worker")
+        routes = brokers.routes(there)
         used = dict.fromkeys([*(name for route in routes for name in route), settings.topics.log])
         found = there.describe(list(used), clients.deadline())
     states = plan(settings.topics.singles, routes, found, 1)
@@ -75,12 +77,13 @@ def record_limit(settings: Settings, log: Logger) -> int | None:
     return limit
 
 
-def recalled_topics(settings: Settings, log: Logger) -> list[str]:
+def recalled_topics(brokers: clients.Brokers) -> list[str]:
     """The topics of allowed prospects that recall follows. Raises Unavailable, and Refused if a topic or right is missing,
     or if allowed prospects are deleted while they may still be called."""
-    with clients.topics(settings, log) as there:
-        need(there, settings, "recall")
-        allowed = allowed_of(clients.routes(settings, there, clients.deadline()))
+    settings = brokers.settings
+    with brokers.topics() as there:
+        need(there, brokers, "recall")
+        allowed = allowed_of(brokers.routes(there))
         found = there.describe([*allowed, settings.topics.recalled], clients.deadline())
     if settings.topics.inputs.pattern is not None:
         allowed = [name for name in allowed if name in found]  # an input whose outputs are missing waits
@@ -96,15 +99,15 @@ def recalled_topics(settings: Settings, log: Logger) -> list[str]:
     return allowed
 
 
-def warn_of_session_timeout(settings: Settings, group: str, log: Logger) -> None:
+def warn_of_session_timeout(brokers: clients.Brokers, group: str) -> None:
     """Warn if the brokers give the partitions of a killed member of `group` to another one late: then nobody emits their
     prospects, or takes back their leads."""
-    if settings.kafka.group_protocol == "classic":
+    if brokers.settings.kafka.group_protocol == "classic":
         return  # the members choose it: kafka/client/options.py
-    with suppress(Unavailable, Refused), clients.topics(settings, log) as there:
+    with suppress(Unavailable, Refused), brokers.topics() as there:
         timeout_s = there.session_timeout_s(group, clients.deadline())
         if timeout_s is not None and timeout_s * 1000 > SESSION_TIMEOUT_MS:
-            log.warning(
+            brokers.log.warning(
                 "partitions of a killed member wait for the brokers' session timeout",
                 group=group,
                 timeout_s=timeout_s,
@@ -142,8 +145,9 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     # Not by `scrubbing`, which loads the index's libraries: too much for so small a command.
     countries = Rulebook.load(settings.rules.own_folder).narrowed(settings.rules.countries).countries
     asked = {code: each.evidence_days for code, each in countries.items() if each.evidence_days}
-    with clients.topics(settings, log) as topics:
-        routes = clients.routes(settings, topics, deadline)
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as topics:
+        routes = brokers.routes(topics, deadline)
         others = settings.topics.singles
         used = list(dict.fromkeys([*(name for route in routes for name in route), *others.values()]))
         found = topics.describe(used, deadline)
@@ -159,7 +163,7 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
         missing = [state for state in states if state.state == "missing"]
         if missing and not only_look:
             if any(state.role == "log" for state in missing):
-                _need_new_log(settings, log)
+                _need_new_log(brokers)
             topics.create(missing, replication, deadline)
             found = topics.describe(used, deadline)
     costs = durability_costs(found) | too_short(found, others, asked)
@@ -183,16 +187,16 @@ def prepare(settings: Settings, *, partitions: int, replication: int | None, onl
     )
 
 
-def _need_new_log(settings: Settings, log: Logger) -> None:
+def _need_new_log(brokers: clients.Brokers) -> None:
     """Check that the missing log never existed, as far as this user may ask. Raises Refused."""
-    name = settings.topics.log
+    name = brokers.settings.topics.log
     used_by = []
-    with suppress(Refused, Unavailable), closing(clients.Brokers(settings, log)) as brokers:
+    with suppress(Refused, Unavailable), closing(brokers):
         judged = brokers.judged_positions()
         judged.look(clients.deadline())
         if judged.position >= 0:
             used_by.append("workers have judged by it")
-    with suppress(Refused, Unavailable), closing(clients.requests(settings, log)) as requests:
+    with suppress(Refused, Unavailable), closing(brokers.requests()) as requests:
         if requests.note().log.rpartition("/")[0] == name:
             used_by.append("requests were published to it")
     if used_by:
@@ -205,7 +209,7 @@ def _need_new_log(settings: Settings, log: Logger) -> None:
 def make_log(settings: Settings) -> None:
     """Create the log alone, if it is missing. Raises Unavailable, Refused."""
     log, deadline = logs.configure("error", settings.log.format), Deadline.after(_ASK_S)
-    with clients.topics(settings, log) as topics:
+    with clients.Brokers(settings, log).topics() as topics:
         states = plan(settings.topics.singles, (), topics.describe([settings.topics.log], deadline), 1)
         missing = [each for each in states if each.role == "log" and each.state == "missing"]
         topics.create(missing, None, deadline)

@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -17,8 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from stream_scrub.atomic_file import try_lock
 from stream_scrub.config.settings import Worker
+from stream_scrub.errors import ConfigError
 from stream_scrub.model import Logger
 from stream_scrub.ops import crash_report, health, metric_catalogue
 from stream_scrub.ops.metric_catalogue import Side
@@ -26,7 +30,9 @@ from stream_scrub.ops.metrics import Metrics, ProcessStatus
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
+Message = TypeVar("Message", bound=msgspec.Struct)
 _POLL_S = 0.25
+_LAST_S = 5.0  # a child that dies closes its pipe first: its exit code comes within this time
 _RESTART_S = 1.0
 _STOP_S = 30.0
 
@@ -44,16 +50,27 @@ def stop_on_signals(stopping: threading.Event) -> None:
 @contextmanager
 def identity(worker: Worker, side: Side) -> Iterator[str]:
     """Yield `worker.id`, or by default the host's name. With `worker.state_dir` each of several processes of a side has a
-    name of its own, as in vm7 and vm7.2: the first that is free, so that a restart finds its own again."""
+    name of its own, as in vm7 and vm7_2 (a sign that no host's name has): the first that is free, so that a restart finds its own
+    again. Raises ConfigError if another process has the first and no other can be taken, or if a lock is no plain file."""
     host, lock, slot = socket.gethostname(), None, 1
     if worker.state_dir and not worker.id:
         folder = Path(worker.state_dir)
-        with suppress(OSError):  # then nothing else can be written there, and the snapshot's line says why
+        try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             while (lock := try_lock(folder / f"stream-scrub-{side}-{slot}.lock")) is None:
                 slot += 1
+        except OSError as error:
+            path = folder / f"stream-scrub-{side}-{slot}.lock"
+            # With the host's name instead, two processes would take turns at being fenced.
+            if path.is_symlink() or path.is_dir():
+                why = f"worker.state_dir: {path} must be a plain file"
+                raise ConfigError([f"{why}: remove it, or give each process its own --id"]) from error
+            if slot > 1:
+                why = f"worker.state_dir: another process uses it, and no name of its own can be taken there ({error.strerror})"
+                raise ConfigError([f"{why}: give each process its own --id"]) from error
+            # Nothing else can be written there either, and the snapshot's line says why.
     with lock or nullcontext():
-        yield worker.id or (host if slot == 1 else f"{host}.{slot}")
+        yield worker.id or (host if slot == 1 else f"{host}_{slot}")
 
 
 def in_daemon_thread(
@@ -108,16 +125,65 @@ def one_child(
         kept_open.close()
 
 
-def until_sent(ours: Connection, ends: float, too_long: str, why_end: Callable[[], str]) -> str:
-    """Wait until a child of `one_child` has sent something: then "", otherwise why the wait ended before. That is `too_long`
-    after `ends`, by `time.monotonic`, or what `why_end` gives, which is asked several times a second. Raises EOFError,
-    OSError if the child has ended."""
-    while not ours.poll(_POLL_S):
-        if why := why_end():
-            return why
-        if time.monotonic() > ends:
-            return too_long
-    return ""
+class NoAnswer(Exception):
+    """A child gave no answer. Its text says why the child was stopped; `code` is its exit code if it was not:
+    that of SIGKILL if it closed its pipe, or sent something unreadable, and lived on."""
+
+    def __init__(self, why: str, code: int | None = None) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def answer(
+    child: AbstractContextManager[tuple[Connection, SpawnProcess]],
+    decoder: msgspec.msgpack.Decoder[Message],
+    limit: tuple[float, str],
+    why_end: Callable[[], str],
+    *,
+    begin: Callable[[Connection], None] = lambda _: None,
+    is_progress: Callable[[Message], bool] = lambda _: False,
+) -> Message:
+    """Return the first message of a child of `one_child` that is not progress. `decoder`: of its messages. `limit`: the
+    seconds that it may take, and what to say if it takes longer. `why_end` is asked several times a second, in a thread of
+    its own, and gives the reason to end, or "". `begin` gets the pipe to the child. Blocks; raises NoAnswer."""
+    seconds, too_long = limit
+    ends = time.monotonic() + seconds
+    why = ""
+    is_over = threading.Event()
+    with child as (ours, process):
+
+        def watch() -> None:
+            nonlocal why
+            try:
+                while not why and not is_over.wait(_POLL_S):
+                    why = why_end() or (too_long if time.monotonic() > ends else "")
+            finally:  # also after a fault of `why_end`: without it nothing ends the child
+                if not is_over.is_set():
+                    process.kill()
+
+        # A thread, because a child may hang before it takes its task, or in the middle of a message. The reasons are in the
+        # language of this context.
+        watching = threading.Thread(target=copy_context().run, args=(watch,), name="watch child", daemon=True)
+        watching.start()
+        try:
+            begin(ours)
+            message = decoder.decode(ours.recv_bytes())
+            while is_progress(message):
+                message = decoder.decode(ours.recv_bytes())
+        except (EOFError, OSError, msgspec.MsgspecError) as error:
+            is_over.set()
+            watching.join()
+            if why:
+                raise NoAnswer(why) from error
+            process.join(_LAST_S)
+            process.kill()
+            process.join()
+            raise NoAnswer("", process.exitcode) from error
+        else:
+            return message
+        finally:
+            is_over.set()
+            watching.join()
 
 
 def begin_child(alive: Connection) -> None:

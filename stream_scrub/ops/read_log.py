@@ -34,7 +34,7 @@ def replayed(
     from stream_scrub.kafka import clients
     from stream_scrub.log.scan import begin, replay_to_end
 
-    with clients.reading(settings, log) as reader:
+    with clients.Brokers(settings, log).reading() as reader:
         deadline = Deadline.after(clients.ASK_S)
         if before is not None and (taken := before.known("").upto) >= 0:
             replay = before

@@ -1,5 +1,6 @@
 """The Kafka rights of each role, as docs/reference/rights.md lists them: checked at a start, and printed for an operator."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from stream_scrub.config.settings import Route, allowed_of, blocked_of, outputs_
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.terminal import one_line
 
 Role = Literal[
     "worker", "import", "publish", "status", "serve", "retry", "rescrub", "shadow", "recall", "fanout", "dialler", "lifter",
@@ -17,6 +19,7 @@ Role = Literal[
 ]  # fmt: skip
 ROLES: tuple[str, ...] = get_args(Role)
 _PUBLISHES = "scrub-publish-"
+_PRINCIPAL = re.compile(r"[A-Za-z]\w*:\S.*")
 
 
 class Right(NamedTuple):
@@ -38,7 +41,7 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
     # Who judges, or dials, asks whether an accepted request waits.
     judging = partial(RequiredRights, describes=asked, describes_groups=asked_groups)
     recalled = [*allowed, topics.log, topics.recalled]
-    recall_groups = [group, clients.recall_group(settings)]
+    recall_groups = [group, clients.side_group(settings, "recall")]
     fed_back = [topics.requests, topics.attempts]
     rights = {
         "worker": judging(
@@ -58,7 +61,7 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
         "retry": judging(
             [*blocked_of(routes), topics.log],
             inputs,
-            [group, clients.retry_group(settings)],
+            [group, clients.side_group(settings, "retry")],
             transactional_prefix="scrub-retry-",
         ),
         "recall": judging(recalled, [topics.recalled], recall_groups, transactional_prefix="scrub-recall-"),
@@ -66,7 +69,7 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
         "shadow": judging(
             [*outputs_of(routes), topics.log, topics.shadow],
             [topics.shadow],
-            [group, clients.shadow_group(settings)],
+            [group, clients.side_group(settings, "shadow")],
             describes=[*inputs, *asked],
             transactional_prefix="scrub-shadow-",
         ),
@@ -76,7 +79,7 @@ def required(role: Role, settings: Settings, routes: Sequence[Route]) -> Require
             describes=inputs,
             describes_groups=[group],
             transactional_prefix="scrub-fanout-",
-            group_prefix=clients.fanout_group(settings, ""),
+            group_prefix=clients.side_group(settings, "fanout-"),
         ),
         "dialler": judging([*allowed, topics.recalled], fed_back, describes=lifts, group_prefix="dialler-"),
         "lifter": RequiredRights(writes=[topics.lifts]),
@@ -116,7 +119,13 @@ def _each(rights: RequiredRights) -> Iterator[Right]:
 
 
 def commands(rights: Sequence[Right], principals: Sequence[str], bootstrap: str) -> list[str]:
-    """The commands of Kafka's `kafka-acls.sh` that grant these rights to the principals."""
+    """The commands of Kafka's `kafka-acls.sh` that grant these rights to the principals. Raises ConfigError for a principal
+    that Kafka would not read, or that a terminal would show as another one."""
+    for principal in principals:
+        if not _PRINCIPAL.fullmatch(principal) or one_line(principal) != principal:
+            raise ConfigError(
+                [f"--kafka-acls: {principal!r} is no principal: write its type and name, as in User:worker"]
+            )
     begin = [
         "kafka-acls.sh",
         "--bootstrap-server",

@@ -17,7 +17,7 @@ _LEDGER = "scrubbed-files.jsonl"
 
 class ScrubbedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A scrub of a file. `by`: the name of the token. `sha256`: of the file that was uploaded, `proof`: of its `proof.json`.
-    `position`: of the log."""
+    `position`: of the log. `until`: the last day on which every allowed row may be called; empty if nothing limits it."""
 
     at: str
     by: str
@@ -27,6 +27,10 @@ class ScrubbedFile(msgspec.Struct, frozen=True, kw_only=True):
     allowed: int
     position: int
     purpose: str
+    until: str = ""
+
+
+_SCRUBBED_FILE = msgspec.json.Decoder(ScrubbedFile)
 
 
 class _Input(msgspec.Struct):
@@ -40,12 +44,16 @@ class _Summary(msgspec.Struct):
     allowed: int
     index: int
     facts: dict[str, str]
+    scrub_again_by: str | None = None
+
+
+_SUMMARY = msgspec.json.Decoder(_Summary)
 
 
 def note(state_dir: str, summary: Path, proof: Path, by: str) -> None:
     """Add the scrub that these results are of. Raises Unavailable: results that nobody noted must not be released."""
     try:
-        made = msgspec.json.decode(summary.read_bytes(), type=_Summary)
+        made = _SUMMARY.decode(summary.read_bytes())
         line = ScrubbedFile(
             at=made.at,
             by=by,
@@ -55,6 +63,7 @@ def note(state_dir: str, summary: Path, proof: Path, by: str) -> None:
             allowed=made.allowed,
             position=made.index,
             purpose=made.facts.get("purpose", ""),
+            until=made.scrub_again_by or "",
         )
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         ledger = os.open(Path(state_dir) / _LEDGER, flags, 0o600)
@@ -82,7 +91,7 @@ def between(state_dir: str, first: date, last: date) -> list[ScrubbedFile] | Non
 def _lines(content: bytes) -> Iterator[ScrubbedFile]:
     for line in content.splitlines():
         try:
-            scrubbed = msgspec.json.decode(line, type=ScrubbedFile)
+            scrubbed = _SCRUBBED_FILE.decode(line)
             parse_zoned(scrubbed.at)
         except (msgspec.MsgspecError, ValueError):  # a line that was cut off when the disk was full
             continue

@@ -1,9 +1,10 @@
 """`Leads`: prospects to their topic, each one that the scrubber can read, keyed by its number."""
 
+import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -21,20 +22,23 @@ from stream_scrub.scrub.batch import number_members, text_of
 from stream_scrub.scrub.decode import Unreadable, read_strictly
 from stream_scrub.stamp import decode
 
-_CONTEXT_AGE = timedelta(minutes=1)  # rules change by the day
 # By reason: what a producer can do. Another reason rests on the registers, or on the law alone.
 _HINTS = {
     Reason.INVALID_NUMBER: "correct the number, or its country",
     Reason.UNKNOWN_COUNTRY: "name a country, as in FR",
+    Reason.NOT_CALLABLE: "leave the number out: nobody may call numbers of its type",
     Reason.UNKNOWN_PURPOSE: "name a purpose that `stream-scrub purposes` lists, or pass the workers' prospect.default_purpose",
     Reason.NO_RULE: "the rules know no such country or channel: correct it, or pass the workers' rules.folder and"
     " rules.countries",
 }
 
 
+RECORD_LIMIT = 1_048_588  # bytes: Kafka's default `max.message.bytes` of a topic
+_BATCH_HEADER = 61  # bytes of a record batch apart from its records
+
+
 class WouldBlock(ValueError):
-    """A prospect that would come out blocked, with the reason, and where they are known the fault and the member, as the
-    stamp would have them."""
+    """A prospect that would come out blocked, with the reason, and the fault and the member of the stamp, where known."""
 
     def __init__(self, reason: Reason, why: Why | None, member: str, hint: str) -> None:
         fault = f" ({why})" if why else ""
@@ -43,12 +47,50 @@ class WouldBlock(ValueError):
         self.reason, self.why, self.member = reason, why, member
 
 
+class OwnFault(NamedTuple):
+    """Why a prospect would come out blocked whatever the registers hold: the reason, and the fault and the member of the
+    stamp, where known."""
+
+    reason: Reason
+    why: Why | None
+    member: str
+
+
+class OwnFaults:
+    """Judges prospects by empty registers: a register's block is not the prospect's fault. `limit`: the topic's record
+    limit in bytes; None leaves it to the brokers, which refuse what is larger."""
+
+    def __init__(self, settings: Settings, limit: int | None = None) -> None:
+        self._value_max = sys.maxsize if limit is None else limit - _BATCH_HEADER
+        self._scrubber = scrubbing.scrubber(settings, header=True, hold=False)
+        self._context = self._scrubber.context(Index.empty(), datetime.now(UTC))
+
+    def of(self, value: bytes) -> OwnFault | None:
+        """The fault of a prospect; None if only registers or the law can block it."""
+        if len(value) > self._value_max:
+            return OwnFault(Reason.UNREADABLE, Why.TOO_LARGE, "")
+        now = datetime.now(UTC)
+        # A rule begins at a midnight, and the clock may be set back.
+        if now.replace(second=0, microsecond=0) != self._context.now.replace(second=0, microsecond=0):
+            self._context = self._scrubber.context(Index.empty(), now)
+        (stamped,) = self._scrubber.scrub_each([value], self._context).stamps
+        assert stamped is not None, "stamps go into headers here"
+        stamp = decode(stamped)
+        if stamp.reason is Reason.UNREADABLE:
+            return OwnFault(stamp.reason, stamp.why, stamp.member)
+        faulty = [verdict for verdict in stamp.each if verdict.reason in _HINTS]
+        # By default one blocked number blocks the prospect.
+        if faulty and (self._scrubber.terms.mixed == "block" or len(faulty) == len(stamp.each)):
+            return OwnFault(faulty[0].reason, faulty[0].why, stamp.member)
+        return None
+
+
 class Leads:
     """Puts prospects on the topic that workers read, or on the one of these that `topic` names. Use it in one thread, and as
     a context: at its end everything is delivered.
 
     `settings` and `config`: as for `Checker`, those of the workers. `strict`: refuse prospects that must come out blocked
-    whatever the registers say. Raises ConfigError; with prospects in Avro too, because it sends JSON.
+    for a fault of their own: number, country, purpose or channel. Raises ConfigError; with prospects in Avro too, because it sends JSON.
     """
 
     def __init__(
@@ -61,10 +103,8 @@ class Leads:
     ) -> None:
         file = None if config is None else Path(config)
         loaded = load(flags=settings, config_file=file, extra_checks=[clients.refused_properties])
-        self._strict = strict
-        self._scrubber = scrubbing.scrubber(loaded, header=True, hold=False)
-        self._terms = self._scrubber.terms
-        self._context = self._scrubber.context(Index.empty(), datetime.now(UTC))
+        self._faults = OwnFaults(loaded) if strict else None
+        self._terms = scrubbing.terms(loaded, header=True, hold=False)
         self._regions = Regions(self._terms.default_region)
         self._deliveries = deliveries(loaded, logs.of_library(), topic_of(loaded, topic), "prospect")
         self._sent = 0
@@ -81,30 +121,17 @@ class Leads:
             key = self._key(value)
         except Unreadable as error:
             raise WouldBlock(Reason.UNREADABLE, error.why, error.member, str(error)) from error
-        if self._strict:
-            self._need_unblocked(value)
+        if self._faults is not None and (fault := self._faults.of(value)) is not None:
+            raise WouldBlock(*fault, _HINTS[fault.reason])
         self._sent += 1
         self._deliveries.send(self._sent, key, value)
-
-    def _need_unblocked(self, value: bytes) -> None:
-        """Judge by empty registers: what a register decides is no fault of the prospect."""
-        now = datetime.now(UTC)
-        if now - self._context.now > _CONTEXT_AGE:
-            self._context = self._scrubber.context(Index.empty(), now)
-        (stamped,) = self._scrubber.scrub_each([value], self._context).stamps
-        assert stamped is not None, "stamps go into headers here"
-        stamp = decode(stamped)
-        faulty = [verdict for verdict in stamp.each if verdict.reason in _HINTS]
-        # By default one blocked number blocks the prospect.
-        if faulty and (self._terms.mixed == "block" or len(faulty) == len(stamp.each)):
-            raise WouldBlock(faulty[0].reason, faulty[0].why, stamp.member, _HINTS[faulty[0].reason])
 
     def _key(self, value: bytes) -> bytes | None:
         read = read_strictly(value, self._terms.members)
         region = self._regions.of(read.region)
         if not region:
             return None
-        found = (normalise(text_of(each), region) for each in number_members(read.numbers))
+        found = (normalise(text_of(number_member), region) for number_member in number_members(read.numbers))
         return next((e164(each[0]).encode() for each in found if each is not None), None)
 
     def flush(self) -> None:
@@ -124,7 +151,7 @@ class Leads:
 
 def deliveries(settings: Settings, log: Logger, topic: str, unit: str) -> Deliveries:
     """What sends to a topic of prospects; `unit` is what errors count."""
-    return Deliveries(clients.prospects_writer(settings, log, topic), unit)
+    return Deliveries(clients.Brokers(settings, log).prospects_writer(topic), unit)
 
 
 def topic_of(settings: Settings, topic: str, *formats: str) -> str:

@@ -1,7 +1,7 @@
 """`lists anchor`: has the head of the log stamped by a third party, and keeps the timestamp on the log.
 
-It is a seal of the rules that changes no rule, with the reason `anchored`. The seal names the head that its publisher had
-read (`read`), and has the timestamp of it. So an anchor lasts as long as the log, every reader passes over it, and the
+It is a seal of the rules that changes no rule, with the reason `anchored`. The seal has the head that its publisher had
+read (`read`), with a timestamp. So an anchor lasts as long as the log, every reader passes over it, and the
 chains cover it. Who rewrites the log needs new timestamps, which say that the new log is new.
 """
 
@@ -24,8 +24,8 @@ from stream_scrub.timestamps import Timestamps
 
 
 class Anchored(msgspec.Struct, frozen=True):
-    """An anchor: where it is, up to which seal it proves the log, the log's chain there, when it was stamped, and the
-    timestamp (base64 of DER), to be kept elsewhere too."""
+    """An anchor: its position, the last seal that it proves, the log's chain there, the moment, and the timestamp (base64 of
+    DER), to be kept elsewhere too."""
 
     position: int
     upto: int
@@ -39,19 +39,20 @@ def run(settings: Settings, log: Logger) -> Anchored:
     timestamps = Timestamps.of(settings.evidence)
     if timestamps is None:
         raise ConfigError(["evidence.timestamp_url: set the address of a timestamp server"])
-    with clients.topics(settings, log) as there:
-        preflight.need(there, settings, "import")
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as there:
+        preflight.need(there, brokers, "import")
         preflight.need_log(there, settings)
-    with closing(clients.log_writer(settings, RULES, log)) as writer:
+    with closing(brokers.log_writer(RULES)) as writer:
         replay = read_log.replayed(settings, log)
-        known = replay.known(RULES)
-        head = known.log.read
+        rules_view = replay.known(RULES)
+        head = rules_view.log.read
         if head.upto < 0:
             raise Refused(f"{settings.topics.log} is empty: there is nothing to anchor")
         answer, at = timestamps.stamp(head.log_chain.encode())
         made_by = clients.made_by(settings)
         source = DeltaSource(settings.evidence.timestamp_url, sha256(answer).hexdigest(), made_by)
         timestamp = base64.b64encode(answer).decode()
-        records = anchored(replay.rules, timestamp, source, datetime.now(UTC), known)
-        position = writer.publish(records, after=known.upto)
+        records = anchored(replay.rules, timestamp, source, datetime.now(UTC), rules_view)
+        position = writer.publish(records, after=rules_view.upto)
     return Anchored(position, head.upto, head.log_chain, utc_seconds(at), timestamp)

@@ -45,7 +45,7 @@ _MARKER_S = 2.0  # until the marker is written, which ending a transaction does 
 
 
 class PendingDelta(NamedTuple):
-    """A delta to publish, with what it was made against."""
+    """A delta to publish, and the register that it changes, as read."""
 
     base: Register
     delta: Delta
@@ -119,9 +119,9 @@ class DeltaPublisher:
         that an earlier life of this publisher left open is aborted."""
         deadline = Deadline.after(_OPEN_S)
         for each in families:
-            self._own[each] = clients.taken_over(self.settings, each, self.log, also, deadline)
+            self._own[each] = self._brokers.taken_over(each, also, deadline)
         if self._publishing not in {"", *families}:
-            clients.taken_over(self.settings, self._publishing, self.log, (), deadline).close()
+            self._brokers.taken_over(self._publishing, (), deadline).close()
         self._publishing = ""
         self._own[families[0]].wait_for_others(deadline)
 
@@ -144,8 +144,7 @@ class DeltaPublisher:
             raise Refused(mark.why)
 
     def _is_known(self, reader: KafkaLogReader, deadline: Deadline) -> bool:
-        """Whether the log still holds what was read of it. A publisher that goes on along records that are gone would make the
-        log corrupt for everybody."""
+        """Whether the log still has the records that were read. A publisher that builds on lost records would corrupt the log."""
         if self._taken < 0:
             return False
         try:
@@ -157,8 +156,8 @@ class DeltaPublisher:
 
     @contextmanager
     def _comparing(self, reader: KafkaLogReader) -> Iterator[None]:
-        """Compares what was read with the log if another broker leads it now, or if what comes does not fit. Raises
-        Unavailable if it was lost."""
+        """Compare the records read with the log, if another broker leads it now or the next record does not fit. Raises
+        Unavailable if some were lost."""
         try:
             yield
         except Corrupt:
@@ -191,10 +190,14 @@ class DeltaPublisher:
                 self.replay.take(record)
 
     def ready(self, name: str) -> bool:
-        """Whether a delta may be made now against what `base` says of that register. It may not while the writer of
+        """Whether a delta may be made now from `base` of that register. It may not while the writer of
         another's register is being opened: then ask again later. For its own registers the answer is always yes."""
-        mine = family(name)
-        if mine not in self._own and mine not in self._borrowed and not self._borrow(mine):
+        family_name = family(name)
+        if (
+            family_name not in self._own
+            and family_name not in self._borrowed
+            and not self._borrow(family_name)
+        ):
             return False
         deadline = Deadline.after(_REACH_S)
         while self.replay.index.position < self._upto:
@@ -206,7 +209,7 @@ class DeltaPublisher:
     def _borrow(self, mine: str) -> bool:
         opening = self._opening.get(mine)
         if opening is None:
-            opening = in_daemon_thread(clients.log_writer, self.settings, mine, self.log)
+            opening = in_daemon_thread(self._brokers.log_writer, mine)
             self._opening[mine] = opening
         if not opening.done():
             return False
@@ -217,19 +220,19 @@ class DeltaPublisher:
 
     def base(self, name: str, kind: RegisterKind) -> Register:
         """The register as the log holds it; an empty one of that kind where it holds none."""
-        held = self.registers.get(name)
-        return held or Register.empty(name, kind, datetime.now(UTC))
+        register = self.registers.get(name)
+        return register or Register.empty(name, kind, datetime.now(UTC))
 
     def holds(self, seal: str) -> bool:
         """Whether the log, as it was read, holds that seal (a `SealName`) or a later one of its register. True for none, and for
         another log's: a renewed log states what the old one held."""
-        named = SealName.read(seal)
-        if named is None or named.log != self.settings.topics.log:
+        seal_name = SealName.read(seal)
+        if seal_name is None or seal_name.log != self.settings.topics.log:
             return True
-        held = self.registers.get(named.register)
-        if held is None or held.seq < named.seq:
+        held = self.registers.get(seal_name.register)
+        if held is None or held.seq < seal_name.seq:
             return False
-        return held.seq > named.seq or held.chain.startswith(named.chain)
+        return held.seq > seal_name.seq or held.chain.startswith(seal_name.chain)
 
     def publish(
         self,
@@ -238,7 +241,7 @@ class DeltaPublisher:
     ) -> list[tuple[Seal, int]]:
         """Deltas of one register and its scoped ones, in one transaction with extras, which may depend on the name of the last
         seal among them; the seals, and the position after the last one."""
-        mine = family(made[0].base.name) if made else next(iter(self._own))
+        family_name = family(made[0].base.name) if made else next(iter(self._own))
         records, seals = [], []
         for each in made:
             some, seal = records_of(
@@ -253,16 +256,16 @@ class DeltaPublisher:
             )
             records += some
             seals.append(seal)
-        if not self._writer(mine).takes(nbytes := nbytes_of(records)):
-            self._reopen(mine, nbytes)
+        if not self._writer(family_name).takes(nbytes := nbytes_of(records)):
+            self._reopen(family_name, nbytes)
             self._need_same(made)
-        borrowed, writer = self._borrowed.get(mine), self._writer(mine)
+        borrowed, writer = self._borrowed.get(family_name), self._writer(family_name)
         self.state.beat()
         started = time.perf_counter()
         name = "".join(str(SealName.of(self.settings.topics.log, each)) for each in seals[-1:])
         more = () if extras_of is None else (extras_of(name),)
         read = min((each.known.upto for each in made), default=-1)
-        with self._writing(mine):
+        with self._writing(family_name):
             position = writer.publish(records, *more, after=read)
         if made:
             labels = [metric_catalogue.register_label(each.base.name) for each in made]
@@ -271,7 +274,7 @@ class DeltaPublisher:
             borrowed.used_at = clock.elapsed()
         self._upto = max(self._upto, position)
         if writer.is_spent:
-            self._reopen(mine)
+            self._reopen(family_name)
         return [(seal, position) for seal in seals]
 
     @contextmanager
@@ -283,7 +286,7 @@ class DeltaPublisher:
         except TakenOver as error:
             if mine not in self._borrowed:
                 raise
-            # An import of it began: it is the publisher now, and this one tries later.
+            # An import of this register began: it is the publisher now, and this one tries later.
             self._give_back([mine])
             self._publishing = ""
             raise RegisterBusy(str(error)) from error
@@ -293,21 +296,21 @@ class DeltaPublisher:
         """A moment that has surely passed, in seconds since 1970: the log's latest timestamp, by the clock of the broker that
         leads it. None if the latest one may be a publisher's. If it is before `since`, has the broker write another one.
         `name`: a register for which `ready` is true. Raises as `publish`."""
-        place = self.settings.topics.log, 0
+        log_partition = self.settings.topics.log, 0
 
         def latest() -> float | None:
-            found = self._brokers.witnesses.now([place])
-            return found[0].at if found and found[0].is_brokers else None
+            ends = self._brokers.witnesses.now([log_partition])
+            return ends[0].at if ends and ends[0].is_brokers else None
 
         at = latest()
         if at is not None and at >= since:
             return at
-        mine = family(name)
-        writer = self._writer(mine)
-        with self._writing(mine):
+        family_name = family(name)
+        writer = self._writer(family_name)
+        with self._writing(family_name):
             writer.leave_marker()
         if writer.is_spent:
-            self._reopen(mine)
+            self._reopen(family_name)
         until = Deadline.after(_MARKER_S)
         while ((at := latest()) is None or at < since) and not until.passed:
             time.sleep(_MARKER_AGAIN_S)
@@ -322,7 +325,7 @@ class DeltaPublisher:
         somebody else may publish, so the log is read again to its end."""
         self._writer(mine).close()
         also = [self.settings.topics.refused] if mine in self._own else []
-        writer = clients.log_writer(self.settings, mine, self.log, also, nbytes)
+        writer = self._brokers.log_writer(mine, also, nbytes)
         if mine in self._own:
             self._own[mine] = writer
             self.need_ours()
@@ -333,8 +336,8 @@ class DeltaPublisher:
     def _need_same(self, made: Sequence[PendingDelta]) -> None:
         """Raises Unavailable when a delta was made against an older state than the log holds now."""
         for each in made:
-            held = self.registers.get(each.base.name)
-            if (held.seq if held is not None else 0) != each.base.seq:
+            register = self.registers.get(each.base.name)
+            if (register.seq if register is not None else 0) != each.base.seq:
                 raise Unavailable(f"{each.base.name} was published by somebody else meanwhile")
 
     def give_back(self) -> None:

@@ -55,9 +55,9 @@ def need_free(ask: Callable[[], OwnerNote], registers: Collection[str]) -> None:
         if not note.owner:
             return
         if note != first:
-            held = ", ".join(sorted(note.registers))
+            owned = ", ".join(sorted(note.registers))
             raise Refused(
-                f"{named(note.owner)} is the live publisher of {held}: stop it first, or give it the file through its folder"
+                f"{named(note.owner)} is the live publisher of {owned}: stop it first, or give it the file through its folder"
             )
 
 
@@ -71,7 +71,7 @@ def need_ours(ask: Callable[[], OwnerNote], mine: str) -> None:
 def leave_to_daemon(settings: Settings, register: str, log: Logger) -> None:
     """For commands that publish one register: raises Refused when a live publisher daemon has it. Without the right to
     read the requests topic, or without that topic, the command goes on: fencing still keeps the two apart."""
-    with closing(clients.requests(settings, log)) as requests:
+    with closing(clients.Brokers(settings, log).requests()) as requests:
         try:
             requests.note()
         except Refused:
@@ -80,12 +80,12 @@ def leave_to_daemon(settings: Settings, register: str, log: Logger) -> None:
 
 
 def need_counted(settings: Settings, log: Logger, after: int, position: int) -> None:
-    """Check that the first list of a register counts, published up to `position` against what was read up to `after`.
+    """Check that the first list of a register counts, published up to `position` after reading up to `after`.
     Renewing a log fences the registers that are on it, or that rules name. The first list of any other may come to lie
     behind the mark that ends the log, where no reader looks. Raises Refused then; Unavailable."""
     # The first look waits for no open transaction, and may see a mark that was never committed.
     for uncommitted in (True, False):
-        with clients.reading(settings, log, uncommitted=uncommitted) as reader:
+        with clients.Brokers(settings, log).reading(uncommitted=uncommitted) as reader:
             seals = mark_seals(reader, after, position, _READ_S)
         if not seals:
             return

@@ -44,12 +44,13 @@ def keep_rules(settings: Settings, log: Logger, replay: Replay) -> PublishedDelt
     book = scrubbing.law(settings)
     if not rules_on_log.lacking(replay.rules, book):
         return None
-    known = replay.known(RULES)
+    rules_view = replay.known(RULES)
     # From here on no one else puts rules there.
-    with closing(clients.log_writer(settings, RULES, log)) as writer:
-        with clients.reading(settings, log) as reader:
-            rules = rules_on_log.read(reader, known, clients.deadline())
+    brokers = clients.Brokers(settings, log)
+    with closing(brokers.log_writer(RULES)) as writer:
+        with brokers.reading() as reader:
+            rules = rules_on_log.read(reader, rules_view, clients.deadline())
         name, now = f"stream-scrub {__version__}", datetime.now(UTC)
         every = settings.lists.full_every
         made_by = clients.made_by(settings)
-        return rules_on_log.put(writer, rules, known, book, now, name, full_every=every, made_by=made_by)
+        return rules_on_log.put(writer, rules, rules_view, book, now, name, full_every=every, made_by=made_by)

@@ -83,10 +83,10 @@ def answer(
     consents = [name for name, change in added.items() if change.kind == RegisterKind.ALLOW]
     rests_on = consents if stamp.reason is Reason.CONSENTED else stamp.registers
     changes = [added[name] for name in rests_on if name in added]
-    named = {RegisterName.split(each).base for each in stamp.registers}
+    bases = {RegisterName.split(register).base for register in stamp.registers}
     deciding, rest = list[str](), list[str]()
     for clause in [] if rule is None else clauses(rule):
-        decides = clause.decides(stamp.reason, named, artificial=artificial)
+        decides = clause.decides(stamp.reason, bases, artificial=artificial)
         (deciding if decides else rest).append(clause.says)
     why, because = _why(stamp, changes), _because(stamp, changes)
     if stamp.allowed:

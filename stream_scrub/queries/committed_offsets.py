@@ -59,7 +59,7 @@ def emitted_upto(
             return EmittedUpto(None, "the last emitted record was deleted from an output")
     if not lasts:
         return EmittedUpto(first, "nothing was emitted")
-    position = max(each.position for each in lasts)
+    position = max(last.position for last in lasts)
     places, oldest_ms = _places(prospects, first, end, lasts, members)
     upto = -1
     for each, offsets in zip(lasts, places, strict=True):
@@ -105,7 +105,7 @@ def batches_between(reader: LogReader, begin: int, end: int, what: str) -> Itera
             begin, deadline = records[-1].offset + 1, Deadline.after(_ANSWER_S)
         elif deadline.passed and not at_end:
             raise Unavailable(f"the {what} could not be read in time")
-        yield records if begin <= end else [each for each in records if each.offset < end]
+        yield records if begin <= end else [record for record in records if record.offset < end]
 
 
 def _read(record: LogRecord, partition: int, members: Members, topic: str) -> _LastRecord:
@@ -115,16 +115,16 @@ def _read(record: LogRecord, partition: int, members: Members, topic: str) -> _L
     ]
     at = origins[-1] if topic and origins else "" if stamp is None else stamp.origin
     *_, of, offset = ("", *at.split("/"))
-    place = int(offset) if of == str(partition) and offset.isdecimal() else None
+    noted_offset = int(offset) if of == str(partition) and offset.isdecimal() else None
     position = 0 if stamp is None else stamp.index
-    return _LastRecord(place, record, without_stamp(record.value, members), position)
+    return _LastRecord(noted_offset, record, without_stamp(record.value, members), position)
 
 
 def _places(
     prospects: LogReader, first: int, end: int, lasts: list[_LastRecord], members: Members
 ) -> tuple[list[list[int]], int | None]:
     """Return the offsets of the prospects that equal each record, and the earliest timestamp of a prospect."""
-    places = [[] if each.place is None else [each.place] for each in lasts]
+    places = [[] if last.place is None else [last.place] for last in lasts]
     oldest_ms: int | None = None
     for record in records_between(prospects, first, end, "prospects"):
         moment = record.timestamp_ms or 0
@@ -157,15 +157,14 @@ class GroupPosition(NamedTuple):
 def group_position(settings: Settings, log: Logger) -> GroupPosition:
     """Read the committed offsets, and recover the missing ones. Raises Unavailable, Refused, Corrupt."""
     inputs, members = settings.topics.inputs, scrubbing.terms(settings).members
-    with clients.group_offsets(settings, log) as group:
+    brokers = clients.Brokers(settings, log)
+    with brokers.group_offsets() as group:
         committed = group.committed(clients.deadline())
     emitted = {}
     for topic, partition in [key for key, offset in committed.items() if offset is None]:
         route = inputs.route(topic)
         with ExitStack() as opened:
-            prospects, *outputs = (
-                opened.enter_context(clients.reading(settings, log, each, partition)) for each in route
-            )
+            prospects, *outputs = (opened.enter_context(brokers.reading(each, partition)) for each in route)
             of = topic if inputs.shared else ""
             emitted[topic, partition] = emitted_upto(prospects, outputs, partition, members, of)
     return GroupPosition(committed, emitted)
@@ -176,5 +175,5 @@ def restore(settings: Settings, log: Logger, position: GroupPosition) -> None:
     offsets = {key: each.offset for key, each in position.emitted.items() if each.offset is not None}
     if offsets:
         index_position = max(each.position for each in position.emitted.values())
-        with clients.group_offsets(settings, log) as group:
+        with clients.Brokers(settings, log).group_offsets() as group:
             group.commit(offsets, CommitNote(index_position, settings.topics.log))

@@ -81,14 +81,16 @@ class DossierRequest:
         if self.whole:
             return
         if self.last < self.first:
-            raise ConfigError(["--to: this day is before the first day"])
+            why = say("this day is before the first day")
+            raise ConfigError([f"--to: {why}"])
         if (self.last - self.first).days >= DAYS_MAX:
-            raise ConfigError([f"--from and --to: at most {DAYS_MAX} days"])
+            why = say("at most %(days)s days", days=DAYS_MAX)
+            raise ConfigError([f"--from and --to: {why}"])
         find_emitted.need_years(self.first, self.last)
 
 
 class GoneRecords(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of a topic that Kafka has deleted: what was written before that moment may be gone."""
+    """Records that Kafka has deleted from a topic: those written before that moment may be gone."""
 
     topic: str
     before: str
@@ -192,19 +194,20 @@ def gather(
     sides = sides._replace(
         scrubbed=scrubbed_files.between(settings.worker.state_dir, beginning.date(), asked.last)
     )
-    with clients.topics(settings, log) as there:
-        outputs = outputs_of(clients.routes(settings, there, clients.deadline()))
-        found = there.describe([*outputs, settings.topics.log], clients.deadline())
-    kept = [
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as there:
+        outputs = outputs_of(brokers.routes(there))
+        topic_states = there.describe([*outputs, settings.topics.log], clients.deadline())
+    topics_kept = [
         TopicKept(topic=name, holds=_holds(settings, name), keep_days=side_topics.keep_days(each))
-        for name, each in found.items()
+        for name, each in topic_states.items()
     ]
-    with clients.reading(settings, log) as reader:
+    with brokers.reading() as reader:
         return of(
             reader,
             asked,
             emitted,
-            sides._replace(kept={**{each.topic: each for each in kept}, **sides.kept}),
+            sides._replace(kept={**{each.topic: each for each in topics_kept}, **sides.kept}),
             settings,
             progress,
             clients.deadline(),
@@ -231,7 +234,7 @@ def of(
     now: datetime | None = None,
     reads: RecordReader = JSON,
 ) -> Dossier:
-    """Make the dossier of what was found, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
+    """Make the dossier from the records, in one pass over the log. `now`: the moment, for the tests. Raises Corrupt,
     Unavailable, Refused, StaleIndex, ConfigError (a stamp that is none)."""
     book, now = scrubbing.law(settings), now or datetime.now(UTC)
     with read_in(asked.language, find_emitted.zone_of(book, asked.number)):
@@ -239,7 +242,7 @@ def of(
         found = [each for each in emitted.found if _is_of_campaign(each, asked.campaign, terms, reads)]
         prospects, numbers = [each.prospect for each in found], [asked.number]
         replays = explaining.Replays(reader, prospects, settings, progress, deadline, None, numbers, reads)
-        resting = rests.rests([each.attempt for each in sides.attempts], book)
+        resting = rests.rests([attempt.attempt for attempt in sides.attempts], book)
         watch = LogWatch(asked, settings, terms, now, found, replays, sides)
         explained = replays.each(watch.take)
         history.need_finished(replays.past.mark)
@@ -250,8 +253,8 @@ def of(
             for each, explanation in zip(found, explained, strict=True)
         ]
         calls = _calls(found, verdicts, replays.read, terms, watch.endings, resting)
-        gone = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
-        open_left = gaps.gaps_of(gone, _unread_days(sides, watch.zone), settings, book, asked.number)
+        lost = gaps.gone_from(emitted, sides, (settings.topics.log, reader.bounds()[0]), now)
+        open_left = gaps.gaps_of(lost, _unread_days(sides, watch.zone), settings, book, asked.number)
         plain = _rested(watch.plain, resting, watch.zone)
         days = lawful_days.answers(watch.days, watch.zone, calls, sides.notices, plain, open_left)
         archive = rules_on_log.kept(replays.past.rules)
@@ -270,9 +273,9 @@ def of(
             made_at=utc_seconds(now),
             made_by=asked.made_by,
             answer=_answer(asked, days, found, watch, sides),
-            gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in gone.items()],
+            gone=[GoneRecords(topic=topic, before=utc_seconds(before)) for topic, before in lost.items()],
             days=days,
-            verdicts=[each for each in verdicts if not each.before or _counts(each, asked.first)],
+            verdicts=[verdict for verdict in verdicts if not verdict.before or _counts(verdict, asked.first)],
             changes=watch.changes,
             registers=[history.membership(each) for each in replays.past.standing(asked.number)],
             attempts=_attempts(sides.attempts, asked, calls, sides.notices, watch, open_left.endings),
@@ -285,7 +288,7 @@ def of(
             log=_log_state(settings.topics.log, reader, replays.past),
             kept=list(sides.kept.values()),
             not_proven=gaps.not_proven(
-                emitted, sides, gone, by_installed=any(each.by == "installed" for each in law)
+                emitted, sides, lost, by_installed=any(each.by == "installed" for each in law)
             ),
             read_with=_READ_WITH,
         )
@@ -293,8 +296,8 @@ def of(
 
 def _is_of_campaign(found: FoundProspect, campaign: str, terms: Terms, reads: RecordReader) -> bool:
     (value,) = read_all(reads, [found.prospect.value], [found.prospect.headers]) if campaign else [None]
-    named = explaining.facts_in(value, terms).campaigns
-    return not campaign or plain(campaign) in named
+    campaigns = explaining.facts_in(value, terms).campaigns
+    return not campaign or plain(campaign) in campaigns
 
 
 def _counts(verdict: DossierVerdict, first: date) -> bool:
@@ -315,11 +318,11 @@ def _calls(
 ) -> list[JudgedCall]:
     """The verdicts on calls as the days need them: without prospects that were blocked for another of their numbers."""
     calls = []
-    for place, (each, verdict, value) in enumerate(zip(found, verdicts, read, strict=True)):
+    for at, (each, verdict, value) in enumerate(zip(found, verdicts, read, strict=True)):
         if each.stamp.channel != VOICE or verdict.blocked_for_another:
             continue
         facts = explaining.facts_in(value, terms)
-        ends = [endings[place]] if place in endings else []
+        ends = [endings[at]] if at in endings else []
         ends += [
             Ending(max(rest.since, each.stamp.at), rest.why, rest.why, True, rest.by)
             for rest in resting
@@ -362,7 +365,7 @@ def _call(
         why="; ".join(parts),
         until=verdict.until,
         position=found.stamp.index,
-        registers=frozenset(each.register for each in entry.registers) if entry else frozenset(),
+        registers=frozenset(register.register for register in entry.registers) if entry else frozenset(),
         hours=hours,
         proven=explanation is not None and explanation.same,
         professionals=facts.professionals,
@@ -405,7 +408,7 @@ def _answer(
     """Two sentences at the top."""
     if not asked.whole:
         return lawful_days.sentences(e164(asked.number), days)
-    held = say(
+    listed = say(
         "Held on %(number)s: verdicts %(verdicts)s, changes in registers %(changes)s, reported calls and refusals"
         " %(calls)s, deliveries to other systems %(deliveries)s.",
         number=e164(asked.number),
@@ -414,7 +417,7 @@ def _answer(
         calls=len(sides.attempts),
         deliveries=len(sides.deliveries),
     )
-    return [held, say(ACCESS)]
+    return [listed, say(ACCESS)]
 
 
 def _unread_days(sides: SideRecords, zone: tzinfo) -> list[date]:
@@ -431,13 +434,13 @@ def _attempts(
     watch: LogWatch,
     gap: Gap | None,
 ) -> list[DossierAttempt]:
-    made = []
-    for each, call in zip(attempts, rests.calls_in([each.attempt for each in attempts]), strict=True):
+    pages = []
+    for each, call in zip(attempts, rests.calls_in([attempt.attempt for attempt in attempts]), strict=True):
         day = each.at.astimezone(watch.zone).date()
         of_another = asked.campaign and each.campaigns and plain(asked.campaign) not in each.campaigns
         if asked.first <= day <= asked.last and not of_another:
             judged = lawful_days.of_attempt(each.at, each.campaigns, watch.zone, calls, notices, call, gap)
-            made.append(
+            pages.append(
                 DossierAttempt(
                     at=utc_seconds(each.at),
                     refused=each.attempt.refused,
@@ -448,17 +451,17 @@ def _attempts(
                     record=each.record,
                 )
             )
-    return made
+    return pages
 
 
 def _recalls(notices: Sequence[RecallNotice], calls: Sequence[JudgedCall]) -> list[RecallNotice]:
     """The recalls of the number, and the suspensions of registers that its verdicts rest on. Without keys of leads: one may
     be another person's number."""
-    asked = {name for each in calls for name in each.registers}
+    register_names = {name for call in calls for name in call.registers}
     return [
-        msgspec.structs.replace(each, key="")
-        for each in notices
-        if each.kind == "recalled" or each.register in asked
+        msgspec.structs.replace(notice, key="")
+        for notice in notices
+        if notice.kind == "recalled" or notice.register in register_names
     ]
 
 
@@ -471,7 +474,10 @@ def _law(
 ) -> tuple[list[LawSpan], list[RuleThen]]:
     """The rule of each day, joined, and every rule that is named."""
     entries = [
-        entry for each in verdicts if each.explanation is not None for entry in each.explanation.numbers
+        entry
+        for verdict in verdicts
+        if verdict.explanation is not None
+        for entry in verdict.explanation.numbers
     ]
     rules = {
         rule.rules: msgspec.structs.replace(rule, text=_text(archive, book, rule.rules))
@@ -480,10 +486,12 @@ def _law(
         if rule is not None
     }
     by_day = {
-        each.day: each.explanation.numbers[0].rule.rules
-        for each in verdicts
-        if each.explanation is not None and each.explanation.numbers and each.explanation.numbers[0].rule
-        if "channel" not in each.explanation.stamp  # of calls
+        verdict.day: verdict.explanation.numbers[0].rule.rules
+        for verdict in verdicts
+        if verdict.explanation is not None
+        and verdict.explanation.numbers
+        and verdict.explanation.numbers[0].rule
+        if "channel" not in verdict.explanation.stamp  # of calls
     }
     spans: list[LawSpan] = []
     for day in days:

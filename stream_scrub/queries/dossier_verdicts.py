@@ -15,7 +15,7 @@ from stream_scrub.queries.find_emitted import FoundProspect
 from stream_scrub.stamp import Stamp
 from stream_scrub.texts import masked
 
-_STAMPED = frozenset(each.encode_name for each in msgspec.structs.fields(Stamp))
+_STAMPED = frozenset(field.encode_name for field in msgspec.structs.fields(Stamp))
 
 
 class DossierVerdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,17 +67,17 @@ def _alone(explanation: Explanation, typed: str, topic_read: str) -> Explanation
     """The explanation of one number: other numbers of the prospect are left out, and texts of rules are elsewhere."""
     stamp, replayed = _stamp_alone(explanation.stamp, typed), _stamp_alone(explanation.replayed or {}, typed)
     if topic_read.startswith(file_results.FILE):
-        # A row of a file has no stamp, so what it does not say is as it is repeated.
-        differs = {each.field for each in explanation.differences} & file_results.REPEATED
+        # A row of a file has no stamp: the missing members are those of the repeated verdict.
+        differs = {difference.field for difference in explanation.differences} & file_results.REPEATED
         stamp = stamp if differs else {**replayed, **stamp}
         explanation = msgspec.structs.replace(explanation, same=not differs)
-    topic = [each for each in explanation.differences if each.field == "topic"]
+    topic = [difference for difference in explanation.differences if difference.field == "topic"]
     return msgspec.structs.replace(
         explanation,
         stamp=stamp,
         replayed=replayed,
         differences=[*explaining.differences_of(stamp, replayed), *topic],
-        numbers=[_without_text(each) for each in explanation.numbers if each.number == typed],
+        numbers=[_without_text(number) for number in explanation.numbers if number.number == typed],
     )
 
 

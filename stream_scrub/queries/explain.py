@@ -199,7 +199,7 @@ def explain(
     return [each for each in replayed if isinstance(each, Explanation)]
 
 
-# Gets a record, the index before it, and what it did to the numbers.
+# Gets a record, the index before it, and its change of the numbers.
 Watch = Callable[[LogRecord, Index, Mapping[int, LoggedChange]], None]
 
 
@@ -246,12 +246,12 @@ class Replays:
         explained = dict[int, Explanation | ConfigError]()
         positions = [stamp["index"] for stamp in self._stamps]
         last = self._end - 1 if watch else max(positions, default=-1)
-        for place in sorted(range(len(positions)), key=positions.__getitem__):
-            self._read(positions[place], last, watch)
-            explained[place] = self._replayed(place)
+        for at in sorted(range(len(positions)), key=positions.__getitem__):
+            self._read(positions[at], last, watch)
+            explained[at] = self._replayed(at)
         if watch is not None:
             self._read(None, last, watch)
-        return [explained[place] for place in range(len(positions))]
+        return [explained[at] for at in range(len(positions))]
 
     def again(self, place: int, index: Index, at: datetime) -> Mapping[str, Any] | None:
         """The stamp that a record's prospect would have got by an index at a moment, and by the rules of its own stamp. None
@@ -408,19 +408,19 @@ def _resolved(
 ) -> _StampRules:
     """Find the rules by digest: (a) on the log up to that position, else (b) among the installed rules, else (c) on the
     rest of the log. Raises ConfigError for an unknown rule."""
-    wanted, text_from, texts = sorted(set(digests)), dict[str, str](), list[bytes]()
+    digests_wanted, text_from, texts = sorted(set(digests)), dict[str, str](), list[bytes]()
 
     def take(where: str, text_of: Callable[[str], bytes | None]) -> None:
-        for digest in wanted:
+        for digest in digests_wanted:
             if digest not in text_from and (text := text_of(digest)) is not None:
                 text_from[digest] = where
                 texts.append(text)
 
     take("log", on_log.text)
     take("installed", scrubbing.law(settings).texts.get)
-    if len(text_from) < len(wanted):
+    if len(text_from) < len(digests_wanted):
         take("log, from later", later().text)
-    if missing := [digest for digest in wanted if digest not in text_from]:
+    if missing := [digest for digest in digests_wanted if digest not in text_from]:
         raise ConfigError(
             [
                 f"rule {digest}: its text is neither on the log nor installed here. Put the old rule file into"
@@ -429,7 +429,7 @@ def _resolved(
             ]
         )
     archive = Archive(texts)
-    return _StampRules(archive, archive.book(wanted), text_from)
+    return _StampRules(archive, archive.book(digests_wanted), text_from)
 
 
 def differences_of(stamp: Any, replayed: Any, field: str = "") -> Iterable[StampDifference]:
@@ -457,7 +457,7 @@ def _number_verdict(
     plain = answers.answer(
         msgspec.convert(entry, NumberStamp),
         rule,
-        [each.since for each in standings if each.held and each.since is not None],
+        [standing.since for standing in standings if standing.held and standing.since is not None],
         artificial=facts.artificial,
     )
     return NumberVerdict(
@@ -469,9 +469,9 @@ def _number_verdict(
         decided=list(plain.rule),
         rule=None if rule is None else rule_then(rule, rules.text_from[rule.digest]),
         registers=[
-            _register(each, rule, at)
-            for each in standings
-            if any(_counts(each, by, facts) for by in (rule, *both))
+            _register(standing, rule, at)
+            for standing in standings
+            if any(_counts(standing, by, facts) for by in (rule, *both))
         ],
         missing=sorted({name for each in both for name in _missing(each, past.index)}) if number else [],
         residence=None if home is None else rule_then(home, rules.text_from[home.digest]),
@@ -520,8 +520,9 @@ def _counts(standing: Standing, rule: Rule | None, facts: Facts) -> bool:
         return name.purpose in ("", facts.channel) and to_caller
     if rule is None or name.base not in rule.registers | set(rule.scoped):
         return False
-    meant = not name.purpose or name.purpose in map(rule.purpose, facts.purposes)
-    return not name.scope or (name.campaign in facts.campaigns and meant)
+    purpose = name.purpose if name.window is None else name.window.purpose
+    is_for_purpose = not purpose or purpose in map(rule.purpose, facts.purposes)
+    return not name.scope or (name.campaign in facts.campaigns and is_for_purpose)
 
 
 def _missing(rule: Rule, index: Index) -> list[str]:
@@ -540,12 +541,12 @@ def facts_in(value: bytes | None, terms: Terms) -> Facts:
 
 
 def _shown(facts: Facts) -> dict[str, Any]:
-    shown = {
+    members = {
         name: fact
         for name, fact in facts._asdict().items()
         if name in _ALWAYS or fact != getattr(NO_FACTS, name)
     }
-    return shown if facts.relation is None else {**shown, "relation": facts.relation._asdict()}
+    return members if facts.relation is None else {**members, "relation": facts.relation._asdict()}
 
 
 def _notes(

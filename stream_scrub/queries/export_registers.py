@@ -64,7 +64,7 @@ class ExportOptions:
 def run(
     options: ExportOptions, reader: LogReader, topic: str, progress: Progress, deadline: Deadline
 ) -> Export:
-    """Export from the log, called `topic`; returns what was written. An exported file is whole or not there. The deadline
+    """Export from the log, called `topic`; return the files written. An exported file is whole or not there. The deadline
     is for silence, as in `scan`.
 
     Raises ConfigError for a register that the log does not hold and for a file that is there already, Refused when the
@@ -124,18 +124,18 @@ def _read(
 
 
 def _need_numbers(options: ExportOptions, index: Index) -> None:
-    hashed = [each.name for each in index.registers.values() if each.hashed is not None]
+    hashed = [register.name for register in index.registers.values() if register.hashed is not None]
     if chosen := sorted({*hashed} & {*(options.registers or hashed)}):
         why = f"REGISTER: {', '.join(chosen)}: hashes, of which no list of numbers can be made: name the other registers"
         raise ConfigError([why])
 
 
 def _chosen(options: ExportOptions, on_log: list[str]) -> list[str]:
-    wanted = list(dict.fromkeys(options.registers)) or sorted(on_log)
-    if unknown := [name for name in wanted if name not in on_log]:
-        known = f"it has {', '.join(sorted(on_log))}" if on_log else "it has no register"
-        raise ConfigError([f"REGISTER: not on the log at that position: {', '.join(unknown)}; {known}"])
-    return wanted
+    names = list(dict.fromkeys(options.registers)) or sorted(on_log)
+    if unknown := [name for name in names if name not in on_log]:
+        contents = f"it has {', '.join(sorted(on_log))}" if on_log else "it has no register"
+        raise ConfigError([f"REGISTER: not on the log at that position: {', '.join(unknown)}; {contents}"])
+    return names
 
 
 def _write(file: Path, register: Register, ends: Ends, topic: str, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""What folders with the results of `file` say of a number: the rows that were released, as a dossier repeats verdicts.
+"""The rows with a number in folders with results of `file`, as verdicts of a dossier.
 
 A line of NDJSON has its stamp. A row of a table has its verdict only: its stamp is written from the row, the proof and the
 facts of every row, and a dossier compares only the cells of the row (`REPEATED`).
@@ -22,8 +22,7 @@ from stream_scrub.files import proof as proofs
 from stream_scrub.files.added import ADDED
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.proof import Proof
-from stream_scrub.files.spreadsheet import text_of
-from stream_scrub.files.workbook import read_sheet
+from stream_scrub.imports.parsing.workbook import read_sheet, text_of
 from stream_scrub.numbering import e164
 from stream_scrub.queries import check, find_emitted
 from stream_scrub.queries.explain import EmittedProspect
@@ -34,7 +33,7 @@ from stream_scrub.texts import masked
 
 REPEATED = frozenset({"verdict", "reason", "number", "until"})
 FILE = "file "  # before the file's digest, in place of a topic's name
-_NDJSON, _WORKBOOK = ".ndjson", ".xlsx"  # what `file` writes beside CSV
+_NDJSON, _WORKBOOK = ".ndjson", ".xlsx"  # the kinds of `file` other than CSV
 _NO_TITLES = "the results have no titles: scrub the file again with a line of titles"
 
 
@@ -59,9 +58,9 @@ def read(folders: Sequence[Path], number: int, settings: Settings, book: Ruleboo
     for folder in kept_by_server(settings.worker.state_dir):
         with suppress(ConfigError, OSError):
             read_all.append(_in_folder(folder, number, settings, book))
-    found = [each for results in read_all for each in results.found]
+    prospects = [each for results in read_all for each in results.found]
     # A folder may be named that the server keeps too.
-    once = {(each.topic, each.offset, each.stamp.at): each for each in found}
+    once = {(each.topic, each.offset, each.stamp.at): each for each in prospects}
     return FileResults(list(once.values()), frozenset().union(*(results.proofs for results in read_all)))
 
 
@@ -70,28 +69,28 @@ def _in_folder(folder: Path, number: int, settings: Settings, book: Rulebook) ->
     if proof.source != "log" or proof.on is not None:
         why = "scrubbed by lists of its own, or for a named day (--on): the log cannot repeat it"
         raise ConfigError([f"--results {masked(str(folder))}: {why}"])
-    found: list[FoundProspect] = []
+    prospects: list[FoundProspect] = []
     for output in proof.outputs:
         path = folder / output.path
         if not output.path.startswith("allowed."):
             continue
         if path.suffix == _NDJSON:
-            found += _stamped_lines(path, proof, number, book)
+            prospects += _stamped_lines(path, proof, number, book)
         else:
             rows = _sheet_rows(path) if path.suffix == _WORKBOOK else _csv_rows(path)
-            found += [
+            prospects += [
                 _found(proof, row, line, number, settings, book)
                 for line, row in rows
                 if f"+{number}" in _numbers_in(row)
             ]
-    return FileResults(found, frozenset({hashlib.sha256((folder / PROOF).read_bytes()).hexdigest()}))
+    return FileResults(prospects, frozenset({hashlib.sha256((folder / PROOF).read_bytes()).hexdigest()}))
 
 
 def _proof(folder: Path) -> Proof:
     verified = proofs.verify(folder / PROOF, None)
     if verified.differs:
         raise ConfigError([f"--results {masked(str(folder))}: {verified.differs[0]}"])
-    return msgspec.json.decode((folder / PROOF).read_bytes(), type=Proof)
+    return proofs.decode((folder / PROOF).read_bytes())
 
 
 def _stamped_lines(path: Path, proof: Proof, number: int, book: Rulebook) -> Iterator[FoundProspect]:

@@ -14,6 +14,7 @@ from stream_scrub.config import Settings
 from stream_scrub.config.settings import outputs_of
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka import clients
+from stream_scrub.languages import say
 from stream_scrub.model import Logger, LogReader, LogRecord, Progress
 from stream_scrub.numbering import e164, line_of
 from stream_scrub.queries.committed_offsets import batches_between, records_between
@@ -34,7 +35,9 @@ _YEARS = (2000, 2999)
 def need_years(first: date, last: date) -> None:
     """Raises ConfigError for days of which no verdict can be: a slip, and no moment around them has a place in the calendar."""
     if first.year < _YEARS[0] or last.year > _YEARS[1]:
-        raise ConfigError([f"--from, --to and --month: between {_YEARS[0]} and {_YEARS[1]}"])
+        first_year, last_year = map(str, _YEARS)
+        why = say("between %(first)s and %(last)s", first=first_year, last=last_year)
+        raise ConfigError([f"--from, --to and --month: {why}"])
 
 
 class FoundProspect(NamedTuple):
@@ -73,15 +76,15 @@ def emitted_between(
     index = settings.files.index_dir
     typed, rulebook = e164(number), scrubbing.law(settings)
     region = region_of(rulebook, number)
-    found, deleted, ids = list[FoundProspect](), list[OldestLeft](), dict[str, str]()
+    prospects, deleted, ids = list[FoundProspect](), list[OldestLeft](), dict[str, str]()
     for topic, partition, reader in outputs(settings, log):
-        if (left := oldest(reader)) is not None:
-            deleted.append(OldestLeft(topic, partition, left))
+        if (oldest_left := oldest(reader)) is not None:
+            deleted.append(OldestLeft(topic, partition, oldest_left))
         if index and topic not in ids:
             ids[topic] = clients.Brokers(settings, log).witnesses.id_of(topic, clients.deadline())
         if ids.get(topic):  # brokers before 2.8 give none
-            kept = KeptPlaces(Path(index), topic, ids[topic], partition)
-            judged = _with_stamps(kept.records(reader, number, progress))
+            places = KeptPlaces(Path(index), topic, ids[topic], partition)
+            judged = _with_stamps(places.records(reader, number, progress))
         else:
             judged = judged_between(reader, first, last, topic, progress, typed.encode())
         verdict = settings.topics.inputs.verdict_of(topic)
@@ -89,19 +92,20 @@ def emitted_between(
             day = day_of(rulebook, region, stamp.at)
             if first <= day <= last and any(each.number == typed for each in stamp.each):
                 prospect = EmittedProspect(record.value, header_in(record.headers), verdict, record.headers)
-                found.append(FoundProspect(topic, partition, record.offset, day, stamp, prospect))
-    found.sort(key=lambda each: each.stamp.at)
-    return EmittedBetween(found, deleted, by_index=any(ids.values()))
+                prospects.append(FoundProspect(topic, partition, record.offset, day, stamp, prospect))
+    prospects.sort(key=lambda each: each.stamp.at)
+    return EmittedBetween(prospects, deleted, by_index=any(ids.values()))
 
 
 def outputs(settings: Settings, log: Logger) -> Iterator[tuple[str, int, LogReader]]:
     """Yield every partition of the output topics with its reader, the allowed ones first. Raises Unavailable, Refused."""
-    with clients.topics(settings, log) as there:
-        names = outputs_of(clients.routes(settings, there, clients.deadline()))[::-1]
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as there:
+        names = outputs_of(brokers.routes(there))[::-1]
         described = there.describe(names, clients.deadline())
     for topic in names:
         for partition in range(described[topic].partitions if topic in described else 0):
-            with clients.reading(settings, log, topic, partition) as reader:
+            with brokers.reading(topic, partition) as reader:
                 yield topic, partition, reader
 
 
@@ -146,11 +150,11 @@ def judged_between(
             search.take(key, judged.at)
     begin = search.firsts[key]
     later_since: int | None = None  # the offset from which on all stamps are later
-    shown = begin
+    progress_shown = begin
     for records in batches_between(reader, begin, end, "outputs"):
-        if records and records[-1].offset >= shown:
+        if records and records[-1].offset >= progress_shown:
             progress(f"searching {topic}", records[0].offset - begin, end - begin)
-            shown = records[-1].offset + _SHOWN
+            progress_shown = records[-1].offset + _SHOWN
         for record in _naming(records, naming):
             if (stamp := _stamp_of(record)) is None:
                 continue
@@ -169,13 +173,13 @@ def _naming(records: Sequence[LogRecord], naming: bytes) -> Sequence[LogRecord]:
     every stamp, or to look for each header, would take most of the time."""
     if not naming:
         return records
-    found = [
-        each
-        for each in records[1:]
-        if (each.value is not None and naming in each.value)
-        or (each.headers and naming in (header_in(each.headers) or b""))
+    hits = [
+        record
+        for record in records[1:]
+        if (record.value is not None and naming in record.value)
+        or (record.headers and naming in (header_in(record.headers) or b""))
     ]
-    return [*records[:1], *found]
+    return [*records[:1], *hits]
 
 
 def _stamped(reader: LogReader, begin: int, end: int) -> Iterator[tuple[LogRecord, Stamp]]:

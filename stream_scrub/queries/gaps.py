@@ -55,13 +55,15 @@ def _attempts_days(book: Rulebook, number: int) -> int:
         each.attempts for each in (() if country is None else country.rules) if each.attempts is not None
     ]
     # The days are counted from the next midnight on, and an overseas region has one more.
-    return max((max(each.days, each.hours // 24 + 1, each.refusal_days) + 2 for each in limits), default=0)
+    return max(
+        (max(limit.days, limit.hours // 24 + 1, limit.refusal_days) + 2 for limit in limits), default=0
+    )
 
 
 def gone_from(
     emitted: EmittedBetween, sides: SideRecords, log: tuple[str, int], now: datetime
 ) -> dict[str, datetime]:
-    """The topics that have lost records, and the moment before which what was on them may be gone."""
+    """The topics that have lost records, and the moment before which their records may be gone."""
     # A register whose records were all deleted looks like one that never was.
     log_topic, first = log
     gaps = [(log_topic, now)] if first else []

@@ -19,10 +19,11 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, StaleIndex, Unavailable
 from stream_scrub.index import NO_KEYS, HashKeys, Index, Register
 from stream_scrub.kafka import clients
+from stream_scrub.languages import say
 from stream_scrub.log import wire
+from stream_scrub.log.apply import LogRules
 from stream_scrub.log.delta import SealedDelta
 from stream_scrub.log.ledger import LogMark
-from stream_scrub.log.register_replay import LogRules, RegisterReplay
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import read_into
 from stream_scrub.log.wire import DeltaSource
@@ -194,7 +195,7 @@ class NumberHistory:
         self.numbers = tuple(dict.fromkeys(numbers))
         self.at_ms: int | None = None  # the moment of the last seal
         self._region = region
-        self._replay = _KeepsDelta(digest_of=digest_of)
+        self._replay = Replay(digest_of=digest_of)
         self._ends: dict[tuple[str, int], int] = {}
         self._since: dict[tuple[str, int], LoggedChange] = {}
 
@@ -215,16 +216,15 @@ class NumberHistory:
 
     def take(self, record: LogRecord) -> dict[int, LoggedChange]:
         """What this record did to the numbers, by number. Only a seal does anything."""
-        before = self._replay.index
-        index = self._replay.take(record)
-        delta, self._replay.delta = self._replay.delta, None
-        if index is None or delta is None:
+        before = self.index
+        delta = self._replay.take(record)
+        if delta is None:
             return {}
         self.at_ms = record.timestamp_ms
-        name = delta.seal.register
+        name = delta.register
         if name == wire.RULES:
             return {}
-        return self._events(record, before.registers.get(name), index.registers[name], delta)
+        return self._events(record, before.registers.get(name), self.index.registers[name], delta)
 
     def need_keys(self) -> None:
         """Raises StaleIndex if a register of hashes was passed over."""
@@ -236,11 +236,13 @@ class NumberHistory:
         hashes whose key is missing are passed over."""
         standings = []
         for name, register in sorted(self.index.registers.items()):
-            held = self._has(register, number)
-            if held is None:
+            was_member = self._has(register, number)
+            if was_member is None:
                 continue
             end = self._ends.get((name, number))
-            standings.append(Standing(register, held, self._since.get((name, number)), from_seconds(end)))
+            standings.append(
+                Standing(register, was_member, self._since.get((name, number)), from_seconds(end))
+            )
         return standings
 
     def _has(self, register: Register, number: int) -> bool | None:
@@ -255,19 +257,19 @@ class NumberHistory:
         self, record: LogRecord, before: Register | None, after: Register, delta: SealedDelta
     ) -> dict[int, LoggedChange]:
         stated = _stated([part.value for part in delta.parts if part.side == "ends"], self.numbers)
-        asked = self._asked([part.value for part in delta.parts if part.side == "requests"])
+        requests_by_number = self._asked([part.value for part in delta.parts if part.side == "requests"])
         seal, events = delta.seal, dict[int, LoggedChange]()
         for number in self.numbers:
             key = (after.name, number)
             was = False if before is None else self._has(before, number)
-            held = self._has(after, number)
-            if was is None or held is None:
+            is_member = self._has(after, number)
+            if was is None or is_member is None:
                 continue
             end_before = self._ends.pop(key, None)
-            end = (stated.get(number, end_before) or None) if held else None
+            end = (stated.get(number, end_before) or None) if is_member else None
             if end is not None:
                 self._ends[key] = end
-            if was == held and end == end_before and number not in asked:
+            if was == is_member and end == end_before and number not in requests_by_number:
                 continue
             moment = from_seconds(end)
             event = LoggedChange(
@@ -275,64 +277,56 @@ class NumberHistory:
                 time=millis(record.timestamp_ms),
                 register=after.name,
                 kind=after.kind,
-                change=_change(was, held, seal),
+                change=_change(was, is_member, seal),
                 reason=seal.reason,
                 source=seal.source,
                 effective_at=utc_seconds(after.effective_at),
                 end=None if moment is None else utc_seconds(moment),
                 seq=after.seq,
                 chain=after.chain,
-                requests=asked.get(number, []),
+                requests=requests_by_number.get(number, []),
             )
-            if was != held:
+            if was != is_member:
                 self._since[key] = event
             events[number] = event
         return events
 
     def _asked(self, parts: list[bytes]) -> Mapping[int, list[RequestRecord]]:
         """The requests in these parts that name one of the numbers, by number."""
-        found: dict[int, list[RequestRecord]] = defaultdict(list)
+        records: dict[int, list[RequestRecord]] = defaultdict(list)
         for line in b"".join(parts).split(b"\n")[:-1]:
-            said = wire.read_request_line(line)
+            request_line = wire.read_request_line(line)
             try:
-                raw = said.value()
+                raw = request_line.value()
                 request = msgspec.json.decode(raw, type=dict[str, Any])
             except (ValueError, RecursionError):  # it cannot be known whom it names
                 continue
-            for number, (shown, others) in self._named(request).items():
-                kept = raw if not others else msgspec.json.encode(with_numbers(request, shown))
-                found[number].append(
+            for number, (numbers_shown, others) in self._named(request).items():
+                request_bytes = (
+                    raw if not others else msgspec.json.encode(with_numbers(request, numbers_shown))
+                )
+                records[number].append(
                     RequestRecord(
-                        partition=said.partition,
-                        offset=said.offset,
-                        time=millis(said.timestamp),
-                        request=msgspec.Raw(kept),
+                        partition=request_line.partition,
+                        offset=request_line.offset,
+                        time=millis(request_line.timestamp),
+                        request=msgspec.Raw(request_bytes),
                         others_left_out=others,
-                        made_by=said.made_by,
+                        made_by=request_line.made_by,
                     )
                 )
-        return found
+        return records
 
     def _named(self, request: Mapping[str, Any]) -> dict[int, tuple[list[Any], int]]:
         """The numbers that a request names: how it spells each of them, and how many other numbers it names."""
-        found: dict[int, list[Any]] = defaultdict(list)
+        by_number: dict[int, list[Any]] = defaultdict(list)
         count = 0
         for text, numbers in named_in(request, self._region):
             count += 1
             for number in numbers:
                 if number in self.numbers:
-                    found[number].append(text)
-        return {number: (texts, count - len(texts)) for number, texts in found.items()}
-
-
-class _KeepsDelta(Replay):
-    """A replay that keeps the delta of the last seal."""
-
-    delta: SealedDelta | None = None
-
-    def _accept(self, register: RegisterReplay, delta: SealedDelta) -> None:
-        super()._accept(register, delta)
-        self.delta = delta
+                    by_number[number].append(text)
+        return {number: (texts, count - len(texts)) for number, texts in by_number.items()}
 
 
 def _change(was: bool, held: bool, seal: wire.Seal) -> str:
@@ -365,20 +359,21 @@ def number_of(text: str, region: str) -> int:
         return normalised[0]
     plain = re.sub(r"[\s().-]", "", text)
     if _E164.fullmatch(plain) is None:
-        raise ConfigError([f"NUMBER: not a valid number in {region}; write it in full, as in +33612345678"])
+        why = say("not a valid number in %(region)s; write it in full, as in +33612345678", region=region)
+        raise ConfigError([f"NUMBER: {why}"])
     return int(plain[1:])
 
 
 def of(settings: Settings, log: Logger, text: str, region: str, left: Callable[[], bool]) -> HistoryAnswer:
-    """Return the history of a typed number. `left`: nobody waits for it any more. Raises ConfigError, Corrupt,
-    Unavailable (also when nobody waits), Refused, StaleIndex."""
+    """Return the history of a typed number. `left`: the caller has gone. Raises ConfigError, Corrupt,
+    Unavailable (also when the caller has gone), Refused, StaleIndex."""
 
     def progress(*_: object) -> None:
         if left():
             raise Unavailable("nobody waits for this history any more")
 
     number = number_of(text, region)
-    with clients.reading(settings, log) as reader:
+    with clients.Brokers(settings, log).reading() as reader:
         keys = HashKeys(settings.lists.hash_keys)
         return history(reader, number, region, progress, clients.deadline(), keys)
 

@@ -1,8 +1,8 @@
-"""Where on a topic the records of each number are: what `files.index_dir` keeps, so that the next dossier reads only
-records that may name its number, and what is new.
+"""The positions of each number's records on a topic, kept in `files.index_dir`, so that the next dossier reads only
+records that may have its number, and new ones.
 
-A file covers 16,384 offsets of a partition. It is written when all of these can be read, and never changes. It says where to look
-and proves nothing: the caller reads and compares what it points at. Files may be deleted at any time.
+A file covers 16,384 offsets of a partition. It is written when all of these can be read, and never changes. It
+proves nothing: the caller reads and compares the records. Files may be deleted at any time.
 """
 
 import os
@@ -40,8 +40,8 @@ class Places(NamedTuple):
 
     def of(self, span: int, number: int, first: int) -> list[int]:
         """The offsets from `first` on of records that may name the number, in order, each once. `span`: the file's name."""
-        named = (self.numbers == number & _LOW) | (self.numbers == _ANY)
-        found = np.unique(self.places[named]) + np.int64(span * SPAN)
+        matches = (self.numbers == number & _LOW) | (self.numbers == _ANY)
+        found = np.unique(self.places[matches]) + np.int64(span * SPAN)
         offsets: list[int] = found[found >= first].tolist()
         return offsets
 
@@ -55,15 +55,15 @@ class _PlacesMade:
     def take(self, record: LogRecord, number: int) -> bool:
         """The next record, and whether it may name the number."""
         # Stamps write numbers with a plus. To decode each stamp would take four times as long.
-        found = _NUMBER.findall(record.value or b"")
+        digits = _NUMBER.findall(record.value or b"")
         if record.headers:
-            found += _NUMBER.findall(header_in(record.headers) or b"")
-        named = set(map(int, found))
-        is_named = number in named
-        if len(named) > _NAMED_MAX:
-            named = {_ANY}
-        self.numbers.extend([each & _LOW for each in named])
-        self.places.extend([record.offset % SPAN] * len(named))
+            digits += _NUMBER.findall(header_in(record.headers) or b"")
+        numbers = set(map(int, digits))
+        is_named = number in numbers
+        if len(numbers) > _NAMED_MAX:
+            numbers = {_ANY}
+        self.numbers.extend([each & _LOW for each in numbers])
+        self.places.extend([record.offset % SPAN] * len(numbers))
         return is_named
 
     def content(self) -> bytes:
@@ -104,24 +104,24 @@ class KeptPlaces:
                 if places is not None and (offsets := places.of(span, number, first)):
                     # From the first to the last one: to begin elsewhere takes as long as to read thousands.
                     records = records_between(reader, offsets[0], offsets[-1] + 1, "outputs")
-                    wanted = frozenset(offsets)
-                    yield from (each for each in records if each.offset in wanted)
+                    offsets_wanted = frozenset(offsets)
+                    yield from (record for record in records if record.offset in offsets_wanted)
 
     def _made(
         self, reader: LogReader, begin: int, end: int, number: int, progress: Progress
     ) -> Iterator[LogRecord]:
         """Yield the records from one offset to another that may name the number, and write the files of whole spans."""
-        made = _PlacesMade(begin // SPAN)
+        builder = _PlacesMade(begin // SPAN)
         for record in records_between(reader, begin, end, "outputs"):
-            while record.offset // SPAN > made.span:
-                progress(f"indexing {self._topic}", made.span * SPAN - begin, end - begin)
-                self._write(made)
-                made = _PlacesMade(made.span + 1)
-            if made.take(record, number):
+            while record.offset // SPAN > builder.span:
+                progress(f"indexing {self._topic}", builder.span * SPAN - begin, end - begin)
+                self._write(builder)
+                builder = _PlacesMade(builder.span + 1)
+            if builder.take(record, number):
                 yield record
-        while (made.span + 1) * SPAN <= end:
-            self._write(made)
-            made = _PlacesMade(made.span + 1)
+        while (builder.span + 1) * SPAN <= end:
+            self._write(builder)
+            builder = _PlacesMade(builder.span + 1)
 
     def _read(self, span: int) -> Places | None:
         """What a file has; None without its content."""
@@ -155,19 +155,19 @@ class KeptPlaces:
     def _delete_wrong(self, reader: LogReader, first: int, end: int) -> None:
         """Delete the files of records that Kafka has deleted, and all files if the last one is wrong."""
         # Brokers may lose their last records (an unclean election), and then have others at these offsets.
-        spans = sorted(int(each.name) for each in self._folder.iterdir() if _is_ours(each))
-        kept = [span for span in spans if span >= first // SPAN]
+        spans = sorted(int(path.name) for path in self._folder.iterdir() if _is_ours(path))
+        whole_spans = [span for span in spans if span >= first // SPAN]
         # One without content, of aborted records alone, proves nothing.
-        while kept and not (content := self._content(kept[-1])):
-            kept.pop()
-        if kept:
-            made = _PlacesMade(kept[-1])
+        while whole_spans and not (content := self._content(whole_spans[-1])):
+            whole_spans.pop()
+        if whole_spans:
+            made = _PlacesMade(whole_spans[-1])
             begin = max(made.span * SPAN, first)
             for record in records_between(reader, begin, min((made.span + 1) * SPAN, end), "outputs"):
                 made.take(record, _ANY)
             if made.content() != content:
-                kept = []
-        for span in {*spans} - {*kept}:
+                whole_spans = []
+        for span in {*spans} - {*whole_spans}:
             (self._folder / str(span)).unlink(missing_ok=True)
 
 

@@ -1,7 +1,7 @@
 """Whether a call was lawful on each day, by the verdicts, what ended them, and the law. Pure.
 
 What ends a verdict is replayed: the number's own changes on the log, and the calls and refusals that diallers reported.
-The recalls are what diallers were told. A verdict ends by whichever comes first.
+Recalls are the notices to diallers. The earliest of these ends a verdict.
 """
 
 from collections import Counter, defaultdict, deque
@@ -40,7 +40,7 @@ class Ending(NamedTuple):
 
 
 class JudgedCall(NamedTuple):
-    """A verdict on the number, and what it rests on."""
+    """A verdict on the number, and its basis."""
 
     at: datetime
     day: date
@@ -126,7 +126,7 @@ def _stop_of(
 ) -> Ending | None:
     """What ended an allowing verdict by that moment. `judged`: the call that is judged: neither it nor a later one forbids
     it."""
-    endings = [each for each in call.endings if _ended(each, upto, judged)]
+    endings = [ending for ending in call.endings if _ended(ending, upto, judged)]
     if (notice := _recall_of(call, notices, upto)) is not None:
         endings.append(Ending(parse_zoned(notice.at), _by(notice), _by(notice)))
     return min(endings, key=lambda each: each.at, default=None)
@@ -145,16 +145,16 @@ def _recall_of(call: JudgedCall, notices: Sequence[RecallNotice], upto: datetime
     """The recall, or the suspension of a register, by which an allowed prospect may not be called at that moment."""
     # As a dialler reads them (`dialler.recalls`).
     suspended: dict[str, RecallNotice] = {}
-    for each in notices:
-        at = parse_zoned(each.at)
+    for notice in notices:
+        at = parse_zoned(notice.at)
         if at > upto:
             break
-        if each.kind == "recalled" and (at >= call.at or _overtakes(at, each.index, call)):
-            return each
-        if each.kind == "suspended" and each.register in call.registers and at >= call.at:
-            suspended[each.register] = each
-        elif each.kind == "resumed":
-            suspended.pop(each.register, None)
+        if notice.kind == "recalled" and (at >= call.at or _overtakes(at, notice.index, call)):
+            return notice
+        if notice.kind == "suspended" and notice.register in call.registers and at >= call.at:
+            suspended[notice.register] = notice
+        elif notice.kind == "resumed":
+            suspended.pop(notice.register, None)
     return next(iter(suspended.values()), None)
 
 
@@ -166,7 +166,7 @@ def _overtakes(at: datetime, position: int, call: JudgedCall) -> bool:
 def without_overtaken(calls: Iterable[JudgedCall]) -> list[JudgedCall]:
     """Leave out verdicts that allow, by an older index than that of one before them that blocks for the same campaigns: they
     are of another worker, whose index was older or whose clock is ahead. `calls` are in the order of their moments."""
-    kept: list[JudgedCall] = []
+    judged_calls: list[JudgedCall] = []
     blocking: dict[tuple[str, ...], deque[JudgedCall]] = defaultdict(deque)  # the newest index first
     for call in calls:
         before = blocking[call.campaigns]
@@ -174,12 +174,12 @@ def without_overtaken(calls: Iterable[JudgedCall]) -> list[JudgedCall]:
             before.popleft()
         if call.allowed and before and before[0].position > call.position:
             continue
-        kept.append(call)
+        judged_calls.append(call)
         if not call.allowed:
             while before and before[-1].position <= call.position:
                 before.pop()
             before.append(call)
-    return kept
+    return judged_calls
 
 
 def answers(
@@ -208,7 +208,7 @@ def _answer(
         return DayAnswer(day=day, lawful="unproven", released=False, reason=why, says=why)
     by_campaigns = {
         campaigns: changes
-        for campaigns in dict.fromkeys(each.campaigns for each in calls)
+        for campaigns in dict.fromkeys(call.campaigns for call in calls)
         if (changes := _changes(day, zone, [c for c in calls if c.campaigns == campaigns], notices))
     }
     if not by_campaigns:
@@ -256,8 +256,8 @@ def _said_of(by_campaigns: Mapping[tuple[str, ...], Sequence["_Change"]], day: d
 
 
 def _of_campaigns(campaigns: tuple[str, ...], why: str) -> str:
-    named = ", ".join(filter(None, campaigns))
-    return say("for %(campaigns)s: %(why)s", campaigns=named, why=why) if named else why
+    campaign_names = ", ".join(filter(None, campaigns))
+    return say("for %(campaigns)s: %(why)s", campaigns=campaign_names, why=why) if campaign_names else why
 
 
 def _unreleased(day: date, plain: PlainJudgement, unknown: str) -> DayAnswer:
@@ -302,7 +302,7 @@ def _changes(
     """What was so at the beginning of the day, if an earlier verdict still counted, and each change on it."""
     begins, ends = bounds(day, zone)
     since = begins  # from when on a verdict has allowed calls
-    earlier = [each for each in calls if each.day < day]
+    earlier = [call for call in calls if call.day < day]
     last = earlier[-1] if earlier else None
     changes = list[_Change]()
     if last is not None and _covers(last, day) and _stop_of(last, notices, begins) is None:
@@ -310,7 +310,7 @@ def _changes(
         changes.append(_allowed(last, day, begins, (begins, ends), why))
     else:
         last = None
-    for each in [each for each in calls if each.day == day]:
+    for each in [call for call in calls if call.day == day]:
         changes += _stopped(last, notices, each.at)
         since = each.at if last is None else since
         last = None
@@ -415,11 +415,11 @@ def of_attempt(
 ) -> AttemptJudgement:
     """Return whether a call at that moment rests on a verdict. An attempt without a campaign may be for any."""
     before = [
-        each
-        for each in calls
+        call
+        for call in calls
         # An attempt has the second in which it began, and a dialler may call in that of the verdict.
-        if each.at.replace(microsecond=0) <= at
-        and (not campaigns or not each.campaigns or {*campaigns} & {*each.campaigns})
+        if call.at.replace(microsecond=0) <= at
+        and (not campaigns or not call.campaigns or {*campaigns} & {*call.campaigns})
     ]
     if not before:
         return AttemptJudgement(False, say("no verdict before it is left on the topics"))
@@ -571,19 +571,19 @@ def spans_of(days: Iterable[date]) -> Iterator[tuple[date, date]]:
     """Join days that follow each other: (first, last) of each span."""
     ordered = list(days)
     begin = 0
-    for place in range(1, len(ordered) + 1):
-        if place == len(ordered) or ordered[place] - ordered[place - 1] != timedelta(1):
-            yield ordered[begin], ordered[place - 1]
-            begin = place
+    for at in range(1, len(ordered) + 1):
+        if at == len(ordered) or ordered[at] - ordered[at - 1] != timedelta(1):
+            yield ordered[begin], ordered[at - 1]
+            begin = at
 
 
 def merged(days: Sequence[DayAnswer]) -> list[tuple[date, date, DayAnswer]]:
     """Join days with the same answer: (first, last, answer) of each span."""
     spans: list[tuple[date, date, DayAnswer]] = []
-    for each in days:
-        follows = bool(spans) and each.day - spans[-1][1] == timedelta(1)
-        if follows and (spans[-1][2].lawful, spans[-1][2].says) == (each.lawful, each.says):
-            spans[-1] = (spans[-1][0], each.day, spans[-1][2])
+    for day in days:
+        follows = bool(spans) and day.day - spans[-1][1] == timedelta(1)
+        if follows and (spans[-1][2].lawful, spans[-1][2].says) == (day.lawful, day.says):
+            spans[-1] = (spans[-1][0], day.day, spans[-1][2])
         else:
-            spans.append((each.day, each.day, each))
+            spans.append((day.day, day.day, day))
     return spans

@@ -50,8 +50,8 @@ class LogWatch:
         count = 0 if asked.whole else (asked.last - asked.first).days + 1
         self.days = [asked.first + timedelta(days=each) for each in range(count)]
         if asked.whole:
-            moments = [*(each.stamp.at for each in found), *(each.at for each in sides.attempts)]
-            self.days = sorted({each.astimezone(self.zone).date() for each in moments})
+            moments = [*(each.stamp.at for each in found), *(attempt.at for attempt in sides.attempts)]
+            self.days = sorted({moment.astimezone(self.zone).date() for moment in moments})
         self._days = frozenset(self.days)
         self.changes: list[LoggedChange] = []
         self.plain: dict[date, PlainJudgement] = {}
@@ -59,7 +59,7 @@ class LogWatch:
         self._blocked_before: dict[date, str] = {}
         self._ends: dict[str, datetime] = {}  # of the number's consents, by register
         self._found, self._replays = found, replays
-        self._open = {place for place, each in enumerate(found) if each.stamp.allowed}
+        self._open = {at for at, each in enumerate(found) if each.stamp.allowed}
         self._asked, self._book, self._terms, self._now = asked, book, terms, now
         call = Call(campaign=asked.campaign or None)
         self._value = check.prospect_of(e164(asked.number), call, None, settings)
@@ -67,7 +67,7 @@ class LogWatch:
         self._next_ms = self._end_ms()
 
     def take(self, record: LogRecord, before: Index, changes: Mapping[int, LoggedChange]) -> None:
-        """The next record, the index before it, and what it did. Days that were over by then have that index."""
+        """The next record, the index before it, and its change. Days that were over by then have that index."""
         moment = from_millis(record.timestamp_ms)
         while self._waiting and (record.timestamp_ms or 0) >= self._next_ms:
             self._judge(before)
@@ -119,10 +119,10 @@ class LogWatch:
 
     def _reasons(self, entry: Mapping[str, Any]) -> list[str]:
         """Why the number got that verdict, in words, the shortest first."""
-        said = msgspec.convert(
+        source = msgspec.convert(
             {name: entry[name] for name in NumberStamp.__struct_fields__ if name in entry}, NumberStamp
         )
-        return list(answers.answer(said, None, self.changes).reasons)
+        return list(answers.answer(source, None, self.changes).reasons)
 
     def _judge_before(self, before: Index, moment: datetime) -> None:
         """Whether a plain call was blocked on that day until the number's change."""

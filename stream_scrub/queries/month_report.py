@@ -1,6 +1,6 @@
 """`report`: a month of verdicts by law, how old the lists were at each, and the recalls by reason.
 
-All of it is from the stamps on the output topics, the notices of recalls, and the log's dates of lists. Calls that were
+Everything comes from the stamps on the output topics, the notices of recalls, and the log's dates of lists. Calls that were
 abandoned, or made, are the dialler's to report. `--json` writes the members of these types in this order.
 """
 
@@ -68,7 +68,7 @@ class RecallTally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonthReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The month. Days are those of each number's country. `notes`: what is missing. `made_by`, `at`: by whom and when."""
+    """The month. Days are those of each number's country. `notes`: the gaps. `made_by`, `at`: the maker and the moment."""
 
     month: str
     prospects_allowed: int
@@ -83,7 +83,7 @@ class MonthReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def first_day(month: str) -> date:
-    """The first day of a month, as 2026-10. Raises ConfigError if it is no month, or has not begun."""
+    """The first day of a month, as 2026-10. Raises ConfigError if it is not a month, or has not begun."""
     try:
         first = date.fromisoformat(f"{month}-01")
     except ValueError as error:
@@ -100,7 +100,7 @@ def gather(
     """Count a month that begins with the day `first`, for the owner of that token: one pass over the log, and one over the
     month on each output. Raises Corrupt, Unavailable, Refused."""
     last = first.replace(day=monthrange(first.year, first.month)[1])
-    with clients.reading(settings, log) as reader:
+    with clients.Brokers(settings, log).reading() as reader:
         lists = ListDates.read(reader, progress, clients.deadline())
     counts = MonthCounts(scrubbing.law(settings), lists, first, last)
     for topic, partition, reader in find_emitted.outputs(settings, log):
@@ -119,10 +119,10 @@ def gather(
 
 def _take_recalls(settings: Settings, log: Logger, counts: "MonthCounts", progress: Progress) -> None:
     topic = settings.topics.recalled
-    with clients.topics(settings, log) as there:
-        found = there.describe([topic], clients.deadline()).get(topic)
+    with clients.Brokers(settings, log).topics() as there:
+        topic_state = there.describe([topic], clients.deadline()).get(topic)
     since = datetime.combine(counts.first, time(), UTC) - find_emitted.AROUND
-    partitions = 0 if found is None else found.partitions
+    partitions = 0 if topic_state is None else topic_state.partitions
     for _, record, _ in side_topics.records_since(settings, log, topic, partitions, since, progress):
         if record is None:
             continue
@@ -143,15 +143,16 @@ class ListDates:
     @classmethod
     def read(cls, reader: LogReader, progress: Progress, deadline: Deadline) -> "ListDates":
         """Read the whole log. Raises Corrupt, Unavailable, Refused."""
-        made, replay = cls(), Replay(digest_of=digest_of)
+        history, replay = cls(), Replay(digest_of=digest_of)
 
         def take(record: LogRecord) -> None:
-            index = replay.take(record)
-            if index is not None:
-                made._seals.add(index.position)
-            register = None if index is None else index.registers.get((record.key or b"").decode())
+            delta = replay.take(record)
+            if delta is None:
+                return
+            history._seals.add(delta.offset)
+            register = replay.index.registers.get(delta.register)
             if register is not None:
-                made._note(register.name, record.offset, register.effective_at)
+                history._note(register.name, delta.offset, register.effective_at)
 
         read_into(
             reader,
@@ -159,8 +160,8 @@ class ListDates:
             deadline,
             on_read=lambda offset, end: progress("reading the log", offset, end),
         )
-        made.position, made.archive = replay.index.position, rules_on_log.kept(replay.rules)
-        return made
+        history.position, history.archive = replay.index.position, rules_on_log.kept(replay.rules)
+        return history
 
     def _note(self, register: str, position: int, effective_at: datetime) -> None:
         dates = self._dates[register]
@@ -174,8 +175,8 @@ class ListDates:
 
     def at(self, register: str, position: int) -> datetime | None:
         """The date of the register's list at that position; None if it was not on the log."""
-        place = bisect_right(self._positions.get(register, []), position)
-        return self._dates[register][place - 1] if place else None
+        seal_at = bisect_right(self._positions.get(register, []), position)
+        return self._dates[register][seal_at - 1] if seal_at else None
 
 
 class MonthCounts:
@@ -283,10 +284,10 @@ def _age(register: str, country: str, most: int, ages: Counter[tuple[int, bool]]
 
     def at(share: float) -> float:
         """The age that so large a share of verdicts does not exceed."""
-        seen = 0
+        counted = 0
         for (hours, _), count in ordered:
-            seen += count
-            if seen >= share * total:
+            counted += count
+            if counted >= share * total:
                 return _days(hours)
         return _days(ordered[-1][0][0])
 

@@ -89,7 +89,7 @@ class RulesCheck(msgspec.Struct, frozen=True, kw_only=True):
     log was not read."""
 
     countries: list[CheckedCountry]
-    edition: str  # of the shipped rules: the day of their last change, and where they are
+    edition: str  # of the shipped rules: the day of their last change, and their folder
     position: int | None
     warnings: list[str]
     errors: list[str]
@@ -98,10 +98,10 @@ class RulesCheck(msgspec.Struct, frozen=True, kw_only=True):
 def of_day(country: Country, day: date, channel: str = VOICE) -> CountryDay:
     """Return one country's rule for a channel on a day, and the next rule."""
     rule, following = country.on(day, channel), country.after(day, channel)
-    shown = rule or following
+    rule_shown = rule or following
     return CountryDay(
         country=country.code,
-        channels=[channel] if shown is None else list(shown.channels),
+        channels=[channel] if rule_shown is None else list(rule_shown.channels),
         on=day.isoformat(),
         where=country.where,
         regions=list(country.regions),
@@ -119,8 +119,8 @@ def checked(country: Country, now: datetime, *, from_folder: bool) -> list[Check
     day = country.day(now)
     of_channels = {tuple(each.channels): each for each in (of_day(country, day, c) for c in country.channels)}
     return [
-        CheckedCountry(**msgspec.structs.asdict(each), from_folder=from_folder)
-        for each in of_channels.values()
+        CheckedCountry(**msgspec.structs.asdict(of_channel), from_folder=from_folder)
+        for of_channel in of_channels.values()
     ]
 
 
@@ -190,39 +190,39 @@ def warnings(
 
 def _behind(country: Country, shipped: Country, day: date) -> Iterator[str]:
     """Yield a warning for each shipped rule of today or later that asks what the user's own rule of that day does not."""
-    for theirs in shipped.rules:
-        first = max(day, theirs.start)
-        ours = country.on(first, theirs.channels[0])
-        if ours is None or (theirs.end is not None and theirs.end < day):
+    for rule in shipped.rules:
+        first = max(day, rule.start)
+        ours = country.on(first, rule.channels[0])
+        if ours is None or (rule.end is not None and rule.end < day):
             continue
-        lacking = (*_lacking(ours, theirs), *_lacking_when(ours, theirs, first))
+        lacking = (*_lacking(ours, rule), *_lacking_when(ours, rule, first))
         points = [f"{key} {', '.join(names)}" for key, names in lacking if names]
         if points:
             yield (
-                f"{country.where}: on {first} the shipped rule {theirs.digest} ({theirs.source}) asks more: "
+                f"{country.where}: on {first} the shipped rule {rule.digest} ({rule.source}) asks more: "
                 f"{'; '.join(points)}: take it over, unless you know better"
             )
 
 
 def _lacking(ours: Rule, theirs: Rule) -> Iterator[tuple[str, list[str]]]:
     """Yield each key of a rule with what theirs has there and ours lacks."""
-    asked = {*ours.deny, *ours.require, *ours.require_named, *ours.wash, *ours.wash_named}
+    register_names = {*ours.deny, *ours.require, *ours.require_named, *ours.wash, *ours.wash_named}
     for key in ("deny", "require", "require_named", "wash", "wash_named"):
-        yield key, [name for name in getattr(theirs, key) if name not in asked]
-    despite_consent = {*theirs.wash_despite_consent} & asked
+        yield key, [name for name in getattr(theirs, key) if name not in register_names]
+    despite_consent = {*theirs.wash_despite_consent} & register_names
     yield "wash_despite_consent", sorted(despite_consent - {*ours.wash_despite_consent})
     yield "require_named_for", sorted({*theirs.require_named_for} - {*ours.require_named_for})
     yield "banned purposes", sorted(theirs.banned - ours.banned)
     despite = theirs.banned_despite_contract & ours.banned
     yield "banned_despite_contract", sorted(despite - ours.banned_despite_contract)
     for key in ("max_age_days", "consent_days"):
-        mine: Mapping[str, int] = getattr(ours, key)
+        own_days: Mapping[str, int] = getattr(ours, key)
         yield (
             key,
             [
                 f"{name} = {days}"
                 for name, days in sorted(getattr(theirs, key).items())
-                if name in asked and mine.get(name, days + 1) > days
+                if name in register_names and own_days.get(name, days + 1) > days
             ],
         )
     yield "dated_consents", [name for name in theirs.dated_consents if name not in ours.dated_consents]
@@ -283,7 +283,7 @@ def not_on_log(countries: Iterable[Country], texts: Mapping[str, bytes | None], 
 
 def _former(rule: Rule, day: date, texts: Mapping[str, bytes | None]) -> Rule | None:
     """Return the rule for the same channels and day that the log got last; None without one."""
-    found = None
+    published = None
     for digest, text in texts.items():
         if text is None or not digest.upper().startswith(f"{rule.country}@"):
             continue
@@ -291,8 +291,8 @@ def _former(rule: Rule, day: date, texts: Mapping[str, bytes | None]) -> Rule | 
             read = read_text(text).on(day, rule.channels[0])
         except ConfigError:  # the text of a later release
             continue
-        found = found if read is None else read
-    return found
+        published = published if read is None else read
+    return published
 
 
 def _changed(rule: Rule, former: Rule) -> str:
@@ -302,9 +302,9 @@ def _changed(rule: Rule, former: Rule) -> str:
         "adds": [each for each in new if each not in old],
         "drops": [each for each in old if each not in new],
     }
-    said = "; ".join(f"{verb} {' '.join(sentences)}" for verb, sentences in parts.items() if sentences)
-    what = said or "differs in its first day, source, doubts or holidays alone"
-    return f"{rule.digest} is not on the log, which holds {former.digest} for that day. It {what}: {_PUBLISH}"
+    changes = "; ".join(f"{verb} {' '.join(sentences)}" for verb, sentences in parts.items() if sentences)
+    difference = changes or "differs in its first day, source, doubts or holidays alone"
+    return f"{rule.digest} is not on the log, which holds {former.digest} for that day. It {difference}: {_PUBLISH}"
 
 
 class _Use(NamedTuple):
@@ -393,10 +393,8 @@ def _unused(index: Index, named: frozenset[str]) -> list[str]:
     result = []
     for name in sorted({family(each.name) for each in index.present()} - named):
         close = get_close_matches(name, named, n=1)
-        meant = f': did you mean "{close[0]}"?' if close else ""
-        result.append(
-            f"{name} is on the log and no rule of today or later names it: it blocks nothing{meant}"
-        )
+        hint = f': did you mean "{close[0]}"?' if close else ""
+        result.append(f"{name} is on the log and no rule of today or later names it: it blocks nothing{hint}")
     return result
 
 

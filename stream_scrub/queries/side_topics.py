@@ -1,4 +1,4 @@
-"""What other topics hold on a number: attempts to call it, recalls, and what was delivered to other systems.
+"""The records of other topics about a number: attempts to call it, recalls, and deliveries to other systems.
 
 Kafka's time index says where to begin. The partition of a number is not looked up: others may write attempts with any
 key, and a topic may have got more partitions.
@@ -71,26 +71,28 @@ def of_number(
     """Return what the topics hold on a number from that moment on, and every suspension of a register. Raises
     Unavailable, Refused."""
     topics = settings.topics
-    with clients.topics(settings, log) as there:
+    with clients.Brokers(settings, log).topics() as there:
         names = [topics.attempts, topics.recalled, topics.receipts, topics.dead]
-        found = there.describe(names, clients.deadline())
-    kept: dict[str, TopicKept] = {}
+        topic_states = there.describe(names, clients.deadline())
+    topics_kept: dict[str, TopicKept] = {}
 
     def read(topic: str, holds: str, reading: Callable[[int, LogRecord], Read | None]) -> list[Read]:
         """What `reading` makes of the topic's records, and what the topic keeps; nothing of one that does not exist."""
-        if topic not in found:
+        if topic not in topic_states:
             return []
-        made, oldest = list[Read](), None
-        partitions = found[topic].partitions
+        reads, oldest = list[Read](), None
+        partitions = topic_states[topic].partitions
         for partition, record, is_oldest in records_since(settings, log, topic, partitions, since, progress):
             if is_oldest:
-                left = None if record is None else from_millis(record.timestamp_ms)
-                left = left or datetime.now(UTC)
-                oldest = left if oldest is None else max(oldest, left)
+                oldest_kept = None if record is None else from_millis(record.timestamp_ms)
+                oldest_kept = oldest_kept or datetime.now(UTC)
+                oldest = oldest_kept if oldest is None else max(oldest, oldest_kept)
             if record is not None and (one := reading(partition, record)) is not None:
-                made.append(one)
-        kept[topic] = TopicKept(topic=topic, holds=holds, keep_days=keep_days(found[topic]), oldest=oldest)
-        return made
+                reads.append(one)
+        topics_kept[topic] = TopicKept(
+            topic=topic, holds=holds, keep_days=keep_days(topic_states[topic]), oldest=oldest
+        )
+        return reads
 
     typed = e164(number)
     attempts = read(
@@ -108,7 +110,7 @@ def of_number(
         sorted(attempts, key=lambda each: (each.at, each.partition, each.offset)),
         sorted(notices, key=lambda each: parse_zoned(each.at)),
         sorted(deliveries, key=lambda each: each.at),
-        kept,
+        topics_kept,
     )
 
 
@@ -118,13 +120,14 @@ def records_since(
     """Yield the records from the first one with that timestamp on, by partition, and whether it is the oldest one that is left
     of a partition that lost older ones. It is None if none is left. Raises Unavailable, Refused."""
     keys: list[PartitionKey] = [(topic, partition) for partition in range(partitions)]
-    asking = clients.output_reader(settings, log, [topic], settings.worker.group_id)
+    brokers = clients.Brokers(settings, log)
+    asking = brokers.output_reader([topic], settings.worker.group_id)
     try:
         begin = asking.since(keys, since, clients.deadline())
     finally:
         asking.close()
     for key in keys:
-        with clients.reading(settings, log, *key) as reader:
+        with brokers.reading(*key) as reader:
             first, end = reader.bounds()
             # No record is as late as that moment if all are older, or if none is left.
             start = max(first, begin.get(key, end))
@@ -153,15 +156,15 @@ def _attempt_reader(settings: Settings, number: int) -> Callable[[int, LogRecord
         attempt = reader.read(record.value, min(record.timestamp_ms or 0, now_ms))
         if not isinstance(attempt, CallAttempt) or attempt.number != number:
             return None
-        at, said = from_seconds(attempt.at), reported.decode(record.value or b"")
+        at, report = from_seconds(attempt.at), reported.decode(record.value or b"")
         assert at is not None, "an attempt has a moment"
         return ReportedAttempt(
             partition=partition,
             offset=record.offset,
             at=at,
             attempt=attempt,
-            campaigns=list(campaigns_of(said.campaign)),
-            record=msgspec.Raw(msgspec.json.encode(said)),
+            campaigns=list(campaigns_of(report.campaign)),
+            record=msgspec.Raw(msgspec.json.encode(report)),
         )
 
     return read

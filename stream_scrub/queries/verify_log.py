@@ -18,12 +18,16 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.kafka import clients
 from stream_scrub.log import snapshot, wire
-from stream_scrub.log.audit import FiledProof, LogAnchor, LogAudit, LogProblem, RegisterAudit, compare
+from stream_scrub.log.apply import RegisterState
+from stream_scrub.log.audit import AuditTally, FiledProof, LogAnchor, LogAudit, compare
+from stream_scrub.log.delta import LogProblem
 from stream_scrub.log.replay import ReplayState
 from stream_scrub.log.scan import read_into
 from stream_scrub.made_by import MadeBy
 from stream_scrub.model import Deadline, Logger, LogReader, Progress
 from stream_scrub.rules import digest_of
+
+_FILED_PROOF = msgspec.json.Decoder(FiledProof)
 
 
 class RegisterProof(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +46,8 @@ class RegisterProof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnchorProof(msgspec.Struct, frozen=True, kw_only=True):
-    """The verification of one timestamp on the log: what is on the log up to `upto` existed `at` that moment. `checked`:
-    its signature was, by evidence.timestamp_ca."""
+    """The verification of one timestamp: the log up to `upto` existed `at` that moment. `checked`: its signature was checked
+    with evidence.timestamp_ca."""
 
     position: int
     upto: int
@@ -89,7 +93,7 @@ def of_log(
     progress: Progress = lambda *_: None,
 ) -> LogProof:
     """Verify the log of the settings, for the owner of that token. Raises as `verify`."""
-    with clients.reading(settings, log) as reader:
+    with clients.Brokers(settings, log).reading() as reader:
         topic, authorities = settings.topics.log, settings.evidence.timestamp_ca
         proof = verify(reader, progress, clients.deadline(), folder, topic, filed, authorities)
     return msgspec.structs.replace(
@@ -136,12 +140,12 @@ def verify(
         snapshot_proof = SnapshotProof(folder=str(folder), position=position, problems=wrong)
     anchors = _anchors(audit.anchors, authorities)
     return LogProof(
-        sound=not audit.problems and not wrong and not any(each.problem for each in anchors),
+        sound=not audit.problems and not wrong and not any(anchor.problem for anchor in anchors),
         first=passage.first,
         end=passage.end,
         records=passage.records,
         seals=audit.seals,
-        registers=[_proven(each) for _, each in sorted(audit.registers.items())],
+        registers=[_proven(state, audit.tallies[name]) for name, state in sorted(audit.registers.items())],
         problems=audit.problems,
         problems_left_out=audit.problems_left_out,
         anchors=anchors,
@@ -180,7 +184,7 @@ def _anchors(anchors: Sequence[LogAnchor], authorities: str) -> list[AnchorProof
 def filed_in(file: Path) -> FiledProof:
     """Read an earlier `lists verify --json`. Raises ConfigError."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=FiledProof)
+        return _FILED_PROOF.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or "not an output of `lists verify --json`"
         raise ConfigError([f"--against: {file}: {reason}"]) from error
@@ -188,13 +192,13 @@ def filed_in(file: Path) -> FiledProof:
 
 def snapshot_problems(state: ReplayState, audit: LogAudit, end: int) -> list[str]:
     """Return where a snapshot differs from the log that was audited up to `end`."""
-    seen = audit.seen
-    if state.index.position >= end or seen is None:
+    facts = audit.seen
+    if state.index.position >= end or facts is None:
         return [f"its position is {state.index.position}, and the log ends at {end}"]
-    wrong = list(compare(state.index.registers, seen))
-    if state.starts != seen.starts and not audit.problems:
+    wrong = list(compare(state.index.registers, facts))
+    if state.starts != facts.starts and not audit.problems:
         wrong.append("its registers' full sets start at other offsets than on the log")
-    rules = seen.rules
+    rules = facts.rules
     if rules is not None and (rules.seq, rules.chain, rules.position, set(rules.texts)) != (
         state.rules.seq,
         state.rules.chain,
@@ -218,18 +222,18 @@ def _snapshot(folder: Path | None, topic: str) -> tuple[ReplayState | None, list
     return state, []
 
 
-def _proven(audit: RegisterAudit) -> RegisterProof:
-    register, rules, tally = audit.register, audit.rules, audit.tally
-    is_rules = audit.name == wire.RULES
+def _proven(state: RegisterState, tally: AuditTally) -> RegisterProof:
+    register, rules = state.register, state.rules
+    is_rules = state.name == wire.RULES
     count = len(rules.texts) if is_rules and rules else None if register is None else len(register.numbers)
     return RegisterProof(
-        register=audit.name,
+        register=state.name,
         kind="rules" if is_rules else None if register is None else register.kind,
-        seq=audit.seq,
+        seq=state.seq,
         count=count,
         deltas=tally.deltas,
         restated=tally.restated,
-        chain=audit.head,
+        chain=state.chain,
         problems=tally.problems,
-        unproven=tally.unproven,
+        unproven=list(state.unknown),
     )

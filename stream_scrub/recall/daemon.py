@@ -8,7 +8,7 @@ Recalls and offsets are one transaction, and what is outstanding changes once it
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -51,7 +51,8 @@ _HOLD_S, _SOON_S = 0.2, 0.02
 _LOOK_EVERY_S = 5.0  # for a day that changed, and registers that became stale
 _ALIVE_EVERY_S = 4.0  # diallers are promised one every 5 s
 _ALIVE_KEY = b"alive"
-_IDENTITY_S = 2.0
+_CONFIRM_EVERY_S = 1.0  # an election takes longer: no write of ours comes between a loss and the next look
+_CONFIRM_S = 4.0
 _CLOCK_EVERY_S = _SUMMARY_EVERY_S = 60.0
 
 
@@ -61,12 +62,12 @@ def run(settings: Settings) -> int:
 
 
 def _work(process: Process[RecallState]) -> None:
-    topics = process.wait_for_brokers(partial(preflight.recalled_topics, process.settings, process.log))
+    brokers = Brokers(process.settings, process.log)
+    topics = process.wait_for_brokers(partial(preflight.recalled_topics, brokers))
     if topics is None:
         return
-    preflight.warn_of_session_timeout(process.settings, clients.recall_group(process.settings), process.log)
+    preflight.warn_of_session_timeout(brokers, clients.side_group(process.settings, "recall"))
     warn_if_away(process.settings, process.log)
-    brokers = Brokers(process.settings, process.log)
     follower = following.counted(brokers, process.state, judged=False)
     loop = RecallLoop(process, brokers, follower, topics)
     with follower:
@@ -90,17 +91,18 @@ class RecallLoop:
         self._outstanding = self._member.outstanding
         self._suspended: set[str] = set()
         self._recalls_read: RecallsRead | None = None
-        self._witnesses = brokers.witnesses
+        self._brokers = brokers
         self._recalls_ends = ConfirmedEnds(brokers.witnesses, written=True)
-        self._session = clients.recall_session(settings, self._log, process.state.identity)
-        logs = clients.client_log(settings, self._log, "consumer")
+        self._confirming = Throttle(_CONFIRM_EVERY_S)
+        self._session = brokers.recall_session(process.state.identity)
+        logs = brokers.client_log("consumer")
         resume = Resume(settings.topics.log, brokers.witnesses, self._recreated, AtTheEnd())
         self._source = ProspectSource(
             client_options(
                 settings.kafka,
                 Role.MEMBER,
                 logs,
-                {"group.id": clients.recall_group(settings), "enable.partition.eof": True},
+                {"group.id": clients.side_group(settings, "recall"), "enable.partition.eof": True},
             ),
             topics,
             resume,
@@ -129,7 +131,7 @@ class RecallLoop:
     def run(self) -> None:
         """Work until `process.stopping` is set. Raises Refused."""
         self._log.info(
-            "recalling", topics=list(self._source.topics), group=clients.recall_group(self._settings)
+            "recalling", topics=list(self._source.topics), group=clients.side_group(self._settings, "recall")
         )
         self._source.subscribe()
         problem = RecurringProblem(self._log, "recalling failed, trying again", "recalling continues")
@@ -218,6 +220,7 @@ class RecallLoop:
                 "log-behind",
                 f"another member has judged by position {self._source.floor}, this one knows position {index.position}",
             )
+        self._need_recalls()
         now, look = datetime.now(UTC), self._looking.is_due()
         if look:
             self._outstanding.expire(now)
@@ -236,14 +239,14 @@ class RecallLoop:
         """Tell diallers of which partitions the leads are judged and recalled. Not of one that lags: its leads may be
         opposed by now."""
         complete_at = self._source.complete_at()
-        self._recalls_ends.look(() if self._recalls_read is None else self._recalls_read.ends)
         oldest = clock.elapsed() - self._settings.recall.lag_max_s
         proven = sorted(
             key for key, at in complete_at.items() if at >= oldest and key in self._outstanding.partitions
         )
-        if not proven or self._known_at < oldest or not self._proving.is_due():
+        read = self._recalls_read
+        if read is None or not proven or self._known_at < oldest or not self._proving.is_due():
             return
-        proven_at = min(self._known_at, self._need_recalls(), *(complete_at[key] for key in proven))
+        proven_at = min(self._known_at, read.at, *(complete_at[key] for key in proven))
         notice = RecallNotice(
             kind="alive",
             index=index.position,
@@ -251,7 +254,12 @@ class RecallLoop:
             partitions=tuple(f"{topic}/{partition}" for topic, partition in proven),
             lag_ms=math.ceil(1000 * (clock.elapsed() - proven_at)),
         )
-        self._commit({_ALIVE_KEY: encode(notice)}, self._source.places(index.position))
+        # Once it is written: the client may have waited, and have found a topic that was created again without the recalls.
+        self._commit(
+            {_ALIVE_KEY: encode(notice)},
+            self._source.places(index.position),
+            still_good=self._need_recalls_now,
+        )
 
     def _forget_recalls(self) -> None:
         """Read all leads again, by what is on the topic of recalls now."""
@@ -260,27 +268,35 @@ class RecallLoop:
         self._outstanding.drop(self._outstanding.partitions)
         self._recalls_read = None
 
-    def _need_recalls(self) -> float:
-        """A moment by `clock.elapsed` at which every recall of ours was still on its topic. If the topic was created again, or
-        lost its end, all leads are read and judged again. Raises Unavailable."""
+    def _need_recalls(self) -> None:
+        """Confirm that the recalls of ours are still on their topic: before each write of ours, which would hide that the topic
+        is shorter, and after it. If the topic was created again, or lost its end, all leads are read and judged again. Raises
+        Unavailable.
+
+        A loss stays unseen if a write of a member was under way during the election and is no shorter than what was lost.
+        """
         read, topic = self._recalls_read, self._settings.topics.recalled
-        if read is None:
-            return float("-inf")
+        if read is None or self._confirming.age_s < _CONFIRM_EVERY_S:
+            return
+        asked_at, deadline = clock.elapsed(), Deadline.after(_CONFIRM_S)
         try:
-            topic_id = self._witnesses.id_of(topic, Deadline.after(_IDENTITY_S))
+            topic_id = self._brokers.witnesses.id_of(topic, deadline)
         except Refused as error:
             raise Unavailable(f"{topic} is not there now: {error}") from error
-        known = self._recalls_ends.known
-        ends = {key: known[key] for key in read.ends if key in known and known[key].at > read.at}
-        is_shorter = any(0 <= end.offset < read.ends[key] for key, end in ends.items())
-        if is_shorter or topic_id != read.topic_id:
+        # A topic that was created again may have fewer partitions: no broker knows the end of one that it lacks.
+        ends = self._recalls_ends.now(read.ends, deadline) if topic_id == read.topic_id else {}
+        confirmed = RecallsRead(topic_id, ends, asked_at)
+        if not confirmed.continues(read):
             self._forget_recalls()
             # With a new session: the client of this one knows the partitions of the earlier topic.
             raise Unavailable(f"{topic} was created again, or brokers lost its end")
-        # A partition without an answer counts as of the restore.
-        reached = {key: max(end, ends[key].offset) if key in ends else end for key, end in read.ends.items()}
-        self._recalls_read = read._replace(ends=reached)
-        return min((ends[key].at if key in ends else read.at for key in read.ends), default=read.at)
+        self._recalls_read = confirmed
+        self._confirming.restart()
+
+    def _need_recalls_now(self) -> None:
+        """As `_need_recalls`, whenever they were confirmed last."""
+        self._confirming.expire()
+        self._need_recalls()
 
     def _forget_gaps(self) -> None:
         """Forget partitions that go on elsewhere than where they ended: leads in between would never be judged. A coordinator
@@ -292,7 +308,7 @@ class RecallLoop:
     def _list(self) -> None:
         """With a pattern of inputs: follow the topics that there are now."""
         if self._settings.topics.inputs.pattern is not None and self._listing.is_due():
-            self._source.follow(preflight.recalled_topics(self._settings, self._log))
+            self._source.follow(preflight.recalled_topics(self._brokers))
 
     def _restore(self) -> None:
         """Read what is outstanding in partitions that are new to this member. They are judged in the next turn."""
@@ -305,15 +321,13 @@ class RecallLoop:
             return not self._process.stopping.is_set() and moves == self._moves
 
         upto = {key: offset for key, offset in self._source.committed.items() if key in missing}
-        restored = restore.restore(
-            self._settings, self._log, self._member.leads, upto, datetime.now(UTC), goes_on
-        )
+        restored = restore.restore(self._brokers, self._member.leads, upto, datetime.now(UTC), goes_on)
         if restored is None:
             return
         outstanding, past = restored
         before = self._recalls_read
-        if before is not None and past.read is not None and before.topic_id != past.read.topic_id:
-            self._forget_recalls()  # the other partitions were read before the topic was created again
+        if before is not None and past.read is not None and not past.read.continues(before):
+            self._forget_recalls()  # the other partitions were read before recalls were lost
             return
         self._suspended, self._recalls_read = past.suspended, past.read
         self._log.info(
@@ -412,9 +426,14 @@ class RecallLoop:
             self._counts["recalled"] += len(records)
 
     def _commit(
-        self, records: Mapping[bytes, bytes], places: list[Any], headers: Sequence[Header] = ()
+        self,
+        records: Mapping[bytes, bytes],
+        places: list[Any],
+        headers: Sequence[Header] = (),
+        still_good: Callable[[], None] = lambda: None,
     ) -> None:
-        """Emit the records, each with its key, and commit them with these places of the client."""
+        """Emit the records, each with its key, and commit them with these places of the client. `still_good` is called once
+        they are written, and raises to prevent the commit."""
         now_ms, count = int(time.time() * 1000), len(records)
         notes = {each.topic: CommitNote.read(each.metadata) for each in places}
         topics = topics_header({topic: each.topic_id for topic, each in notes.items() if each})
@@ -427,10 +446,12 @@ class RecallLoop:
                 records.values(),
                 [None] * count,
             )
-            self._session.commit(places, self._source.metadata, Deadline.after(_ASK_S))
+            self._session.commit(places, self._source.metadata, Deadline.after(_ASK_S), still_good)
         except Refused:
-            self._need_recalls()  # a topic that was created again may lack partitions that the client knows
+            self._need_recalls_now()  # a topic that was created again may lack partitions that the client knows
             raise
+        if records:
+            self._confirming.expire()
         self._source.has_committed(places)
         held = self._outstanding.partitions
         self._upto |= {key: each.offset for each in places if (key := key_of(each)) in held}

@@ -42,6 +42,11 @@ class RecallsRead(NamedTuple):
     ends: Mapping[PartitionKey, int]
     at: float  # by `clock.elapsed`
 
+    def continues(self, before: "RecallsRead") -> bool:
+        """Whether it is the topic that it was before, and no partition is shorter."""
+        is_longer = all(self.ends.get(key, end) >= end for key, end in before.ends.items())
+        return is_longer and self.topic_id == before.topic_id
+
 
 class PastRecalls:
     """What was recalled in some partitions, and which registers are suspended. `ids`: of their topics, where known. `read`: of

@@ -97,8 +97,9 @@ def expiring(settings: Settings, log: Logger, days: int) -> ExpiringReport:
 def rescrub(settings: Settings, log: Logger, days: int) -> RescrubReport:
     """Judge the leads again that end within so many days, and emit those that may be called for longer. Raises Unavailable,
     Refused, Corrupt."""
-    with clients.topics(settings, log) as there:
-        preflight.need(there, settings, "rescrub")
+    brokers = clients.Brokers(settings, log)
+    with brokers.topics() as there:
+        preflight.need(there, brokers, "rescrub")
     tally: Counter[tuple[str, str]] = Counter()
     failures = 0
     with following.following(settings, log) as follower:
@@ -126,25 +127,26 @@ class _AllowedLeads:
     """What is on the allowed topics, and ends within so many days."""
 
     def __init__(self, settings: Settings, log: Logger, days: int) -> None:
-        self.settings, self.log = settings, log
+        self.settings = settings
+        self.brokers = clients.Brokers(settings, log)
         self.scrubber: Scrubber = scrubbing.scrubber(settings, hold=False)
         self.leads = LeadReader(
             self.scrubber, settings.recall.keep_days, records(settings, self.scrubber.terms.members, log)
         )
-        self.topics = list(dict.fromkeys(allowed_of(clients.routes_now(settings, log))))
+        self.topics = list(dict.fromkeys(allowed_of(self.brokers.routes())))
         self._days = timedelta(days)
 
     def ending(self) -> _Found:
         """The leads by partition and offset, without those that were recalled or renewed. Raises StaleIndex, Unavailable,
         Refused."""
-        settings, log, now = self.settings, self.log, datetime.now(UTC)
+        settings, now = self.settings, datetime.now(UTC)
         horizon = now.date() + self._days
-        group = clients.recall_group(settings)
-        with closing(clients.output_reader(settings, log, self.topics, group)) as reader:
+        group = clients.side_group(settings, "recall")
+        with closing(self.brokers.output_reader(self.topics, group)) as reader:
             deadline = Deadline.after(_ASK_S)
             # An open transaction may hide a renewal: read up to the end of what is written.
             ends = reader.written_ends(deadline)
-            past = past_recalls(settings, log, ends, now, lambda: True)
+            past = past_recalls(self.brokers, ends, now, lambda: True)
             assert past is not None, "it goes on"
             found: _Found = {key: {} for key in ends}
             for fetched in leads_before(settings, reader, ends, now):
@@ -182,10 +184,8 @@ class _Rescrub(_AllowedLeads):
         self._follower = follower
         self._events = events_of(settings.prospect.cloudevents)
         name = id_of_rescrub(settings.worker.group_id)
-        self._session = clients.side_session(settings, log, self.topics, name, stripped=(STAMP,))
-        self._watch = ClockWatch(
-            clients.Brokers(settings, log).witnesses.now, self.topics, settings.rules.clock_skew_max_s
-        )
+        self._session = self.brokers.side_session(self.topics, name, stripped=(STAMP,))
+        self._watch = ClockWatch(self.brokers.witnesses.now, self.topics, settings.rules.clock_skew_max_s)
 
     def run(self, tally: Counter[tuple[str, str]]) -> None:
         """Renew what can be renewed, and count. Raises Migrated, Unavailable, Uncertain, StaleIndex: try again."""
@@ -198,7 +198,7 @@ class _Rescrub(_AllowedLeads):
             if (offsets := BitMap64.union(BitMap64(), *each.values()))
         }
         ends = {key: offsets.max() + 1 for key, offsets in leads.items()}
-        with closing(allowed_reader(self.settings, self.log, leads)) as reader:
+        with closing(allowed_reader(self.brokers, leads)) as reader:
             reader.assign({key: offsets.min() for key, offsets in leads.items()})
             for fetched in read_upto(reader, ends, lambda: self._watch.at_most(_BATCH_RECORDS)):
                 if fetched:

@@ -16,7 +16,7 @@ from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.polled_batch import NOTHING, PolledBatch
-from stream_scrub.model import Deadline, Logger, PartitionKey
+from stream_scrub.model import Deadline, PartitionKey
 from stream_scrub.recall.leads import AllowedNumbers, LeadReader, add_leads
 from stream_scrub.recall.member import Offsets
 from stream_scrub.recall.outstanding import Outstanding
@@ -33,8 +33,7 @@ _NEAR = 10_000  # records that are read rather than searched
 
 
 def restore(
-    settings: Settings,
-    log: Logger,
+    brokers: clients.Brokers,
     leads: LeadReader,
     upto: Mapping[PartitionKey, int],
     now: datetime,
@@ -44,14 +43,14 @@ def restore(
 
     Raises StaleIndex if Kafka deleted leads before recall has read them; Unavailable, Refused.
     """
-    past = past_recalls(settings, log, upto, now, goes_on)
+    past = past_recalls(brokers, upto, now, goes_on)
     if past is None:
         return None
     outstanding = Outstanding()
     for key in upto:
         outstanding.begin(key)
-    with closing(allowed_reader(settings, log, upto)) as reader:
-        for fetched in leads_before(settings, reader, upto, now):
+    with closing(allowed_reader(brokers, upto)) as reader:
+        for fetched in leads_before(brokers.settings, reader, upto, now):
             hold_again(outstanding, fetched, leads.read(fetched, now), past, upto)
             if not goes_on():
                 return None
@@ -59,17 +58,19 @@ def restore(
 
 
 def past_recalls(
-    settings: Settings,
-    log: Logger,
+    brokers: clients.Brokers,
     keys: Collection[PartitionKey],
     now: datetime,
     goes_on: Callable[[], bool],
 ) -> PastRecalls | None:
     """What was recalled in these partitions of leads that may still be called; the rest is as for `restore`."""
+    settings = brokers.settings
     topics = sorted({topic for topic, _ in keys})
-    topic, group = settings.topics.recalled, clients.recall_group(settings)
-    ids = clients.Brokers(settings, log).witnesses.ids([*topics, topic], Deadline.after(_ASK_S))
-    with closing(clients.output_reader(settings, log, [topic], group)) as reader:
+    topic, group = settings.topics.recalled, clients.side_group(settings, "recall")
+    # New witnesses confirm every id. Those of the process would not ask again about an id that they confirmed before.
+    with closing(clients.Brokers(settings, brokers.log)) as fresh:
+        ids = fresh.witnesses.ids([*topics, topic], Deadline.after(_ASK_S))
+    with closing(brokers.output_reader([topic], group)) as reader:
         deadline = Deadline.after(_ASK_S)
         # A recall is committed with the offsets that were just looked up, but its marker may reach this topic later: read
         # up to the end of what is written, not of what can be read now.
@@ -93,10 +94,10 @@ def _oldest(settings: Settings, now: datetime) -> datetime:
     return now - timedelta(settings.recall.keep_days) - WRITTEN_BEFORE
 
 
-def allowed_reader(settings: Settings, log: Logger, keys: Collection[PartitionKey]) -> OutputReader:
+def allowed_reader(brokers: clients.Brokers, keys: Collection[PartitionKey]) -> OutputReader:
     """A reader of the topics of these partitions. The caller closes it."""
     topics = sorted({topic for topic, _ in keys})
-    return clients.output_reader(settings, log, topics, clients.recall_group(settings))
+    return brokers.output_reader(topics, clients.side_group(brokers.settings, "recall"))
 
 
 def leads_before(

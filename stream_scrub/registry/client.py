@@ -64,6 +64,12 @@ def shown(schema_id: SchemaId) -> str:
     return str(UUID(bytes=schema_id))
 
 
+_ANSWER = msgspec.json.Decoder(_Answer)
+_REGISTERED = msgspec.json.Decoder(_Registered)
+_ERROR_ANSWER = msgspec.json.Decoder(_ErrorAnswer)
+_NAMES = msgspec.json.Decoder(list[str])
+
+
 class RegistryClient:
     """A registry. Raises ConfigError for a CA that cannot be read."""
 
@@ -109,7 +115,7 @@ class RegistryClient:
         until = Deadline.after(self._settings.timeout_s)
         path = f"/subjects/{quote(subject, safe='')}/versions"
         status, body = self._send("POST", path, until, msgspec.json.encode({"schema": text}))
-        if (registered := _read(body, _Registered)) is None or status != httpx.codes.OK:
+        if (registered := _read(body, _REGISTERED)) is None or status != httpx.codes.OK:
             raise Refused(f"{self._who} does not register a schema of {subject}: it answers {status}")
         return registered.id
 
@@ -127,30 +133,32 @@ class RegistryClient:
         until: Deadline,
     ) -> bool:
         """Add what a schema refers to, depth first; False if something is missing, circular or too much."""
-        for each in answer.references or ():
-            if each in known:
+        for reference in answer.references or ():
+            if reference in known:
                 continue
-            if each in above or len(above) + len(known) >= _REFERENCES_MAX:
+            if reference in above or len(above) + len(known) >= _REFERENCES_MAX:
                 return False
-            used = self._ask(f"/subjects/{quote(each.subject, safe='')}/versions/{each.version}", until)
+            used = self._ask(
+                f"/subjects/{quote(reference.subject, safe='')}/versions/{reference.version}", until
+            )
             if used is None or sum(len(one.text) for one in known.values()) + len(used.schema) > _ANSWER_MAX:
                 return False
-            if not self._refer(used, known, above | {each}, until):
+            if not self._refer(used, known, above | {reference}, until):
                 return False
-            known[each] = Schema(used.type or AVRO, used.schema, name=each.name)
+            known[reference] = Schema(used.type or AVRO, used.schema, name=reference.name)
         return True
 
     def _ask(self, path: str, until: Deadline) -> _Answer | None:
         status, body = self._send("GET", path, until)
         if status == httpx.codes.OK:
-            if (answer := _read(body, _Answer)) is not None:
+            if (answer := _read(body, _ANSWER)) is not None:
                 return answer
             if len(body) > _ANSWER_MAX and body.startswith(b"{"):  # it is as large each time
                 return _Answer("", type=_TOO_LARGE)
-        # A proxy in front of the registry answers 404 too, in its own words: that is no news of the schema. A registry that
+        # A proxy in front of the registry answers 404 too, in its own words, which says nothing about the schema. A registry that
         # does not know GUIDs has no words for it.
         if status == httpx.codes.NOT_FOUND:
-            failure = _read(body, _ErrorAnswer)
+            failure = _read(body, _ERROR_ANSWER)
             if failure is None or failure.error_code not in _NOT_FOUND_CODES:
                 self._need_registry(until)
             return None
@@ -158,7 +166,7 @@ class RegistryClient:
 
     def _need_registry(self, until: Deadline) -> None:
         status, body = self._send("GET", "/schemas/types", until)
-        if status != httpx.codes.OK or _read(body, list[str]) is None:
+        if status != httpx.codes.OK or _read(body, _NAMES) is None:
             raise self._foreign(status)
 
     def _foreign(self, status: int) -> Unavailable:
@@ -217,9 +225,9 @@ class RegistryClient:
         self._http.close()
 
 
-def _read(body: bytes, type_: type[_T]) -> _T | None:
+def _read(body: bytes, decoder: msgspec.json.Decoder[_T]) -> _T | None:
     try:
-        return msgspec.json.decode(body, type=type_)
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
 

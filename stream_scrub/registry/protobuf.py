@@ -1,6 +1,6 @@
 """From a schema in Protobuf, as a registry has it, to the messages that plans are made of.
 
-protoc compiles the texts (`registry/protoc.py`), and the library links what it gives.
+protoc compiles the texts (`registry/protoc.py`), and the library links its descriptors.
 """
 
 from collections.abc import Sequence
@@ -73,9 +73,13 @@ class _Nodes:
 
     def _field(self, each: FieldDescriptor) -> Field:
         type_: Message | Enum | None = None
-        named = each.message_type or each.enum_type
-        if named is not None:
-            type_ = self.message(named) if isinstance(named, Descriptor) else self._enum(named, each.file)
+        described = each.message_type or each.enum_type
+        if described is not None:
+            type_ = (
+                self.message(described)
+                if isinstance(described, Descriptor)
+                else self._enum(described, each.file)
+            )
         return Field(
             name=each.name,
             json_name=each.json_name,
@@ -106,7 +110,7 @@ class _Nodes:
 
     def _among(self, oneof: OneofDescriptor) -> list[str]:
         if oneof.full_name not in self._oneofs:
-            self._oneofs[oneof.full_name] = [each.name for each in oneof.fields]
+            self._oneofs[oneof.full_name] = [field.name for field in oneof.fields]
         return self._oneofs[oneof.full_name]
 
 

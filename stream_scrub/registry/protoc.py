@@ -78,8 +78,8 @@ def compiled(schema: Schema) -> list[FileDescriptorProto]:
     """The files of a schema, each after those that it imports; the last one is MAIN. Raises Unreadable."""
     descriptors, texts = dict(shipped()), dict[str, str]()
     # Generated readers have their own files of the library's, whatever the registry has under these names.
-    references = [each for each in schema.references if each.name not in descriptors]
-    for name, text in [*((each.name, each.text) for each in references), (MAIN, schema.text)]:
+    references = [reference for reference in schema.references if reference.name not in descriptors]
+    for name, text in [*((reference.name, reference.text) for reference in references), (MAIN, schema.text)]:
         if not _NAME.fullmatch(name):
             raise Unreadable("it imports a file with a name that is not one of Protobuf's")
         descriptor = _descriptor(text)
@@ -121,9 +121,9 @@ def _run(
             raise Unreadable("not a schema in Protobuf: a file or its name cannot be written") from error
         done = _protoc(folder, names)
         if done.returncode or not (folder / SET_OUT).exists():
-            said = done.stderr.decode(errors="replace").strip()[:_WHY_CHARS_MAX]
+            complaint = done.stderr.decode(errors="replace").strip()[:_WHY_CHARS_MAX]
             raise Unreadable(
-                f"not a schema in Protobuf: {said or f'protoc ended with code {done.returncode}'}"
+                f"not a schema in Protobuf: {complaint or f'protoc ended with code {done.returncode}'}"
             )
         return list(FileDescriptorSet.FromString((folder / SET_OUT).read_bytes()).file)
 

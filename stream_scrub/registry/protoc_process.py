@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run protoc in this process; its exit code."""
     bounded_process.end_with_parent()
     max_bytes, max_s, folder, *names = arguments
-    protoc = import_module("grpc_tools.protoc")  # before the bound, which counts what is loaded by now
+    protoc = import_module("grpc_tools.protoc")  # before the bound, which counts loaded modules
     bounded_process.bound(int(max_bytes), float(max_s))
     os.chdir(Path(folder, TEXTS))  # so messages name files as imports do
     code: int = protoc.main(

@@ -111,13 +111,13 @@ class RegistryRecords:
                 read.append(None)
                 continue
             which, data, start = frame
-            plan, asked = plans.get(which), False
+            plan, was_asked = plans.get(which), False
             if plan is None:
                 if (found := self._found_at(which, len(read))) is None:
                     return read
-                plan, asked = found
+                plan, was_asked = found
             read.append(plan(data, start))
-            if (asked or not len(read) % _ASK_EVERY) and enough():
+            if (was_asked or not len(read) % _ASK_EVERY) and enough():
                 return read
         return read
 
@@ -204,7 +204,9 @@ class RegistryRecords:
         if schema.type != self._type:
             raise Unreadable(f"of type {schema.type[:20]}, not {self._type}")
         if self._type == AVRO:
-            texts = dict.fromkeys(each.text for each in schema.references)  # a schema may have several names
+            texts = dict.fromkeys(
+                reference.text for reference in schema.references
+            )  # a schema may have several names
             return avro_plan(self._native, schema.text, list(texts), self._members)
         from stream_scrub.registry.protobuf import messages_of
 
@@ -243,7 +245,7 @@ def protobuf_plan(
     members: Members,
     refused: Callable[[Indexes, Unreadable], None],
 ) -> Plan:
-    """The plan for the records of a schema in Protobuf. `refused` is told once of each message that cannot be read, and why."""
+    """The plan for the records of a schema in Protobuf. `refused` is called once for each message that cannot be read, with the cause."""
     unusable: set[Indexes] = set()
 
     def find(data: bytes) -> Arrays | None:

@@ -37,11 +37,11 @@ def encoder(
         raise ConfigError([_MISSING]) from error
     fields = _fields(names, members)
     subject = f"{topic}-value"
-    found = registry.latest(subject)
-    if found is None:
+    latest = registry.latest(subject)
+    if latest is None:
         own = _own_schema(fields, members)
-        found = registry.register(subject, own), Schema(AVRO, own, ())
-    number, schema = found
+        latest = registry.register(subject, own), Schema(AVRO, own, ())
+    number, schema = latest
     parsed, types = _parsed(fastavro, schema)
     if missing := [name for name in numbers if name in fields and fields[name] not in types]:
         raise ConfigError([f"the latest schema of {subject} has no field {', '.join(missing)}"])
@@ -71,14 +71,14 @@ def encoder(
 def _fields(names: Sequence[str], members: Collection[str]) -> dict[str, str]:
     """The field of each name: Avro has no signs but letters, digits and _. No other field gets a name that verdicts look
     for, nor one twice."""
-    taken, made = set(map(fold, members)), {}
+    used_titles, made = set(map(fold, members)), {}
     for name in names:
         field = plain = name if name in members else re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", name)
         count = 1
-        while name not in members and fold(field) in taken:
+        while name not in members and fold(field) in used_titles:
             count += 1
             field = f"{plain}_{count}"
-        taken.add(fold(field))
+        used_titles.add(fold(field))
         made[name] = field
     return made
 
@@ -93,11 +93,11 @@ def _own_schema(fields: Mapping[str, str], members: Collection[str]) -> str:
 
 def _parsed(fastavro: Any, schema: Schema) -> tuple[Any, Mapping[str, Collection[str]]]:
     """The schema as the library takes it, and the simple types of each field. Raises ConfigError."""
-    named: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
     try:
-        for each in schema.references:
-            fastavro.parse_schema(msgspec.json.decode(each.text), named)
-        parsed = fastavro.parse_schema(msgspec.json.decode(schema.text), named)
+        for reference in schema.references:
+            fastavro.parse_schema(msgspec.json.decode(reference.text), schemas)
+        parsed = fastavro.parse_schema(msgspec.json.decode(schema.text), schemas)
         fields = {each["name"]: each["type"] for each in parsed["fields"]}
     except (fastavro.schema.SchemaParseException, ValueError, LookupError, TypeError) as error:
         raise ConfigError(["the latest schema in the registry is not that of a record in Avro"]) from error

@@ -1,7 +1,7 @@
-"""Attempts to call and refusals: from a record of `call.attempts` to what it says, and how often each number was called.
+"""Attempts to call and refusals: from a record of `call.attempts` to a parsed attempt, and how often each number was called.
 Pure.
 
-An attempt counts once, by its id, as of the latest moment that is reported of it. schemas/attempt.schema.json lists the members.
+An attempt counts once, by its id, at the latest moment reported. schemas/attempt.schema.json lists the members.
 """
 
 import secrets
@@ -81,7 +81,7 @@ class AttemptReader:
             return "the whole record"
         try:
             record = decode(value or b"")
-        except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, which is no DecodeError
+        except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, which is not a DecodeError
             return str(error).rpartition("$.")[2].rstrip("`") if "$." in str(error) else "the whole record"
         is_refusal, id_ = record.request == REFUSAL, _named(record.id)
         if not is_refusal and record.request != ATTEMPT:

@@ -11,7 +11,7 @@ from stream_scrub.model import Request
 # Of one request; also of each partition's smaller ones in one part: a few hundred opt-outs.
 LARGE_BYTES = 65_536
 _PART_BYTES = 2 << 20
-_FULL_BYTES = 2 << 20  # of one partition: no more of it is polled until some is answered
+_FULL_BYTES = 2 << 20  # of one partition: it is paused until some requests are answered
 
 
 class Backlog:
@@ -25,7 +25,7 @@ class Backlog:
         return bool(self._waiting)
 
     def add(self, polled: Iterable[Request]) -> None:
-        """Add what was polled."""
+        """Add the polled requests."""
         for request in polled:
             self._waiting.setdefault(request.partition, deque()).append(request)
             self._bytes[request.partition] = self._bytes.get(request.partition, 0) + size_of(request)

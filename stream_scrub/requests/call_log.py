@@ -3,11 +3,8 @@
 A log that is read twice counts once, because each attempt has the call's own id. docs/dialler.md has the formats.
 """
 
-import csv
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,7 +13,11 @@ import msgspec
 
 from stream_scrub.call import day_in
 from stream_scrub.config import Settings
-from stream_scrub.errors import BadFile, ConfigError
+from stream_scrub.errors import ConfigError
+from stream_scrub.imports.formats import ParsedList, open_list
+from stream_scrub.imports.parsing.cells import clean
+from stream_scrub.imports.parsing.csv_table import CsvTable, place_of, title
+from stream_scrub.imports.parsing.titles import TITLES
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import Deliveries, LineRecord, send_all
 from stream_scrub.model import Logger
@@ -28,14 +29,15 @@ OPT_OUT, NONE = "opt-out", "none"
 OUTCOMES = (ATTEMPT, REFUSAL, OPT_OUT, NONE)
 _LINES_SHOWN = 10
 _LATEST_MS = 2**53  # no row is later
-# The columns of a record: the titles that they have, without signs and in small letters. `code`: a calling code.
-_TITLES = {
-    "id": ("uniqueid", "ininoutboundid", "callid"),
-    "number": ("phonenumber", "dst", "destination", "number"),
-    "at": ("calldate", "start", "starttime", "at"),
-    "status": ("status", "disposition", "outcome", "wrapupcode"),
-    "campaign": ("campaignid", "campaign"),
-    "code": ("phonecode",),
+# The columns of a record, and the roles of their titles in `imports/parsing/titles.toml`. The first title of a role counts.
+# `code`: a calling code.
+_ROLES = {
+    "id": "call_id",
+    "number": "call_number",
+    "at": "call_at",
+    "status": "call_status",
+    "campaign": "call_campaign",
+    "code": "calling_code",
 }
 _NEEDED = ("id", "number", "at", "status")
 # Asterisk's Master.csv has no titles.
@@ -53,11 +55,10 @@ _STATUSES = {
     "DNC": OPT_OUT,
     **dict.fromkeys(("DNCL", "DNCC"), NONE),
 }
-_SIGNS = re.compile(r"[^a-z0-9]")
 
 
 class CallLogOptions(NamedTuple):
-    """`columns` and `statuses`: what the user says of titles and of statuses. `zone`: of moments without one."""
+    """`columns` and `statuses`: the user's meanings of titles and statuses. `zone`: for moments without one."""
 
     columns: Mapping[str, str]
     statuses: Mapping[str, str]
@@ -77,7 +78,7 @@ class CallLogOptions(NamedTuple):
         """The options as a command has them, pairs as `NAME=VALUE`. Raises ConfigError."""
         titles, meanings, found = _pairs(columns), _pairs(statuses), None
         wrong = {status for status, meaning in meanings.items() if meaning not in OUTCOMES}
-        problems = [f"--column {name}: use {', '.join(_TITLES)}" for name in titles.keys() - _TITLES.keys()]
+        problems = [f"--column {name}: use {', '.join(_ROLES)}" for name in titles.keys() - _ROLES.keys()]
         problems += [f"--status {status}: use {', '.join(OUTCOMES)}" for status in wrong]
         try:
             found = ZoneInfo(zone) if zone else None
@@ -107,43 +108,40 @@ class CallLogSent(msgspec.Struct, kw_only=True):
 
 
 def send_call_log(file: Path, options: CallLogOptions, settings: Settings, log: Logger) -> CallLogSent:
-    """Put the rows of a call log on the topics of attempts and of requests. Raises ConfigError, BadFile, and what the
+    """Put the rows of a call log on the topics of attempts and of requests. Raises ConfigError, BadList, and what the
     brokers say to the first record that they do not take."""
-    sent, opt_outs = CallLogSent(), list[LineRecord]()
+    sent = CallLogSent()
 
     def send(topic: str, records: Iterable[LineRecord]) -> None:
-        send_all(Deliveries(clients.requests_writer(settings, log, topic), "line"), records)
+        send_all(Deliveries(clients.Brokers(settings, log).requests_writer(topic), "line"), records)
 
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            send(settings.topics.attempts, _attempts(lines, options, settings, sent, opt_outs))
-    except OSError as error:
-        why = error.strerror or "unreadable"
-        raise BadFile(f"{masked(file.name)}: {why}; give the path of a call log") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadFile(f"{masked(file.name)}: {error}; save it as CSV in UTF-8") from error
-    if opt_outs:
-        send(settings.topics.requests, opt_outs)
+    with open_list(file) as packed:
+        for member in packed.members:
+            opt_outs: list[LineRecord] = []
+            table = CsvTable(member.source.text(), ParsedList(), strict=False)
+            attempts = _attempts(table, member.name, options, settings, sent, opt_outs)
+            send(settings.topics.attempts, attempts)
+            if opt_outs:
+                send(settings.topics.requests, opt_outs)
     return sent
 
 
 def _attempts(
-    lines: Iterator[str],
+    table: CsvTable,
+    name: str,
     options: CallLogOptions,
     settings: Settings,
     sent: CallLogSent,
     opt_outs: list[LineRecord],
 ) -> Iterator[LineRecord]:
-    """The attempts, in order. `sent` and `opt_outs` learn what the rows are."""
-    first = next(lines, "")
-    mark = max(",;\t|", key=first.count)
-    titles = next(csv.reader([first], delimiter=mark), [])
-    begins = 1
-    if len(titles) in _ASTERISK_WIDTHS and titles[_ASTERISK.index("disposition")] in _DISPOSITIONS:
-        titles, lines, begins = list(_ASTERISK), chain([first], lines), 0
-    places, reader = _places(titles, options), AttemptReader(settings.prospect.default_region, {})
-    for line, row in enumerate(csv.reader(lines, delimiter=mark), begins + 1):
-        cells = {name: row[at].strip() for name, at in places.items() if at < len(row)}
+    """The attempts in the file of that name, in order. `sent` and `opt_outs` learn what the rows are."""
+    first = table.head[0].cells if table.head else []
+    is_asterisk = len(first) in _ASTERISK_WIDTHS and first[_ASTERISK.index("disposition")] in _DISPOSITIONS
+    titles = _ASTERISK if is_asterisk else [title(cell) for cell in first]
+    places = _places(name, titles, table.width, options)
+    reader = AttemptReader(settings.prospect.default_region, {})
+    for row in table.body(ParsedList(), headed=not is_asterisk):
+        cells = {role: clean(row.cell(place)) for role, place in places.items()}
         status = cells.get("status", "")
         meaning = options.statuses.get(status) or _STATUSES.get(status.upper())
         if meaning is None:
@@ -155,28 +153,30 @@ def _attempts(
             sent.opt_outs += 1
             said = {"request": OPT_OUT, "number": _typed(cells), "source": "call log", "status": status}
             said |= {"region": options.region} if options.region else {}
-            opt_outs.append(LineRecord(line, None, msgspec.json.encode(said)))
+            opt_outs.append(LineRecord(row.line, None, msgspec.json.encode(said)))
         value = _record(cells, meaning == REFUSAL, options)
         read = value and reader.read(value, _LATEST_MS)
         if not isinstance(read, CallAttempt):
             sent.refused += 1
-            sent.refused_lines += [line] if len(sent.refused_lines) < _LINES_SHOWN else []
+            sent.refused_lines += [row.line] if len(sent.refused_lines) < _LINES_SHOWN else []
             continue
         sent.attempts += meaning != REFUSAL
         sent.refusals += meaning == REFUSAL
-        yield LineRecord(line, e164(read.number).encode(), value)
+        yield LineRecord(row.line, e164(read.number).encode(), value)
 
 
-def _places(titles: Sequence[str], options: CallLogOptions) -> dict[str, int]:
-    """The place of each column. Raises ConfigError for one that is missing."""
-    plain = [_SIGNS.sub("", title.lower()) for title in titles]
+def _places(file: str, titles: Sequence[str], width: int, options: CallLogOptions) -> dict[str, int]:
+    """The place of each column. Raises BadList for a named one that is missing, and ConfigError for another one."""
     places = {}
-    for name, known in _TITLES.items():
-        wanted = (_SIGNS.sub("", options.columns[name].lower()),) if name in options.columns else known
-        if found := [plain.index(title) for title in wanted if title in plain]:
-            places[name] = found[0]
+    for name, role in _ROLES.items():
+        if name in options.columns:
+            places[name] = place_of(options.columns[name], titles, width)
+        elif present := [titles.index(each) for each in TITLES[role] if each in titles]:
+            places[name] = present[0]
     if missing := [name for name in _NEEDED if name not in places]:
-        raise ConfigError([f"--column {name}=TITLE: no column is known for it" for name in missing])
+        raise ConfigError(
+            [f"{masked(file)}: --column {name}=TITLE: no column is known for it" for name in missing]
+        )
     return places
 
 

@@ -27,7 +27,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.kafka.log_writer import TransactionExtras
 from stream_scrub.kafka.requests_reader import OwnerNote, RequestsReader
 from stream_scrub.log.wire import Cursor, DeltaSource
-from stream_scrub.model import OWN, RESTED, Deadline, Logger, RegisterKind, RegisterName, Request
+from stream_scrub.model import OWN, RESTED, Deadline, RegisterKind, RegisterName, Request
 from stream_scrub.ops import preflight
 from stream_scrub.ops.daemon import RETRY_S, Daemon, Process
 from stream_scrub.ops.log_lines import RecurringProblem
@@ -73,14 +73,15 @@ _TURN_S = 0.1
 class RequestTopics:
     """One thread. Every method blocks and raises as those of `kafka/requests_reader.py: RequestsReader`."""
 
-    def __init__(self, settings: Settings, log: Logger, ids: dict[str, str]) -> None:
+    def __init__(self, brokers: clients.Brokers, ids: dict[str, str]) -> None:
         """`ids` are the topics' ids at the last `begin`, by name; they are updated for the next one."""
-        self._requests = clients.requests(settings, log)
-        self._lifts = clients.requests(settings, log, lifts=True)
+        self._requests = brokers.requests()
+        self._lifts = brokers.requests(lifts=True)
         self._topics = (self._requests, self._lifts)
         self._backlogs = (Backlog(), Backlog())
-        self._refused, self._log_topic = settings.topics.refused, settings.topics.log
-        self._log = log
+        topics = brokers.settings.topics
+        self._refused, self._log_topic = topics.refused, topics.log
+        self._log = brokers.log
         self._ids = ids
 
     def note(self) -> OwnerNote:
@@ -170,7 +171,7 @@ class RequestTopics:
             each.consumed(upto.get(each.topic, {}))
 
     def cursor(self, of: RequestsReader, reached: Cursor, asked: Cursor | None) -> Cursor:
-        """The cursor `asked` of a register's last seal, moved to what was reached since in one of the topics."""
+        """The cursor `asked` of a register's last seal, advanced to the positions reached since in one of the topics."""
         before = Cursor(self._requests.topic, self._requests.id, {}) if asked is None else asked
         return before.with_(reached, lifts=of.lifts)
 
@@ -218,6 +219,7 @@ class PublisherDaemon:
         settings, log = process.settings, process.log
         self._process = process
         self._settings, self._state, self._log = settings, process.state, log
+        self._brokers = clients.Brokers(settings, log)
         self._identity = identity
         drop_folder = DropFolder(Path(settings.lists.folder)) if settings.lists.folder else None
         self._delta_publisher = DeltaPublisher(
@@ -294,8 +296,8 @@ class PublisherDaemon:
         """Check that the topics exist and that no other live publisher takes the requests. Raises Refused."""
         self._state.beat()
         try:
-            with clients.topics(self._settings, self._log) as there:
-                preflight.need(there, self._settings, "publish")
+            with self._brokers.topics() as there:
+                preflight.need(there, self._brokers, "publish")
                 preflight.need_log(there, self._settings, ("requests", "lifts", "refused", "attempts"))
             ownership.need_free(self._request_topics().note, self._settings.lists.registers)
         except (Unavailable, Uncertain):
@@ -384,7 +386,7 @@ class PublisherDaemon:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        """Log what was published, and what was refused since the last time."""
+        """Log the publications and refusals since the last call."""
         self._takeovers = 0
         self._log.info("published", **self._state.sums(), lag=sum(self._state.lags.values()))
         if self._unlawful:
@@ -448,7 +450,7 @@ class PublisherDaemon:
     def _recalled(self, now: datetime) -> Oppositions:
         """When each number was opposed. Read from the log before the first request."""
         if self._oppositions is None:
-            with clients.reading(self._settings, self._log) as reader:
+            with self._brokers.reading() as reader:
                 self._oppositions = recall(reader, self._terms(now), _BEGIN_S, heard=self._state.beat)
         return self._oppositions
 
@@ -517,7 +519,7 @@ class PublisherDaemon:
 
     def _request_topics(self) -> RequestTopics:
         if self._topics is None:
-            self._topics = RequestTopics(self._settings, self._log, self._topic_ids)
+            self._topics = RequestTopics(self._brokers, self._topic_ids)
         return self._topics
 
     def _close_request_topics(self) -> None:

@@ -1,6 +1,6 @@
 """Numbers whose end has come leave their registers.
 
-An opposition that ends too early allows calls that nobody can take back, so it needs more than this machine's clock: two
+An opposition that ends too early allows calls that cannot be undone, so it needs more than this machine's clock: two
 looks a minute apart, and then a timestamp of the brokers'.
 """
 

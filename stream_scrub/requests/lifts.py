@@ -44,7 +44,7 @@ _LATEST_BYTES = 16 << 20
 _AHEAD_MS = 24 * 3600 * 1000
 _EVER_MS = 1 << 62
 _RENEWED, _RENEWING = (b'"reason":"%s"' % each.encode() for each in (wire.RENEWED, wire.RENEWING))
-_Stream = int  # what has an order of its own: a partition of the requests, or of the lifts
+_Stream = int  # an ordered sequence: a partition of the requests, or of the lifts
 _Said = tuple[int, _Stream, int]  # when, in milliseconds since 1970, in which stream, and its offset there
 _UNNAMED = "@"  # for consents without a campaign: the last opposition to any campaign that was lifted
 
@@ -187,7 +187,7 @@ def recall(
     """What the last requests on the log restricted. Leaves the reader anywhere.
 
     It reads on as long as something comes within `quiet_s`, however long the log is, and calls `heard` meanwhile: with
-    one deadline for all of it, a publisher with a long log could never start again.
+    one deadline for the whole log, a publisher with a long log could never start again.
     Raises Corrupt, Unavailable, Refused.
     """
     found = Oppositions(numbers_max)
@@ -233,7 +233,7 @@ def _last_of(reader: LogReader, quiet_s: float, look_back: int, found: Oppositio
     """The log's last records. Whatever was published before them was said before."""
     first, end = reader.bounds()
     since = max(first, end - look_back)
-    if first:  # who opposed by what was deleted, and whether a renewal began the log, is not known any more
+    if first:  # deleted oppositions, and whether a renewal began the log, are no longer known
         found.renewed_ms = found.floor_ms = _kept_since(reader, first, quiet_s)
     elif since:
         found.renewed_ms = _first_moment(reader, quiet_s)

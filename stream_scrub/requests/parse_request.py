@@ -15,17 +15,27 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from stream_scrub import strict_json
-from stream_scrub.imports.consents import ConsentLaw, OlderConsents
+from stream_scrub.imports.consents import MOMENT, ConsentLaw, OlderConsents, StatedWindow
+from stream_scrub.imports.parsing.titles import PHONE
 from stream_scrub.index import FIRST_ZONE
 from stream_scrub.log.wire import END_MAX, PART_BYTES_MAX
-from stream_scrub.model import CONSENT, FOR, INTERNAL, OWN, RegisterKind, RegisterName, family, scoped_name
+from stream_scrub.model import (
+    CONSENT,
+    FOR,
+    INTERNAL,
+    OWN,
+    RegisterKind,
+    RegisterName,
+    Window,
+    family,
+    scoped_name,
+)
 from stream_scrub.numbering import REGIONS, normalise, numbers_in, region_named
 from stream_scrub.texts import plain, words
 
 NUMBERS_MAX = 10_000
 _REASON_MAX = 1_000
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 # A consent lifts, so its last day is over when it is over somewhere on earth.
 _FIRST_ZONE = timezone(FIRST_ZONE)
 _LAST_ZONE = timezone(timedelta(hours=-12))
@@ -55,20 +65,15 @@ _OPPOSING = re.compile(
     r"|nollam|nomellam|nocontact|nomecontact|desuscri|novolver|nomolest|dardebaja|cancela|elimin|suprim|rechaz"
     r"|listanegra|retirarconsent|retirarelconsent|darsedebaja|darmedebaja|dadodebaja|oposicion|oponer|meopongo).*"
 )
-# What senders call these members, in any spelling and without hyphens.
-_NUMBER_NAMES = words(
-    "phone phonenumber phoneno msisdn tel telno telnumber telephone telephonenumber mobile mobilenumber mobilephone cell"
-    " cellphone gsm numero numerotelephone numerodetelephone portable telefon telefonnummer rufnummer handy handynummer"
-    " mobilnummer telefoon telefoonnummer mobiel telefono cellulare numeroditelefono numerodetelefono movil"
-)
+# What senders call this member, in any spelling and without hyphens.
 _REGION_NAMES = words("region country countrycode pays codepays land landcode paese pais")
-# A number whose region nobody can tell is opposed as every region writes it; that takes 10 ms, so for so many.
+# A number of an unknown region is opposed as every region writes it. That takes 10 ms, hence the limit.
 _OF_EVERY_REGION_MAX = 5
-_DIVIDED_MAX = 20  # texts that are no number, and may be several: each takes milliseconds
+_DIVIDED_MAX = 20  # texts that may hold several numbers: each takes milliseconds
 _EVERY_REGION = tuple(sorted(REGIONS))
 # The members that mean something in a lift. A misspelt one would be left out, and the lift be wider.
 _EXACT = words(
-    "request number region scope register remove_from at until purpose reason after_opt_out controller proof source"
+    "request number region scope register remove_from at from until purpose reason after_opt_out controller proof source"
 )
 _EXACT_PLAINLY = frozenset(map(plain, _EXACT))
 _SETTLED = "settled"
@@ -267,7 +272,8 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     if members.get("scope") is None and any(plain(name) == "campaign" for name in members):
         raise _Refused(RequestRefusal.INVALID_REGISTER)  # the campaign stands in a member that is not read
     register = _register(members, CONSENT, RegisterKind.ALLOW, terms, lenient=False)
-    end = _until(members.get("until"), terms.now)
+    window = _window(register, members, terms)
+    end = _until(members.get("until"), terms.now) if window is None else window.end
     after = members.get("after_opt_out", False)
     if not isinstance(after, bool):
         raise _Refused(RequestRefusal.INVALID_AFTER_OPT_OUT)
@@ -278,7 +284,11 @@ def _consent(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
     unproven = registers == [register] or undated
     if terms.law.lacks_proof(register, {} if unproven else members, numbers, terms.now):
         raise _Refused(RequestRefusal.NO_PROOF)
+    ended: list[RegisterChange] = []
+    if window is not None:
+        registers, ended = _for_window(registers, window, terms)
     changes = [RegisterChange(each, RegisterKind.ALLOW, held=True, end=end) for each in registers]
+    changes += ended
     lifted = _lifted(register, terms) if after else ()
     changes.extend(RegisterChange(each, RegisterKind.DENY, held=False) for each in lifted)
     campaign = RegisterName.split(register).campaign
@@ -302,9 +312,48 @@ def _for_purposes(register: str, members: Mapping[str, Any], terms: RequestTerms
     purposes, name = terms.law.purposes(members.get("purpose")), RegisterName.split(register)
     if purposes is None or (purposes and (not name.scope or name.purpose not in ("", *purposes))):
         raise _Refused(RequestRefusal.INVALID_PURPOSE)
+    # A purpose spelt as a window would open one that was not stated.
+    if any(RegisterName(name.base, f"{name.campaign}{FOR}{each}").window for each in purposes):
+        raise _Refused(RequestRefusal.INVALID_PURPOSE)
     if not purposes or name.purpose:
         return [register]
     return [f"{register}{FOR}{purpose}" for purpose in purposes]
+
+
+def _window(register: str, members: Mapping[str, Any], terms: RequestTerms) -> StatedWindow | None:
+    """The window that a consent to other hours states, from `from` to `until`; None if it states none. A window for
+    anything else would mean a consent that begins later, which no register can say."""
+    if RegisterName.split(register).window is not None:  # stated by its name alone
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
+    if members.get("from") is None:
+        return None
+    if family(register) not in terms.law.to_hours or not RegisterName.split(register).scope:
+        raise _Refused(RequestRefusal.INVALID_REGISTER)
+    window = StatedWindow.of(members["from"], members.get("until"))
+    if window is None or window.end > END_MAX:
+        raise _Refused(RequestRefusal.INVALID_UNTIL)
+    if window.end <= terms.now.timestamp():
+        raise _Refused(RequestRefusal.ENDED)
+    return window
+
+
+def _for_window(
+    registers: Sequence[str], window: StatedWindow, terms: RequestTerms
+) -> tuple[list[str], list[RegisterChange]]:
+    """The registers of windows of that length, for the purposes of these registers; and the changes that end the windows
+    of other lengths, because the latest window for a purpose counts."""
+    chosen: list[str] = []
+    ended: list[RegisterChange] = []
+    for register in registers:
+        name = RegisterName.split(register)
+        whole = name.whole or register
+        wanted = Window(name.purpose, window.minutes)
+        chosen.append(wanted.register(whole))
+        for part in terms.parts.get(whole, ()):
+            other = RegisterName.split(part).window
+            if other is not None and other.purpose == wanted.purpose and other != wanted:
+                ended.append(RegisterChange(part, RegisterKind.ALLOW, held=False))
+    return chosen, ended
 
 
 def _correction(members: Mapping[str, Any], terms: RequestTerms) -> ParsedRequest:
@@ -360,7 +409,7 @@ def _internal_for(register: str) -> str:
 def _numbers_leniently(
     members: Mapping[str, Any], terms: RequestTerms
 ) -> tuple[tuple[int, ...], int, RequestRefusal | None]:
-    """The valid numbers, how many are not, and what is odd about their region."""
+    """The valid numbers, the count of invalid ones, and a note about their region."""
     regions = _regions(members, terms.default_region)
     numbers, invalid = _numbers(members, regions, lenient=True)
     if not numbers:
@@ -498,7 +547,7 @@ def _epoch_s(text: Any, zone: timezone, days: int) -> float | None:
     if not isinstance(text, str):
         return None
     try:
-        if _MOMENT.fullmatch(text):
+        if MOMENT.fullmatch(text):
             return datetime.fromisoformat(text.upper()).timestamp()
         if _DAY.fullmatch(text):
             begins = datetime.combine(date.fromisoformat(text), time(), zone)
@@ -506,10 +555,6 @@ def _epoch_s(text: Any, zone: timezone, days: int) -> float | None:
     except (ValueError, OverflowError):
         pass
     return None
-
-
-def _is_number(word: str) -> bool:
-    return word == "number" or word in _NUMBER_NAMES
 
 
 def in_any_spelling(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -520,7 +565,7 @@ def in_any_spelling(members: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in members.items():
         compared = plain(name)
         word = compared.replace("-", "")
-        if _is_number(word):
+        if word in PHONE:
             (numbers if word == "number" else others).extend(value if isinstance(value, list) else [value])
             continue
         compared = "region" if word in _REGION_NAMES else compared
@@ -538,6 +583,6 @@ def with_numbers(members: Mapping[str, Any], numbers: list[Any]) -> dict[str, An
     shown = {
         name: value
         for name, value in members.items()
-        if name == "number" or not _is_number(plain(name).replace("-", ""))
+        if name == "number" or plain(name).replace("-", "") not in PHONE
     }
     return {**shown, "number": numbers}

@@ -139,7 +139,7 @@ def take(
     protected.
 
     Requests are left where reading those before them in their partition took `turn_s`: a sender whose requests cost much
-    keeps nobody waiting but the partition that they are in.
+    delays only their own partition.
     """
     batch = _Batch(terms, cursor_of, oppositions, registers, scopes)
     left = batch.take(_by_partition(requests), turn_s)
@@ -197,7 +197,7 @@ class _Batch:
         return list(heapq.merge(*parsed, key=lambda read: _turn(read.request))), whole + begun
 
     def _within_scopes(self, request: Request, parsed: ParsedRequest) -> ParsedRequest:
-        """The request, as one to everybody if it names a scope too many; what is odd about it is reported."""
+        """The request. With a scope above the limit it opposes every call, and the result reports that."""
         if not all(self._scopes.takes(change.register) for change in parsed.changes):
             parsed = _to_everybody(parsed)
             taken = len(parsed.numbers) if parsed.changes else 0

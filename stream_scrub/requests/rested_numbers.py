@@ -153,7 +153,7 @@ class RestedNumbers:
             return self._reader
         deadline = Deadline.after(_BEGIN_S)
         group = self._settings.lists.requests_group
-        self._reader = reader = clients.output_reader(self._settings, self._log, [self._topic], group)
+        self._reader = reader = clients.Brokers(self._settings, self._log).output_reader([self._topic], group)
         identity = reader.ids(deadline)[self._topic]
         if identity != self._id:
             self._id, self._upto = identity, {}
@@ -165,7 +165,7 @@ class RestedNumbers:
         }
         self._refusals = [each for each in self._refusals if each.offset >= self._withdrawn.get(each.key, 0)]
         bounds = {key: reader.bounds(key, deadline) for key in noted}
-        # Brokers date the records, and no attempt is later than its record: what is skipped counts no more.
+        # Brokers date the records, and no attempt is later than its record: skipped attempts no longer count.
         since = reader.since([*bounds], now - self._window(now), deadline)
         begin = {key: since.get(key, high) for key, (_, high) in bounds.items()}
         known = {key: at for key, at in self._upto.items() if begin[key] <= at <= bounds[key][1]}
@@ -202,7 +202,7 @@ class RestedNumbers:
                     limits[read.number].add(limit)
             if read.number in limits:
                 who = self._who.index(read.professional)
-                # A refusal without an id is told from others by its moment.
+                # A refusal without an id is identified by its moment.
                 id_ = read.at if read.id == NO_ID else read.id
                 # The latest moment counts: a forged report of an old moment may come before the call.
                 attempts[read.number, who, id_] = max(read.at, attempts.get((read.number, who, id_), 0))
@@ -321,7 +321,7 @@ class RestedNumbers:
         self.close()
 
     def sum_up(self) -> None:
-        """Log what was not counted since the last time."""
+        """Log the uncounted attempts since the last call."""
         if self._unreadable:
             members = dict(sorted(self._unreadable.items()))
             self._log.warning("attempts could not be read, and are not counted", members=members)
@@ -332,7 +332,7 @@ class RestedNumbers:
         self._lost = 0
 
     def again(self) -> None:
-        """Read the attempts of the last weeks again: the log lost what was published."""
+        """Read the attempts of the last weeks again, because the log lost publications."""
         self._upto, self._waiting = {}, NOTHING
         self._refusals.clear()
 

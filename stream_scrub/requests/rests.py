@@ -38,7 +38,7 @@ class RestPeriod(NamedTuple):
 
 def calls_in(reported: Sequence[CallAttempt]) -> list[ReportedCall]:
     """The call of each report."""
-    # A refusal without an id is told from others by its moment.
+    # A refusal without an id is identified by its moment.
     ids = [each.at if each.id == NO_ID else each.id for each in reported]
     return [ReportedCall(nth, id_) for nth, id_ in enumerate(ids)]
 
@@ -58,7 +58,7 @@ def rests(reported: Sequence[CallAttempt], book: Rulebook) -> list[RestPeriod]:
         _count(moments[attempt.professional], call.id, attempt.at)
         if attempt.refused:
             refusals[attempt.professional] = max(attempt.at, refusals[attempt.professional])
-        # A call that names nobody may have been for each professional.
+        # A call without a professional may have been for any of them.
         whose = [attempt.professional] if attempt.professional else ["", *filter(None, moments)]
         for professional in whose:
             made = sorted([*moments[professional].values(), *(moments[""].values() if professional else ())])

@@ -54,7 +54,7 @@ def still_open(before: Collection[str], refused: Iterable[LogRecord | Request]) 
 def open_places(settings: Settings, log: Logger) -> set[str]:
     """The places of the open requests on the whole topic: many others may have been refused since. Raises Unavailable,
     Refused."""
-    records = clients.last_refused(settings, log, None)
+    records = clients.Brokers(settings, log).last_refused(None)
     places, early = set[str](), set[str]()
     while part := [*islice(records, _PART)]:
         # Its partition may be read before that of the request which it settles.
@@ -67,7 +67,7 @@ def open_places(settings: Settings, log: Logger) -> set[str]:
 
 def open_requests(settings: Settings, log: Logger) -> list[UnreadRequest]:
     """The open requests among the last refused ones, the newest first. Raises Unavailable, Refused."""
-    records = list(clients.last_refused(settings, log, _SHOWN_MAX))
+    records = list(clients.Brokers(settings, log).last_refused(_SHOWN_MAX))
     places, found = still_open((), records), dict[str, UnreadRequest]()
     for record in records:
         headers = dict(record.headers)

@@ -1,1 +1,1 @@
-"""`retry`: brings back what was blocked for a reason that has gone."""
+"""`retry`: sends prospects back that were blocked for a reason that has gone."""

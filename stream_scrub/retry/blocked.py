@@ -28,6 +28,9 @@ class _Retried(msgspec.Struct):
     tries: int = 0
 
 
+_RETRIED = msgspec.json.Decoder(_Retried)
+
+
 class BlockedProspect(NamedTuple):
     """One blocked prospect."""
 
@@ -43,7 +46,7 @@ class BlockedProspect(NamedTuple):
     value: bytes | None  # the producer's own
     headers: list[Header]
     moment_ms: int
-    goes_to: str  # empty if the topic that it came from is no input now
+    goes_to: str  # empty if its topic is no longer an input
 
     def key(self) -> bytes | None:
         """For `Session.emit`."""
@@ -66,8 +69,8 @@ def origin(routes: Sequence[Route]) -> Callable[[str, str], str]:
     that is not in `routes`. Without a header it is the first input of that blocked topic: prospects emitted while there was
     only one input have none."""
     inputs_of: dict[str, list[str]] = {}
-    for each in routes:
-        inputs_of.setdefault(each.blocked, []).append(each.input)
+    for route in routes:
+        inputs_of.setdefault(route.blocked, []).append(route.input)
 
     def of(blocked: str, named: str) -> str:
         inputs = inputs_of.get(blocked, [])
@@ -137,5 +140,5 @@ def _why(stamp: Stamp | None) -> tuple[Reason, list[str]]:
 def _tries(headers: Iterable[Header]) -> int:
     header = next((value for name, value in headers if name == RETRY_HEADER), None)
     with suppress(msgspec.MsgspecError):
-        return max(0, msgspec.json.decode(header or b"{}", type=_Retried).tries)
+        return max(0, _RETRIED.decode(header or b"{}").tries)
     return 0

@@ -13,7 +13,6 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import Unavailable
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
-from stream_scrub.kafka.clients import Brokers
 from stream_scrub.model import Reason
 from stream_scrub.ops import following, preflight
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
@@ -47,6 +46,7 @@ class RetryDaemon:
     def __init__(self, process: Process[RetryState], question: RetryQuestion) -> None:
         self._process = process
         self._settings, self._state, self._log = process.settings, process.state, process.log
+        self._brokers = clients.Brokers(self._settings, self._log)
         self._question = question
         self._scrubber = scrubbing.scrubber(process.settings, hold=False)
         self._records = records(process.settings, self._scrubber.terms.members, self._log)
@@ -63,10 +63,12 @@ class RetryDaemon:
         self._process.wait_for_brokers(self._check_rights)
         if self._process.stopping.is_set():
             return
-        follower = following.counted(Brokers(self._settings, self._log), self._state)
+        follower = following.counted(self._brokers, self._state)
         self._state.attach(follower, self._scrubber.rulebook)
         self._log.info(
-            "retrying", topic=str(self._settings.topics.inputs), group=clients.retry_group(self._settings)
+            "retrying",
+            topic=str(self._settings.topics.inputs),
+            group=clients.side_group(self._settings, "retry"),
         )
         problem = RecurringProblem(self._log, "retrying failed, trying again", "retrying continues")
         with follower:
@@ -75,8 +77,8 @@ class RetryDaemon:
         self._log.info("stopped")
 
     def _check_rights(self) -> None:
-        with clients.topics(self._settings, self._log) as there:
-            preflight.need(there, self._settings, "retry")
+        with self._brokers.topics() as there:
+            preflight.need(there, self._brokers, "retry")
 
     def _close(self) -> None:
         if self._resend is not None:
@@ -126,8 +128,7 @@ class RetryDaemon:
     def _opened(self) -> Resend:
         at_end = self._question.since is None
         return opened(
-            self._settings,
-            self._log,
+            self._brokers,
             self._scrubber.terms.members,
             sends=True,
             is_to_go=self._is_to_go,

@@ -9,6 +9,7 @@ import msgspec
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.index import Index
+from stream_scrub.kafka import clients
 from stream_scrub.model import Logger, Reason, RegisterName, Verdict
 from stream_scrub.ops import read_log
 from stream_scrub.registry.records import records
@@ -51,12 +52,14 @@ class RetryReport(msgspec.Struct, frozen=True):
 def reasons_of(text: str) -> tuple[Reason, ...]:
     """Reasons from a comma-separated text. Raises ConfigError."""
     words = [word.strip() for word in text.split(",") if word.strip()]
-    known = {str(reason): reason for reason in BLOCKED}
-    if problems := [f"--reason {word}: one of {', '.join(known)}" for word in words if word not in known]:
+    reason_of = {str(reason): reason for reason in BLOCKED}
+    if problems := [
+        f"--reason {word}: one of {', '.join(reason_of)}" for word in words if word not in reason_of
+    ]:
         raise ConfigError(problems)
     if not words:
         raise ConfigError(["--reason: name at least one"])
-    return tuple(known[word] for word in dict.fromkeys(words))
+    return tuple(reason_of[word] for word in dict.fromkeys(words))
 
 
 def need_sense(question: RetryQuestion) -> None:
@@ -86,9 +89,9 @@ def run(settings: Settings, log: Logger, question: RetryQuestion) -> RetryReport
     """Send them back, or only look. Raises Unavailable, Refused, Corrupt, ConfigError."""
     need_sense(question)
     scrubber = scrubbing.scrubber(settings, hold=False)
-    if question.register and question.register not in (known := scrubber.rulebook.registers):
+    if question.register and question.register not in (registers := scrubber.rulebook.registers):
         raise ConfigError(
-            [f"--register: no rule uses a register {question.register}, only {', '.join(sorted(known))}"]
+            [f"--register: no rule uses a register {question.register}, only {', '.join(sorted(registers))}"]
         )
     index: Index | None = None
     if question.dry_run or Reason.STALE_REGISTER in question.reasons:
@@ -127,8 +130,7 @@ def _resend(
     knows = question.dry_run or question.since is not None
     with closing(
         opened(
-            settings,
-            log,
+            clients.Brokers(settings, log),
             scrubber.terms.members,
             sends=not question.dry_run,
             is_to_go=foreseen if question.dry_run else (lambda _: ""),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Self
 
-from stream_scrub.config import Settings
 from stream_scrub.config.settings import blocked_of
 from stream_scrub.errors import Migrated, Refused, ScrubError, Unavailable, Uncertain, Unwritable
 from stream_scrub.kafka import clients
@@ -18,7 +17,7 @@ from stream_scrub.kafka.client.producer_calls import id_of_retry
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.polled_batch import PolledBatch
 from stream_scrub.kafka.session import Session
-from stream_scrub.model import Deadline, Logger, PartitionKey
+from stream_scrub.model import Deadline, PartitionKey
 from stream_scrub.retry.blocked import BlockedProspect, blocked_prospects, origin
 from stream_scrub.scrub.decode import Members
 
@@ -72,10 +71,10 @@ class Resend:
         if self.session is not None:
             self.session.open(deadline)
             self.reader.confirm(self.session, deadline)
-        noted = self.reader.noted(deadline)
-        bounds = {p: self.reader.bounds(p, deadline) for p in noted}
+        notes = self.reader.noted(deadline)
+        bounds = {p: self.reader.bounds(p, deadline) for p in notes}
         self._lows = {p: low for p, (low, _) in bounds.items()}
-        known = {p: Cursors.read(note[1]) for p, note in noted.items() if note is not None}
+        known = {p: Cursors.read(note[1]) for p, note in notes.items() if note is not None}
         ids = self.reader.ids(deadline)
         self._cursors = {}
         recreated = []
@@ -83,7 +82,9 @@ class Resend:
             if cursors is None:
                 continue
             now = ids.get(place[0], "")
-            is_another = cursors.topic_id and now and cursors.topic_id != now  # nothing of it was retried
+            is_another = (
+                cursors.topic_id and now and cursors.topic_id != now
+            )  # no record of the new topic was retried
             recreated += [place] if is_another else []
             self._cursors[place] = replace(Cursors(bounds[place][0]) if is_another else cursors, topic_id=now)
         for partition, cursors in self._cursors.items():
@@ -91,7 +92,7 @@ class Resend:
                 raise Refused(
                     f"partition {_shown([partition])} of the blocked prospects ends before its retried position: was its topic created again?"
                 )
-        lacking = [p for p in noted if p not in self._cursors]
+        lacking = [p for p in notes if p not in self._cursors]
         if lacking or recreated:
             self._begin_partitions(lacking, bounds, ids)
         self.seek(options.kinds)
@@ -200,14 +201,16 @@ class Resend:
         """The prospects to send, the outcome of each, and how far each partition is dealt with."""
         going, outcomes, passed = [], [], dict[PartitionKey, int]()
         for prospect in prospects:
-            place = prospect.topic, prospect.partition
-            if place in self._ended:
+            partition = prospect.topic, prospect.partition
+            if partition in self._ended:
                 continue
             if prospect.blocked_at >= options.until:
-                self._ended.add(place)
+                self._ended.add(partition)
                 continue
-            passed[place] = prospect.offset + 1
-            if prospect.kind not in options.kinds or prospect.offset < self._cursors[place].of(prospect.kind):
+            passed[partition] = prospect.offset + 1
+            if prospect.kind not in options.kinds or prospect.offset < self._cursors[partition].of(
+                prospect.kind
+            ):
                 continue
             outcome = self._outcome(options, prospect)
             outcomes.append((prospect.kind, outcome))
@@ -267,8 +270,7 @@ def _shown(partitions: Iterable[PartitionKey]) -> str:
 
 
 def opened(
-    settings: Settings,
-    log: Logger,
+    brokers: clients.Brokers,
     members: Members,
     *,
     sends: bool,
@@ -277,14 +279,17 @@ def opened(
     before: Callable[[list[BlockedProspect]], None] = lambda _: None,
 ) -> Resend:
     """A `Resend` of every input whose blocked topic exists; the other arguments are as there. Raises Unavailable, Refused."""
-    routes = clients.retry_routes(settings, log)
-    origin_of, group = origin(routes), clients.retry_group(settings)
-    reader = clients.output_reader(settings, log, blocked_of(routes), group)
+    settings = brokers.settings
+    with brokers.topics() as there:
+        names = set(there.names(clients.deadline()))
+    routes = [route for route in settings.topics.inputs.among(names) if route.blocked in names]
+    origin_of, group = origin(routes), clients.side_group(settings, "retry")
+    reader = brokers.output_reader(blocked_of(routes), group)
     try:
         session = None
         if sends:
             name = id_of_retry(settings.worker.group_id)
-            session = clients.side_session(settings, log, [each.input for each in routes], name)
+            session = brokers.side_session([route.input for route in routes], name)
     except ScrubError:
         reader.close()
         raise

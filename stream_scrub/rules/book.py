@@ -147,12 +147,16 @@ class Rulebook:
 def in_use(countries: Iterable[Country], codes: Collection[str]) -> tuple[Country, ...]:
     """The countries with these codes. A country is in use with its states: without the rules of a state, its country's
     would hold there. Without any code, all."""
-    return tuple(each for each in countries if not codes or each.code in codes or each.parent in codes)
+    return tuple(
+        country for country in countries if not codes or country.code in codes or country.parent in codes
+    )
 
 
 def unknown_countries(countries: Iterable[Country], codes: Iterable[str]) -> list[str]:
-    """The problem with codes that are no country's, if any."""
-    governing = {region: each.parent or each.code for each in countries for region in each.regions}
+    """The problem with unknown country codes, if any."""
+    governing = {
+        region: country.parent or country.code for country in countries for region in country.regions
+    }
     known = sorted(set(governing.values()))
     unknown = []
     for code in dict.fromkeys(codes):
@@ -211,7 +215,7 @@ def survey(folder: Path | None = None, *, always_query: bool = False) -> Survey:
     shipped = _shipped()
     own: dict[str, RuleFile] = {}
     problems: list[str] = []
-    known = purposes.shipped()
+    meanings = purposes.shipped()
     if folder is not None:
         try:
             own = _own(folder, shipped)
@@ -222,8 +226,8 @@ def survey(folder: Path | None = None, *, always_query: bool = False) -> Survey:
             if isinstance(read, list):
                 problems += read
             else:
-                known = purposes.joined(known, read)
-    read_all = _surveyed({**shipped, **own}.values(), known)
+                meanings = purposes.joined(meanings, read)
+    read_all = _surveyed({**shipped, **own}.values(), meanings)
     codes = {name: name.removesuffix(".toml").upper() for name in own}
     countries = read_all.countries
     if always_query:
@@ -277,7 +281,7 @@ def _read(file: RuleFile, words: tuple[tuple[str, tuple[str, ...]], ...]) -> Cou
 
 def _shipped() -> dict[str, RuleFile]:
     shipped = shipped_rules()
-    found = [each for each in shipped.folder.iterdir() if each.name.endswith(".toml")]
+    found = [path for path in shipped.folder.iterdir() if path.name.endswith(".toml")]
     return {
         each.name: RuleFile(each.name, f"{shipped.where}/{each.name}", each.read_bytes())
         for each in sorted(found, key=lambda each: each.name)
@@ -352,7 +356,7 @@ def _claimed_twice(countries: Iterable[Country]) -> list[str]:
 
 def read_text(text: bytes) -> Country:
     """A rule's text as a country file. Its rule has the digest of exactly these bytes, whatever text this release would
-    write for it. Raises ConfigError for (a) bytes that are no rule, (b) the text of a later release.
+    write for it. Raises ConfigError for (a) invalid rules, (b) the text of a later release.
     """
     try:
         digest = digest_of(text)
@@ -370,7 +374,7 @@ class Archive:
     """
 
     def __init__(self, texts: Iterable[bytes] = ()) -> None:
-        """Raises Corrupt if a text is no rule's text, or if two texts have one digest: neither is ever published."""
+        """Raises Corrupt if a text is not a rule, or if two texts have one digest: neither is ever published."""
         self._texts: dict[str, bytes] = {}
         for text in texts:
             try:

@@ -1,6 +1,6 @@
 """From the bytes of one rule file to a `Country`, or to every problem in it, each with its line and its remedy. Pure.
 
-Nothing is guessed: what is not understood is a problem, because a rule that is half read would allow calls that the
+Nothing is guessed: an unknown key or value is a problem, because a rule that is half read would allow calls that the
 other half forbids.
 """
 
@@ -100,13 +100,13 @@ def _country(
 
 def _prefixes(sheet: ProblemSheet, code: str, *, state: bool) -> tuple[str, ...]:
     """The first digits of a state's numbers; of a country's, if only these have its rules."""
-    named = sheet.names("prefixes", prefix_problem)
-    if state and not named:
+    prefixes = sheet.names("prefixes", prefix_problem)
+    if state and not prefixes:
         sheet.wrong(
             "prefixes",
             f'`prefixes` is missing: list how the numbers of {code} begin, as in ["+1203", "+1475"]',
         )
-    return tuple(prefix[1:] for prefix in named)
+    return tuple(prefix[1:] for prefix in prefixes)
 
 
 def _timezone(sheet: ProblemSheet, default: str | None) -> str:
@@ -146,10 +146,10 @@ def _rules(
         rule = read_rule(here, code, regions, known)
         if rule is None:
             continue
-        same = [place for place, other in enumerate(rules) if set(other.channels) & set(rule.channels)]
+        same = [rule_at for rule_at, other in enumerate(rules) if set(other.channels) & set(rule.channels)]
         if same:
             rules[same[-1]] = _followed(here, rules[same[-1]], rule)
-        for other in (rules[place] for place in same):
+        for other in (rules[rule_at] for rule_at in same):
             if set(other.channels) != set(rule.channels):
                 shared = next(channel for channel in rule.channels if channel in other.channels)
                 here.wrong(
@@ -208,4 +208,6 @@ def _no_problem(_name: str) -> None:
 
 
 def _region_problem(name: str) -> str | None:
-    return None if _REGION.fullmatch(name) else f'"{name}" is no region: use two capital letters, as in "FR"'
+    return (
+        None if _REGION.fullmatch(name) else f'"{name}" is not a region: use two capital letters, as in "FR"'
+    )

@@ -27,7 +27,7 @@ COMPANY = "company"  # in `Exemption.who`: a legal person that is called about i
 DENY, REQUIRE = "deny", "require"
 LIFTS = (DENY, REQUIRE)
 HOURS = "hours"  # in `Exemption.lifts`, where it must be named
-# In `Rule.consent_proof`: the hour of the consent, its end, and that its text told how to withdraw and to get the proof.
+# In `Rule.consent_proof`: the hour of the consent, its end, and its text on withdrawal and on access to the proof.
 PROOFS = ("hour", "until", "withdrawal", "access")
 DIGEST_DIGITS = 6  # short, because every stamp has it; `check` and `archive` refuse two texts with one digest
 _SUNDAY = 6
@@ -120,7 +120,7 @@ class Rule:
     banned_purposes: frozenset[str]  # a contract in `lifted_by` lifts the ban
     not_callable_types: frozenset[str]
     not_callable_prefixes: tuple[str, ...]  # digits in E.164, without the plus
-    uncertain: tuple[str, ...]  # what is not proven, and how the doubt was settled
+    uncertain: tuple[str, ...]  # open doubts, and how they were settled
     require_named: tuple[str, ...] = ()  # consents whose scoped lists meet `require` for their campaign
     # By type of number: consents, of which a scoped list must hold a number of that type.
     require_named_for: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
@@ -192,8 +192,14 @@ class Rule:
         """The registers of consents to one caller."""
         for_types = (name for names in self.require_named_for.values() for name in names)
         to_hours = () if self.hours is None else self.hours.lifted_by
-        named = (*self.named_consents, *self.require_named, *for_types, *self.artificial_voice, *to_hours)
-        return tuple(dict.fromkeys(named))
+        register_names = (
+            *self.named_consents,
+            *self.require_named,
+            *for_types,
+            *self.artificial_voice,
+            *to_hours,
+        )
+        return tuple(dict.fromkeys(register_names))
 
     @property
     def registers(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Spans = tuple[tuple[int, int], ...]  # of one day: from this minute to before that one
 _DAY_END = 24 * 60
 _SPAN = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)", re.ASCII)
-_KEYS = ("holidays", "holidays_in", "lifted_by", "source")
+_KEYS = ("holidays", "holidays_in", "lifted_by", "windows_only", "source")
 _EXAMPLE = '{ mon-fri = ["10:00-13:00", "14:00-20:00"], source = "..." }'
 
 
@@ -36,14 +36,17 @@ class Hours:
     holidays: frozenset[date]  # days without calls
     holidays_in: Mapping[str, frozenset[date]] = field(hash=False)  # by region: more of them
     lifted_by: tuple[str, ...]  # consents to other times: a scoped list lifts the hours for its campaign
+    windows_only: bool = (
+        False  # these consents count only within the window that they state, on days with hours
+    )
 
     def closed(self, day: date, region: str) -> bool:
         """Whether the day is a holiday there, or in a year whose holidays are not known."""
         of_region = self.holidays_in.get(region, frozenset())
         if day in self.holidays or day in of_region:
             return True
-        known = self.holidays or of_region
-        return bool(known) and all(each.year != day.year for each in known)
+        holidays = self.holidays or of_region
+        return bool(holidays) and all(each.year != day.year for each in holidays)
 
     def on(self, day: date, region: str) -> Spans:
         """The spans of that day for somebody in the region; none on a day without calls."""
@@ -52,16 +55,16 @@ class Hours:
     def asks_more_than(self, other: "Hours | None", since: date) -> bool:
         """Whether a call is too early or late by these hours, from that day on, and not by the other ones; None: at any
         time."""
-        if other is None:
+        if other is None or (self.windows_only and other.lifted_by and not other.windows_only):
             return True
         spans = (
-            any(begin <= opens and closes <= end for begin, end in mine)
-            for mine, theirs in zip(self.week, other.week, strict=True)
+            any(begin <= opens and closes <= end for begin, end in own_days)
+            for own_days, theirs in zip(self.week, other.week, strict=True)
             for opens, closes in theirs
         )
         days = [(self.holidays, frozenset[date]())]
         days += [(each, other.holidays_in.get(name, frozenset())) for name, each in self.holidays_in.items()]
-        open_days = (day for mine, theirs in days for day in mine - theirs - other.holidays)
+        open_days = (day for own_days, theirs in days for day in own_days - theirs - other.holidays)
         return not all(spans) or any(day >= since for day in open_days)
 
     @property
@@ -91,7 +94,7 @@ class Hours:
             return f"[{', '.join(day.isoformat() for day in sorted(days))}]"
 
         members = [
-            (name, json.dumps([_written(each) for each in spans])) for name, spans in self._by_days() if spans
+            (name, json.dumps([_written(span) for span in spans])) for name, spans in self._by_days() if spans
         ]
         if self.holidays:
             members.append(("holidays", listed(self.holidays)))
@@ -100,6 +103,8 @@ class Hours:
             members.append(("holidays_in", f"{{ {', '.join(regions)} }}"))
         if self.lifted_by:
             members.append(("lifted_by", json.dumps(self.lifted_by)))
+        if self.windows_only:
+            members.append(("windows_only", "true"))
         members.append(("source", json.dumps(self.source, ensure_ascii=False)))
         return f"{{ {', '.join(f'{key} = {value}' for key, value in members)} }}"
 
@@ -132,7 +137,7 @@ def read_hours(
     sheet: ProblemSheet, regions: Iterable[str], register_problem: Callable[[str], str | None]
 ) -> Hours | None:
     """The hours in the sheet's table; None for a rule without any. `regions` are those that its country may name.
-    `register_problem`: what is wrong with a register in `lifted_by`."""
+    `register_problem` returns the fault of a register in `lifted_by`."""
     table = sheet.table.get("hours")
     if table is None:
         return None
@@ -153,6 +158,10 @@ def read_hours(
     for region in inside:
         if region not in known:
             sheet.wrong("hours", f'`hours.holidays_in` names "{region}"{nearest(region, known)}')
+    lifted_by = sheet.names_in("hours", "hours.lifted_by", table.get("lifted_by", []), register_problem)
+    windows_only = table.get("windows_only", False)
+    if windows_only is not False and (windows_only is not True or not lifted_by):
+        sheet.wrong("hours", "`hours.windows_only` must be true, beside a `lifted_by`: remove it otherwise")
     return Hours(
         source=str(source),
         week=tuple(spans or () for spans in week),
@@ -160,7 +169,8 @@ def read_hours(
         holidays_in={
             each: _holidays(sheet, f"hours.holidays_in.{each}", days) for each, days in inside.items()
         },
-        lifted_by=sheet.names_in("hours", "hours.lifted_by", table.get("lifted_by", []), register_problem),
+        lifted_by=lifted_by,
+        windows_only=windows_only is True,
     )
 
 

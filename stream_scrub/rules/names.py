@@ -1,4 +1,4 @@
-"""The names in a rule file: what is wrong with one, as the end of a sentence; None if nothing is. Pure."""
+"""The names in a rule file. Each function returns a name's fault as the end of a sentence, or None. Pure."""
 
 import re
 
@@ -30,7 +30,7 @@ def register_problem(name: str) -> str | None:
         return None
     if "@" in name:
         return f'"{name}" has a scope: name the register alone, a prospect\'s campaign adds its scopes'
-    return f'"{name}" is no register name: use lower-case letters, digits and hyphens, as in "us-dnc"'
+    return f'"{name}" is not a register name: use lower-case letters, digits and hyphens, as in "us-dnc"'
 
 
 def purpose_problem(word: str) -> str | None:
@@ -45,14 +45,14 @@ def channel_problem(word: str) -> str | None:
     """Of a channel."""
     if _CHANNEL.fullmatch(word) and plain(word) == word and word != _NO_CHANNEL:
         return None
-    return f'"{word}" is no channel: use lower-case letters, digits and hyphens, at most 32, as in "sms"'
+    return f'"{word}" is not a channel: use lower-case letters, digits and hyphens, at most 32, as in "sms"'
 
 
 def prefix_problem(name: str) -> str | None:
     """Of the first digits of numbers."""
     if _PREFIX.fullmatch(name):
         return None
-    return f'"{name}" is no prefix: write a plus and 1 to 15 digits that do not start with 0, as in "+33162"'
+    return f'"{name}" is not a prefix: write a plus and 1 to 15 digits without a leading 0, as in "+33162"'
 
 
 def not_callable_problem(name: str) -> str | None:
@@ -66,13 +66,13 @@ def not_callable_problem(name: str) -> str | None:
 
 def lift_problem(name: str) -> str | None:
     """Of what an exemption may lift."""
-    known = (*LIFTS, HOURS)
-    return None if name in known else f'"{name}" cannot be lifted: use {" or ".join(known)}'
+    liftable = (*LIFTS, HOURS)
+    return None if name in liftable else f'"{name}" cannot be lifted: use {" or ".join(liftable)}'
 
 
 def proof_problem(name: str) -> str | None:
     """Of what a consent must state."""
-    return None if name in PROOFS else f'"{name}" is no proof of a consent: use {", ".join(PROOFS)}'
+    return None if name in PROOFS else f'"{name}" is not a proof of a consent: use {", ".join(PROOFS)}'
 
 
 def note_problem(note: str) -> str | None:

@@ -36,8 +36,8 @@ class ProblemSheet:
         if not self._problems:
             return []  # as nearly always: looking for the lines takes a fifth of reading a file
         lines = TomlLines(self._text)
-        found = sorted((lines.of(*path), sentence) for path, sentence in self._problems)
-        return [f"{self.where}:{line}: {sentence}" for line, sentence in found]
+        numbered = sorted((lines.of(*path), sentence) for path, sentence in self._problems)
+        return [f"{self.where}:{line}: {sentence}" for line, sentence in numbered]
 
     def unknown(self, known: tuple[str, ...]) -> None:
         """Note unknown keys: a misspelt `deny` must not allow every call."""
@@ -55,7 +55,7 @@ class ProblemSheet:
         return ""
 
     def names(self, key: str, problem: Callable[[str], str | None]) -> tuple[str, ...]:
-        """A list of distinct texts, empty if the key is absent. `problem` gives what is wrong with a text, or None."""
+        """A list of distinct texts, empty if the key is absent. `problem` returns a text's fault, or None."""
         return self.names_in(key, key, self.table.get(key, []), problem)
 
     def names_in(

@@ -11,7 +11,7 @@ FILE = "registers.toml"
 
 
 class PublicRegister(NamedTuple):
-    """The name of a register for the public, and where a company gets the list; empty if nobody hands it out."""
+    """The name of a register for the public, and where a company gets the list; empty if it is not handed out."""
 
     name: str
     where: str = ""
@@ -19,8 +19,8 @@ class PublicRegister(NamedTuple):
 
 def public(register: str) -> PublicRegister:
     """The public name of a register; its own name if the shipped rules know no other."""
-    known = _table().get(family(register))
-    return PublicRegister(register) if known is None else PublicRegister(known["name"], known["where"])
+    entry = _table().get(family(register))
+    return PublicRegister(register) if entry is None else PublicRegister(entry["name"], entry["where"])
 
 
 @cache

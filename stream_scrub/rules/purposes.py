@@ -61,7 +61,7 @@ def problem_of(table: object) -> str | None:
         return '`purposes` must be a table, as in [purposes] and below it press = ["newspaper"]'
     for purpose, words in table.items():
         if not _NAME.fullmatch(purpose) or plain(purpose) != purpose or names_a_number(purpose):
-            return f'"{purpose}" is no purpose: use lower-case letters, digits and hyphens, as in home-adaptation'
+            return f'"{purpose}" is not a purpose: use lower-case letters, digits and hyphens, as in home-adaptation'
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             return f'`{purpose}` must be a list of words, as in {purpose} = ["...", "..."]'
         if any(not plain(word) or len(word) > _WORD_MAX or names_a_number(word) for word in words):

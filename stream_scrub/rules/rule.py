@@ -64,7 +64,7 @@ _NO_FACT = (
     "is a register, which lifts nothing: name the contract or a purpose, and put the register in `require`"
 )
 # Which names a key may not share with others: the key, the others (INTERNAL and OWN stand for those registers), and the
-# sentence after the name. Of several that are broken by one name, the first one is told.
+# sentence after the name. Only the first broken condition of a name is reported.
 _APART: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("require", ("deny",), "is in `deny` as well: no number could pass, keep one"),
     ("require", (INTERNAL,), "holds the numbers that opposed to you: move it to `deny`"),
@@ -121,7 +121,7 @@ def read_rule(
     lists = {key: sheet.names(key, problem) for key, problem in _LISTS.items()}
     for_types = _named_for(sheet)
     hours = read_hours(sheet, regions, names.register_problem)
-    lists["require_named_for"] = tuple(name for named in for_types.values() for name in named)
+    lists["require_named_for"] = tuple(name for registers in for_types.values() for name in registers)
     lists["hours.lifted_by"] = () if hours is None else hours.lifted_by
     valid_days = None
     if "valid_days" in table:
@@ -182,13 +182,13 @@ def read_rule(
 def _check_apart(sheet: ProblemSheet, lists: Mapping[str, tuple[str, ...]]) -> None:
     """Note the names that a key shares with another one (`_APART`)."""
     others = {**lists, INTERNAL: (INTERNAL,), "OWN": tuple(OWN)}
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for key, apart_from, sentence in _APART:
-        taken = {name for other in apart_from for name in others[other]}
+        names_elsewhere = {name for other in apart_from for name in others[other]}
         for name in lists[key]:
-            if name not in taken or (key, name) in told:
+            if name not in names_elsewhere or (key, name) in reported:
                 continue
-            told.add((key, name))
+            reported.add((key, name))
             label = "`hours.lifted_by`: " if key == "hours.lifted_by" else ""
             sheet.wrong(key.partition(".")[0], f'{label}"{name}" {sentence}')
 
@@ -209,7 +209,7 @@ def _check_needed(
     for name in lists["dated_consents"]:
         if name not in consents:
             hint = nearest(name, consents)
-            sheet.wrong("dated_consents", f'"{name}" is no register of consents of this rule{hint}')
+            sheet.wrong("dated_consents", f'"{name}" is not a register of consents of this rule{hint}')
     for name in lists["wash_despite_consent"]:
         if name not in lists["wash"]:
             sheet.wrong("wash_despite_consent", f'"{name}" is not in `wash`: add it there')

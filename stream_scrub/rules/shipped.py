@@ -1,4 +1,4 @@
-"""Where the shipped rules are read from: this package, or the distribution `stream-scrub-rules` where it is newer.
+"""The source of the shipped rules: this package, or the distribution `stream-scrub-rules` where it is newer.
 
 That one holds the same files and nothing else, so that a change of law needs no new release of the code.
 """
@@ -41,5 +41,5 @@ def shipped() -> Shipped:
 def _read(folder: Traversable, where: str) -> Shipped:
     edition = folder.joinpath(_EDITION).read_text("ascii").strip()
     if not _DAY.fullmatch(edition):  # they are compared as texts
-        raise ValueError("the edition is no day")
+        raise ValueError("the edition is not a day")
     return Shipped(folder, where, edition)

@@ -29,13 +29,15 @@ class Clause(NamedTuple):
 
     def decides(self, reason: Reason, registers: Collection[str], *, artificial: bool) -> bool:
         """Whether it decides a verdict with that reason, which names these registers without their scopes."""
-        concerns = not (registers and self.registers) or any(each in registers for each in self.registers)
+        concerns = not (registers and self.registers) or any(
+            register in registers for register in self.registers
+        )
         return reason in self.reasons and concerns and (artificial or not self.artificial)
 
 
 def in_words(rule: Rule) -> list[str]:
     """What the rule asks: a sentence for each point, in the order of a verdict."""
-    return [each.says for each in clauses(rule)]
+    return [clause.says for clause in clauses(rule)]
 
 
 def period(rule: Rule) -> str:
@@ -54,8 +56,8 @@ def clauses(rule: Rule) -> Iterator[Clause]:
     yield Clause(f"A number in internal is always blocked.{_age(rule, INTERNAL)}", _DENIES, (INTERNAL,))
     yield from _numbers(rule)
     yield from _bans(rule)
-    named = [f"{_own(name)} holds it" for name in rule.named_consents]
-    lifts, allowing = [*lifts, *named], allowing | {Reason.CONSENTED for _ in named}
+    consents = [f"{_own(name)} holds it" for name in rule.named_consents]
+    lifts, allowing = [*lifts, *consents], allowing | {Reason.CONSENTED for _ in consents}
     for name in denying:
         exception = f", unless {_either(lifts)}" if lifts else ""
         yield Clause(
@@ -95,13 +97,15 @@ def clauses(rule: Rule) -> Iterator[Clause]:
 
 def _attempts(limit: Attempts) -> str:
     """How often a number may be called."""
-    within = f"{limit.hours} hours" if limit.hours else f"{_days(limit.days)} of the calendar"
-    most = f"After {limit.most} attempts within {within} it rests" if limit.most else ""
-    refusal = f"after a refusal it rests for {_days(limit.refusal_days)}" if limit.refusal_days else ""
-    said = f"{most}, and {refusal}" if most and refusal else most or refusal.capitalize()
-    rests = f"{said}: a number in {RESTED} is blocked as too-often. All calls of one professional count."
+    within = f"{limit.hours} hours" if limit.hours else _days(limit.days).replace("day", "calendar day")
+    most = f"After {limit.most} attempts within {within} the number rests" if limit.most else ""
+    refusal = (
+        f"after a refusal the number rests for {_days(limit.refusal_days)}" if limit.refusal_days else ""
+    )
+    sentence = f"{most}, and {refusal}" if most and refusal else most or refusal.capitalize()
+    rests = f"{sentence}: a number in {RESTED} is blocked as too-often. All calls of one professional count."
     withdraws = "A refusal in a call withdraws the consent to its campaign, and opposes every call of that."
-    return " ".join([*([rests] if said else []), *([withdraws] if limit.refusal_withdraws else [])])
+    return " ".join([*([rests] if sentence else []), *([withdraws] if limit.refusal_withdraws else [])])
 
 
 _DENIES = frozenset({Reason.OPPOSED, Reason.STALE_REGISTER, Reason.CLEAR})
@@ -142,9 +146,9 @@ def _consents(rule: Rule, unless: str, allowing: frozenset[Reason]) -> Iterator[
         names = _either([*rule.require, *map(_own, rule.require_named)])
         yield Clause(f"A number that is not in {names} is blocked{unless}.{ages}", reasons, registers)
     for kind, registers in sorted(rule.require_named_for.items()):
-        names, what = _either([_own(name) for name in registers]), kind.replace("_", " ")
+        names, kind_name = _either([_own(name) for name in registers]), kind.replace("_", " ")
         yield Clause(
-            f"A number of the type {what} that is not in {names} is blocked{unless}.", reasons, registers
+            f"A number of the type {kind_name} that is not in {names} is blocked{unless}.", reasons, registers
         )
     for_types = (name for names in rule.require_named_for.values() for name in names)
     for name in dict.fromkeys((*rule.require_named, *for_types)):
@@ -208,13 +212,16 @@ def _hours(rule: Rule) -> Iterator[Clause]:
     if (hours := rule.hours) is None:
         return
     off = ", not on holidays" if hours.holidays else ""
-    lifts = [f"{_own(name)} holds the number" for name in hours.lifted_by]
+    lifts = [] if hours.windows_only else [f"{_own(name)} holds the number" for name in hours.lifted_by]
     lifts += [_condition(each) for each in rule.exempt if HOURS in each.lifts]
     unless = f", unless {_either(lifts)}" if lifts else ""
     yield Clause(
         f"Calls may be made {hours.in_words} on the person's own clock{off}{unless} ({hours.source}).",
         _ALLOWED,
     )
+    if hours.windows_only:
+        consents = _either([_own(name) for name in hours.lifted_by])
+        yield Clause(f"On a day with hours a window that {consents} states is open too.", _ALLOWED)
 
 
 def _numbers(rule: Rule) -> Iterator[Clause]:
@@ -246,8 +253,8 @@ def _condition(exemption: Exemption) -> str:
         conditions.append("it has a contract" if conditions else "the prospect has a contract")
     if exemption.relation:
         day = {"purchase": "the last purchase or the end of a contract", "inquiry": "an inquiry"}
-        whole = "1 month" if exemption.months == 1 else f"{exemption.months} months"
-        ago = f"less than {whole} ago"
+        months = "1 month" if exemption.months == 1 else f"{exemption.months} months"
+        ago = f"less than {months} ago"
         if exemption.working_days:
             ago = f"at most {exemption.working_days} days from Monday to Saturday ago"
         conditions.append(f"{day[exemption.relation]} is {ago}")
@@ -292,7 +299,7 @@ def _either(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
 
 
-_NEVER_OLD = frozenset(OWN)  # the operator's own registers: what is in them does not expire with a list
+_NEVER_OLD = frozenset(OWN)  # the operator's own registers: they do not expire with a list
 
 
 def doubts(country: Country, today: date, purposes: frozenset[str]) -> list[str]:
@@ -314,7 +321,7 @@ def purposes_of(country: Country) -> frozenset[str]:
 def missing_purpose(countries: Iterable[Country], default_purpose: str, now: datetime) -> str:
     """A sentence for people if some country's rule of today blocks prospects without a purpose; else empty.
     `default_purpose` is the one that they get."""
-    days = ((each, each.day(now)) for each in countries)
+    days = ((country, country.day(now)) for country in countries)
     rules = [rule for each, day in days for rule in each.all_on(day) if rule.banned]
     unmet = sorted({rule.country for rule in rules if not rule.meanings(default_purpose)})
     if not unmet:
@@ -329,7 +336,7 @@ def missing_purpose(countries: Iterable[Country], default_purpose: str, now: dat
 def missing_campaign(countries: Iterable[Country], now: datetime) -> str:
     """A sentence for people if some country's rule of today requires a consent to the caller, which a prospect without
     a campaign has only if the operator has one; else empty."""
-    days = ((each, each.day(now)) for each in countries)
+    days = ((country, country.day(now)) for country in countries)
     asking = sorted({rule.country for each, day in days for rule in each.all_on(day) if rule.needed})
     if not asking:
         return ""
@@ -358,7 +365,9 @@ def _gaps(country: Country) -> Iterator[tuple[Rule, str, str]]:
 
 
 def _today(country: Country, today: date) -> Iterator[tuple[Rule, str, str]]:
-    later = (country.after(today, each) for each in country.channels if country.on(today, each) is None)
+    later = (
+        country.after(today, channel) for channel in country.channels if country.on(today, channel) is None
+    )
     for first in dict.fromkeys(later):
         if first is not None:
             before = f"{_without_rule(country, first)} before {first.start}"
@@ -382,13 +391,13 @@ def _words(rule: Rule, purposes: frozenset[str]) -> Iterator[tuple[str, str]]:
         ("exempt", frozenset(name for each in rule.exempt for name in (*each.purposes, *each.other_than))),
     )
     for key, words in (("lifted_by", rule.lifted_by), *((key, sorted(names)) for key, names in bans)):
-        known = purposes | {CONTRACT} if key == "lifted_by" else purposes
+        liftable = purposes | {CONTRACT} if key == "lifted_by" else purposes
         for word in words:
-            if word not in known and (close := get_close_matches(word, known, n=1, cutoff=0.75)):
+            if word not in liftable and (close := get_close_matches(word, liftable, n=1, cutoff=0.75)):
                 yield key, f'`{key}`: no shipped rule knows "{word}": did you mean "{close[0]}"?'
     for key, names in bans:
         if CONTRACT in names:
-            yield key, f'`{key}`: "contract" is no purpose: use it in `lifted_by`'
+            yield key, f'`{key}`: "contract" is not a purpose: use it in `lifted_by`'
 
 
 def _in_force(rule: Rule) -> Iterator[tuple[str, str]]:

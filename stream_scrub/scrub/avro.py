@@ -55,8 +55,8 @@ def program_of(schema: str, references: Sequence[str], members: Members) -> Prog
     """
     resolver = _Resolver()
     try:
-        for each in references:
-            resolver.node(json.loads(each), "", 0)
+        for reference in references:
+            resolver.node(json.loads(reference), "", 0)
         root = resolver.node(json.loads(schema), "", 0)
     except (ValueError, LookupError, RecursionError, TypeError, AttributeError) as error:
         raise Unreadable(f"not an Avro schema: {error}") from error
@@ -147,9 +147,9 @@ class _Resolver:
         return _Decimal(node) if schema.get("logicalType") == _DECIMAL and node == "bytes" else node
 
     def _union(self, schemas: Sequence[Any], space: str, depth: int) -> _Node:
-        branches = tuple(self.node(each, space, depth + 1) for each in schemas)
+        branches = tuple(self.node(schema, space, depth + 1) for schema in schemas)
         # The specification has none: "Unions may not immediately contain other unions."
-        if any(isinstance(each, _Union) for each in branches):
+        if any(isinstance(branch, _Union) for branch in branches):
             raise ValueError("a union in a union")
         return _Union(branches)
 
@@ -190,7 +190,7 @@ class _Resolver:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError("a name that is no text")
+        raise TypeError("a name that is not text")
     value.encode()  # half a pair of UTF-16 is in no JSON that we could write: a ValueError
     return value
 

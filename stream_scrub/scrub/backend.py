@@ -75,11 +75,11 @@ class ReferenceReader:
         pairs: dict[Kind, int] = {}
         if len(self._members.numbers) > 1:
             return Plain(numbers, kinds, ())
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             plain = None if value is None else self._one(value)
             if plain is not None:
-                numbers[place], kind = plain
-                kinds[place] = pairs.setdefault(kind, len(pairs))
+                numbers[index], kind = plain
+                kinds[index] = pairs.setdefault(kind, len(pairs))
         return Plain(numbers, kinds, list(pairs))
 
     def _one(self, value: bytes) -> tuple[int, Kind] | None:

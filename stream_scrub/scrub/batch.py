@@ -1,6 +1,6 @@
 """Steps 2 to 5 of a prospect's life (decode, normalise, decide, stamp), composed once.
 
-Pure: the index, the rules and the moment are arguments. There is no other way to a verdict than `Scrubber.scrub`;
+Pure: the index, the rules and the moment are arguments. Every verdict comes from `Scrubber.scrub`;
 `scrub_each` is its part for prospects that are not plain, which is quicker for less than `FEW` of any kind.
 
 Most prospects are plain: one number, and nothing that two parsers could read differently. These are read, judged and
@@ -134,7 +134,7 @@ class _Strict(NamedTuple):
 
     @property
     def upto(self) -> int | None:
-        """The first place for which there was no time; None if there was time for all."""
+        """The index of the first prospect that was not judged for lack of time; None if all were."""
         return self.places[len(self.results)] if len(self.results) < len(self.places) else None
 
 
@@ -168,8 +168,8 @@ class Scrubber:
         self._reader = (by or backend.BEST).reader(terms.members, terms.default_region, self.facts_of)
 
     def context(self, index: Index, now: datetime, *, asks_now: bool = False) -> BatchContext:
-        """What the batches of one index and one moment share. `asks_now`: stamps say whether a call may begin at that
-        moment, for who asks just before it."""
+        """The state that batches of one index and one moment share. `asks_now`: stamps have `callable_now`, for checks just
+        before a call."""
         return BatchContext(self.rulebook, index, now, asks_now=asks_now, keys=self.terms.hash_keys)
 
     def read(self, values: Sequence[bytes | None]) -> Plain:
@@ -206,7 +206,7 @@ class Scrubber:
         * `enough`: called after each prospect that is not plain; True ends the batch there.
         * `spoilt`: places of records that are unreadable anyhow, with the members of their stamps.
         * `context`: that of an earlier batch of this index and moment.
-        * `emitted`: the bytes to emit, unchanged, if `values` are only what was read from them. Stamps go into headers.
+        * `emitted`: the bytes to emit, unchanged, if `values` are read from them. Stamps go into headers.
         * `fault_at(i)`: why the i-th value is None.
 
         Raises StaleIndex if a prospect must be held for a register, or needs one whose key is missing.
@@ -247,12 +247,12 @@ class Scrubber:
         """As `scrub`, value by value, plain or not: quicker for less than `FEW`."""
         results = self._strict(values.__getitem__, range(len(values)), context, enough, _null).results
         batch = Batch(
-            [each.allowed for each in results],
-            [each.value for each in results],
-            [each.stamp for each in results],
+            [result.allowed for result in results],
+            [result.value for result in results],
+            [result.stamp for result in results],
         )
-        for each in results:
-            each.counted(batch.tally, batch.stale)
+        for result in results:
+            result.counted(batch.tally, batch.stale)
         return batch
 
     @property
@@ -271,10 +271,10 @@ class Scrubber:
         emitted: Any = None,
         fault_at: Callable[[int], Fault] = _null,
     ) -> "RecordVerdicts | None":
-        """As `scrub`, for records that the extension holds: their bytes stay where they are. None if a record is so large
+        """As `scrub`, for records that the extension holds: their bytes are not copied. None if a record is so large
         that it must be measured: then ask `scrub`. No time was spent on the others then.
 
-        `emitted`: the records to emit, if `records` only have what was read from them. `fault_at`: as for `scrub`."""
+        `emitted`: the records to emit, if `records` are read from them. `fault_at`: as for `scrub`."""
         assert isinstance(self._reader, SwiftReader), "ask `takes_records` first"
         context = self.context(index, now)
         # Bytes that no record may get, apart from those that it came with. `scrub` would have no time left if this were found
@@ -283,7 +283,7 @@ class Scrubber:
         plain = self._reader.read_records(records)
         judged = judge(plain, context)
         templates = self._templates(judged)
-        if max((len(each) + _NUMBER_ROOM for each in templates), default=0) >= room:
+        if max((len(template) + _NUMBER_ROOM for template in templates), default=0) >= room:
             return None
         strict = self._strict(records.value, _others(plain), context, enough, fault_at, room)
         if (upto := strict.upto) is not None:
@@ -294,7 +294,7 @@ class Scrubber:
             templates = self._templates(judged)
         into_value = self.terms.stamp == "value"
         # The last one is found by -1.
-        allowing = np.array([*(each.allowed for each in judged.outcomes), False])
+        allowing = np.array([*(outcome.allowed for outcome in judged.outcomes), False])
         verdicts = RecordVerdicts(judged.ids, plain.numbers, templates, into_value, allowing[judged.ids])
         self._count(judged, verdicts.tally, verdicts.stale)
         for place, result in zip(strict.places, strict.results, strict=False):
@@ -313,7 +313,7 @@ class Scrubber:
 
     def _need_none_held(self, tally: Counter[Reason], judged: Judged) -> None:
         if tally[Reason.STALE_REGISTER] and (
-            waits := [name for each in judged.outcomes for name in self.terms.waits_for(each.finding)]
+            waits := [name for outcome in judged.outcomes for name in self.terms.waits_for(outcome.finding)]
         ):
             raise _stale(waits)
 
@@ -350,10 +350,10 @@ class Scrubber:
     ) -> _Strict:
         """Judge the prospects at these places one by one, until `enough`, or before one that would get `room` bytes."""
         results: list[_Result] = []
-        for place in places:
-            value = value_at(place)
+        for index in places:
+            value = value_at(index)
             if value is None:
-                result = _Result(Reason.UNREADABLE, None, _unreadable(fault_at(place), context))
+                result = _Result(Reason.UNREADABLE, None, _unreadable(fault_at(index), context))
             else:
                 result = self._one(value, context)
             if len(result.value or b"") + len(result.stamp or b"") >= room:
@@ -388,7 +388,7 @@ class Scrubber:
             return unknown.reason, unknown.bare % (), frozenset()
         judged = self._judged_numbers(number_members(prospect.numbers), region, facts, context)
         lacking = [outcome.finding for _, outcome in judged if outcome.reason is Reason.STALE_REGISTER]
-        # Then the whole batch waits: what is emitted of half a batch would be emitted again.
+        # Then the whole batch waits: the emitted half of a batch would be emitted again.
         if waits := [name for finding in lacking for name in self.terms.waits_for(finding)]:
             raise _stale(waits)
         stale = frozenset(name for each in lacking for name in each.registers)
@@ -421,14 +421,14 @@ class Scrubber:
     def _too_large(self, batch: Batch, limit: int, overhead: Callable[[int], int], floor: int) -> list[int]:
         """The places whose record is larger than the topic takes. What is below `floor` is not measured."""
         if self.terms.stamp == "value":  # the few stamps that still go into headers are short
-            near = [place for place, value in enumerate(batch.values) if len(value or b"") >= floor]
+            near = [index for index, value in enumerate(batch.values) if len(value or b"") >= floor]
         else:
             pairs = enumerate(zip(batch.values, batch.stamps, strict=True))
-            near = [place for place, (v, s) in pairs if len(v or b"") + len(s or b"") >= floor]
+            near = [index for index, (v, s) in pairs if len(v or b"") + len(s or b"") >= floor]
         return [
-            place
-            for place in near
-            if len(batch.values[place] or b"") + len(batch.stamps[place] or b"") + overhead(place) > limit
+            index
+            for index in near
+            if len(batch.values[index] or b"") + len(batch.stamps[index] or b"") + overhead(index) > limit
         ]
 
     def _shorten(
@@ -457,7 +457,7 @@ def _others(plain: Plain) -> list[int]:
 
 def _without(values: Sequence[bytes | None], spoilt: Mapping[int, object]) -> list[bytes | None]:
     """The values, with None for each spoilt record, so that its bytes are not read."""
-    return [None if place in spoilt else value for place, value in enumerate(values)]
+    return [None if index in spoilt else value for index, value in enumerate(values)]
 
 
 def number_members(members: Sequence[Any]) -> list[Any]:

@@ -31,20 +31,21 @@ CONSENT_GOOD_FOR = timedelta(days=1)
 _AHEAD = timedelta(days=3661)  # longer than any rule lets a verdict be used
 
 
-class Rest(NamedTuple):
-    """That a number rests, by one register, until a moment (epoch seconds). It is next to the register's name among the
+class MemberUntil(NamedTuple):
+    """That a number is in one register until a moment (epoch seconds). It is next to the register's name among the
     memberships of a number whose end is known."""
 
     register: str
     end: int
 
 
-Memberships = frozenset[str | Rest]  # the names of the registers that hold a number
+ConsentedWindow = tuple[int, int]  # epoch seconds: from the first moment to before the second one
+Memberships = frozenset[str | MemberUntil]  # the names of the registers that hold a number
 
 
 def membership(register: Register, end: int) -> Memberships:
     """What a register says about a number that it holds until `end`; 0 if that is not known, or never."""
-    return frozenset((register.name, Rest(register.name, end)) if end else (register.name,))
+    return frozenset((register.name, MemberUntil(register.name, end)) if end else (register.name,))
 
 
 class Finding(NamedTuple):
@@ -55,6 +56,7 @@ class Finding(NamedTuple):
     lasting: bool = False  # no fresh list can mend the stale register, so waiting for one would never end
     last: date | None = None  # the last day of what an allowing verdict rests on; None for no end
     any_time: bool = False  # a fact of the prospect, or a consent, lifts the hours of the rule
+    windows: tuple[ConsentedWindow, ...] = ()  # that the person consented to, besides the hours of the rule
     rests_until: int = (
         0  # of a number that was called too often (epoch seconds); 0 if that is not known, or for good
     )
@@ -72,15 +74,15 @@ class Consents(NamedTuple):
         """All of them."""
         return (*self.general, *(register for group in self.groups for register in group))
 
-    def cover(self, memberships: Collection[str | Rest]) -> bool:
+    def cover(self, memberships: Collection[str | MemberUntil]) -> bool:
         """Whether a number in the registers with these names consented to the call."""
         return any(r.name in memberships for r in self.general) or self._in_each_group(memberships)
 
-    def _in_each_group(self, memberships: Collection[str | Rest]) -> bool:
+    def _in_each_group(self, memberships: Collection[str | MemberUntil]) -> bool:
         return bool(self.groups) and all(any(r.name in memberships for r in group) for group in self.groups)
 
     def last(
-        self, memberships: Collection[str | Rest], last_of: Callable[[Register], date | None]
+        self, memberships: Collection[str | MemberUntil], last_of: Callable[[Register], date | None]
     ) -> date | None:
         """The last day of the number's consents: the latest of those that are enough alone, the earliest of those
         that are needed together. None for no end."""
@@ -96,8 +98,8 @@ class Consents(NamedTuple):
 
 def _latest(days: Collection[date | None]) -> date | None:
     """The latest day; None, for no end, if one of them is None."""
-    known = [day for day in days if day is not None]
-    return max(known) if known and len(known) == len(days) else None
+    limits = [day for day in days if day is not None]
+    return max(limits) if limits and len(limits) == len(days) else None
 
 
 NO_CONSENTS = Consents()
@@ -150,7 +152,7 @@ class Plan:
     stale_internal: tuple[str, ...] = ()
     deny: tuple[Register, ...] = ()
     stale_deny: tuple[str, ...] = ()
-    areas: tuple[tuple[str, Register], ...] = ()  # for each register that is sold by area: what it covers
+    areas: tuple[tuple[str, Register], ...] = ()  # for each register that is sold by area: the bought areas
     required: Consents = NO_CONSENTS  # the consents that the rule requires
     stale_required: tuple[str, ...] = ()
     washes: tuple[tuple[str, Consents], ...] = ()  # by register: the clean answers that count for the call
@@ -164,11 +166,10 @@ class Plan:
     lift_if_reassigned: Lift | None = None
     precheck_if_reassigned: Precheck | None = None
     rested: tuple[Register, ...] = ()  # numbers that may not be called again yet
-    hours: Hours | None = (
-        None  # those of the rule; None if a fact of the prospect lifts them, whoever has the number
-    )
+    hours: Hours | None = None  # those of the rule; None if a fact of the prospect lifts them for any number
     any_time: bool = False  # a fact of the prospect lifts the hours, unless another person has the number now
     to_hours: Consents = NO_CONSENTS  # consents to calls at any time
+    to_windows: tuple[Register, ...] = ()  # consents to calls within a window
 
     @property
     def registers(self) -> tuple[Register, ...]:
@@ -182,11 +183,12 @@ class Plan:
             *self.rested,
             *self.reassigned,
             *consents,
+            *self.to_windows,
             *(covered for _, covered in self.areas),
         )
         return tuple(dict.fromkeys(others))
 
-    def verdict_for(self, memberships: Collection[str | Rest]) -> Finding:
+    def verdict_for(self, memberships: Collection[str | MemberUntil]) -> Finding:
         """The verdict on a number that is in the registers with these names and in no other.
 
         The order is the law's: 1. the operator's own oppositions, 2. numbers that are not callable, 3. banned
@@ -207,16 +209,30 @@ class Plan:
             finding = finding._replace(last=earliest((finding.last, last)))
         rested = tuple(r.name for r in self.rested if r.name in memberships)
         if rested:
-            ends = [each.end for each in memberships if isinstance(each, Rest) and each.register in rested]
+            ends = [
+                each.end for each in memberships if isinstance(each, MemberUntil) and each.register in rested
+            ]
             return Finding(Reason.TOO_OFTEN, rested, rests_until=max(ends) if len(ends) == len(rested) else 0)
         if self.any_time:
             return finding._replace(any_time=True)
-        if not self.to_hours.cover(memberships):
+        if self.to_hours.cover(memberships):
+            last = self.to_hours.last(memberships, self._last_of)
+            return finding._replace(any_time=True, last=earliest((finding.last, last, self._last_of_consent)))
+        windows = self._windows(memberships)
+        if not windows:
             return finding
-        last = self.to_hours.last(memberships, self._last_of)
-        return finding._replace(any_time=True, last=earliest((finding.last, last, self._last_of_consent)))
+        return finding._replace(windows=windows, last=earliest((finding.last, self._last_of_consent)))
 
-    def _unanswered(self, register: str, memberships: Collection[str | Rest]) -> Finding:
+    def _windows(self, memberships: Collection[str | MemberUntil]) -> tuple[ConsentedWindow, ...]:
+        """The windows that a number's consents open and that are not over, by their begin."""
+        minutes_of = {register.name: register.window_minutes for register in self.to_windows}
+        stated = [
+            each for each in memberships if isinstance(each, MemberUntil) and each.register in minutes_of
+        ]
+        windows = [(each.end - minutes_of[each.register] * 60, each.end) for each in stated]
+        return tuple(sorted(window for window in windows if window[1] > self.now.timestamp()))
+
+    def _unanswered(self, register: str, memberships: Collection[str | MemberUntil]) -> Finding:
         """The verdict on a number that would be allowed, but that a wash of everybody does not hold as clean. It may have
         another person now: only a call that may be made to any person is allowed."""
         finding = self._if_reassigned.verdict_for(memberships)
@@ -240,10 +256,11 @@ class Plan:
             to_caller=NO_CONSENTS,
             artificial=None if self.artificial is None else NO_CONSENTS,
             to_hours=NO_CONSENTS,
+            to_windows=(),
             any_time=False,
         )
 
-    def _by_any_voice(self, memberships: Collection[str | Rest]) -> Finding:
+    def _by_any_voice(self, memberships: Collection[str | MemberUntil]) -> Finding:
         """The verdict without the hours and without regard to earlier calls: 1 to 5."""
         finding = self._for_a_person(memberships)
         if self.artificial is None or finding.reason.verdict is Verdict.BLOCKED:
@@ -254,7 +271,7 @@ class Plan:
         last = self.artificial.last(memberships, self._last_of)
         return Finding(reason, last=earliest((finding.last, last, self._last_of_consent)))
 
-    def _for_a_person(self, memberships: Collection[str | Rest]) -> Finding:
+    def _for_a_person(self, memberships: Collection[str | MemberUntil]) -> Finding:
         """The verdict if a person speaks: 1 to 4."""
         denying = tuple(r.name for r in (*self.internal, *self.deny) if r.name in memberships)
         if any(r.name in memberships for r in self.internal):
@@ -287,7 +304,7 @@ class Plan:
         return self._allowed(self.lift.reason, days)
 
     def _by_registers(
-        self, memberships: Collection[str | Rest], objections: Objections, *, excused: bool = False
+        self, memberships: Collection[str | MemberUntil], objections: Objections, *, excused: bool = False
     ) -> Finding:
         """The verdict by the registers. `excused`: a consent to the caller lifts the ban on the call's purpose."""
         consented = self.to_caller.cover(memberships)
@@ -317,7 +334,7 @@ class Plan:
         return self._allowed(Reason.CLEAR, days)
 
     def _consented(
-        self, memberships: Collection[str | Rest], objections: Objections, *, requires: bool = True
+        self, memberships: Collection[str | MemberUntil], objections: Objections, *, requires: bool = True
     ) -> bool:
         """Whether an allowing verdict rests on the person's consent. `requires`: what the rule requires is not lifted."""
         needed = self.rule is not None and (self.rule.requires or self.for_type is not None)
@@ -329,13 +346,13 @@ class Plan:
         has fetched is not taken back."""
         return self.now.date() + CONSENT_GOOD_FOR
 
-    def _carries(self, memberships: Collection[str | Rest], objections: Objections) -> bool:
+    def _carries(self, memberships: Collection[str | MemberUntil], objections: Objections) -> bool:
         """Whether the verdict rests on a consent to the caller, because something denies."""
         denied = objections.denying or objections.stale or objections.uncovered or objections.not_washed
         return bool(denied) and self.to_caller.cover(memberships)
 
     def _days_of_deny(
-        self, memberships: Collection[str | Rest], objections: Objections, *, excused: bool = False
+        self, memberships: Collection[str | MemberUntil], objections: Objections, *, excused: bool = False
     ) -> tuple[date | None, ...]:
         """The last days of the consent that lifts the registers that deny, else of these registers."""
         if excused or self._carries(memberships, objections):
@@ -343,7 +360,7 @@ class Plan:
         answers = (washed.last(memberships, self._last_of) for _, washed in self.washes)
         return (*map(self._last_of, self.deny), *answers)
 
-    def _days_of_required(self, memberships: Collection[str | Rest]) -> tuple[date | None, ...]:
+    def _days_of_required(self, memberships: Collection[str | MemberUntil]) -> tuple[date | None, ...]:
         """The last days of the consents that the rule requires."""
         kinds = (self.required, self.for_type or NO_CONSENTS)
         return tuple(kind.last(memberships, self._last_of) for kind in kinds)
@@ -430,13 +447,13 @@ def _contract_end(facts: Facts) -> date | None:
 def _all_within(purposes: Collection[str], rule: Rule, facts: Facts) -> bool:
     """Whether the prospect has purposes, and none means anything but these."""
     meanings = [rule.meanings(word) for word in facts.purposes] if purposes else []
-    return bool(meanings) and all(each and each <= {*purposes} for each in meanings)
+    return bool(meanings) and all(meaning and meaning <= {*purposes} for meaning in meanings)
 
 
 def _all_but(purposes: Collection[str], rule: Rule, facts: Facts) -> bool:
     """Whether the prospect has purposes, all are known, and none may mean one of these."""
     meanings = [rule.meanings(word) for word in facts.purposes]
-    return bool(meanings) and all(each and each.isdisjoint(purposes) for each in meanings)
+    return bool(meanings) and all(meaning and meaning.isdisjoint(purposes) for meaning in meanings)
 
 
 class _Term(NamedTuple):

@@ -54,8 +54,7 @@ class Case:
 
 @dataclass(eq=False)
 class BatchContext:
-    """What one batch shares: an index, a moment, and the cases so far. `asks_now`: stamps say whether a call may begin at
-    this very moment."""
+    """The shared state of a batch: an index, a moment, and the cases so far. `asks_now`: stamps have `callable_now`."""
 
     rulebook: Rulebook
     index: Index
@@ -161,6 +160,8 @@ class BatchContext:
         if outcome is None:
             finding = case.plan.verdict_for(memberships)
             clock = None if finding.any_time else case.clock
+            if clock is not None and finding.windows:
+                clock = clock._replace(consented=finding.windows)
             outcome = self.outcome(finding, case.channel, case.plan.rule, case.region, clock)
             if case.home is not None:
                 outcome = self._joined(case, outcome, self.outcome_for(case.home, memberships))
@@ -198,8 +199,10 @@ class BatchContext:
 
     def find(self, case: Case, number: int) -> Outcome:
         """The outcome for one number, by an exact look-up in each register."""
-        held = [r for r in case.registers if r.has(number, self.keys)]
-        return self.outcome_for(case, Memberships().union(*(membership(r, r.ends.of(number)) for r in held)))
+        members_of = [r for r in case.registers if r.has(number, self.keys)]
+        return self.outcome_for(
+            case, Memberships().union(*(membership(r, r.ends.of(number)) for r in members_of))
+        )
 
     def outcome(
         self,
@@ -218,7 +221,7 @@ class BatchContext:
         return outcome
 
     def invalid(self, fault: Fault, facts: Facts) -> Outcome:
-        """The outcome for what is no valid number."""
+        """The outcome for an invalid number."""
         return self.outcome(Finding(Reason.INVALID_NUMBER, fault=fault), facts.channel)
 
     def _new_outcome(
@@ -312,8 +315,8 @@ def _cases(plain: Plain, context: BatchContext) -> tuple[Kinds, list[Case | None
 
 
 def _by_area(plain: Plain, context: BatchContext) -> tuple[Kinds, Sequence[tuple[Line, Facts]]]:
-    """The kinds, with more of them (a) for numbers whose first digits tell another region, as a state, (b) for numbers of areas
-    whose zones are told; and the pairs of all kinds."""
+    """The kinds, split further (a) for numbers whose first digits name another region, such as a state, (b) for areas with
+    zones of their own; and the pairs of all kinds."""
     kinds, pairs = plain.kinds, list(plain.pairs)
     for region in {line.region for line, _ in pairs}:
         if regions := context.regions_of(region):
@@ -366,8 +369,8 @@ def _parted(
 def _parts_from(
     by_prefix: tuple[tuple[str, _Part], ...],
 ) -> tuple[Numbers, NDArray[np.int64], list[_Part]]:
-    """Where the numbers of parts begin and end, in order; by place in that order the part from there on, by its place
-    in the list of parts: -1 for none. No prefix begins with another one."""
+    """Return `(bounds, part_at, parts)`: numbers in `bounds[i-1]..bounds[i]` are in `parts[part_at[i]]`; -1 means none. No
+    prefix begins with another one."""
     parts = list(dict.fromkeys(part for _, part in by_prefix))
     marks: dict[int, int] = {}
     for prefix, part in by_prefix:

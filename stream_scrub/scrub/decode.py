@@ -129,11 +129,11 @@ def read_strictly(value: bytes, members: Members) -> Prospect:
     if not isinstance(top, _Pairs):
         raise Unreadable("not a JSON object", Why.NOT_AN_OBJECT)
     compared, paths = folder(members.case), _compared_paths(members)
-    named = {name: compared(name) for name in top}
-    chosen = _chosen(top, paths.tops, named)
+    compared_names = {name: compared(name) for name in top}
+    chosen = _chosen(top, paths.tops, compared_names)
     values = [_dig(chosen.get(path[0], ABSENT), path, compared) for path in paths.all]
     count = len(members.numbers)
-    if STAMP in named.values():
+    if STAMP in compared_names.values():
         head, tail, comma = _around_stamps(text, compared)
     else:
         close = len(text.rstrip(_SPACE)) - 1
@@ -181,8 +181,8 @@ def _dig(member: Any, path: Path, compared: Callable[[str], str]) -> Any:
     for depth, name in enumerate(path[1:], 1):
         if not isinstance(member, _Pairs):
             return ABSENT
-        named = {inner: compared(inner) for inner in member}
-        member = _chosen(member, (name,), named, path[:depth]).get(name, ABSENT)
+        compared_names = {inner: compared(inner) for inner in member}
+        member = _chosen(member, (name,), compared_names, path[:depth]).get(name, ABSENT)
     return member
 
 
@@ -195,7 +195,7 @@ def _chosen(
     chosen: dict[str, Any] = {}
     for spelled, value in members.items():
         name = named[spelled]
-        # Compared as by the least careful parser: a dialler's may find a member that nobody judged.
+        # Compared as by the least careful parser: a dialler's may find a member that was not judged.
         if name in wanted:
             if spelled in members.twice or (name in chosen and not _same(chosen[name], value)):
                 twice = ".".join((*path, name))

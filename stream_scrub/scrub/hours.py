@@ -11,21 +11,25 @@ from zoneinfo import ZoneInfo
 from stream_scrub.clock import utc_minutes, zone
 from stream_scrub.numbering.zones import Zones
 from stream_scrub.rules.hours import Hours
+from stream_scrub.scrub.decide import ConsentedWindow
 from stream_scrub.stamp import CallHours
 
 DAYS_AHEAD = 7  # of the windows on a stamp; a verdict that is good for longer is asked for again
 _LOOK_AHEAD = timedelta(days=60)  # further than any law closes
 _KEPT = 4096
+_DAY_MINUTES = 24 * 60
 
 Window = tuple[datetime, datetime]  # from the first moment to before the second one
 
 
 class Clock(NamedTuple):
-    """The hours of one rule for a person who is in one of these zones, and whose holidays are those of the region."""
+    """The hours of one rule for a person who is in one of these zones, and whose holidays are those of the region.
+    `consented`: windows besides these hours (epoch seconds)."""
 
     hours: Hours
     region: str
     zones: Zones
+    consented: tuple[ConsentedWindow, ...] = ()
 
 
 Clocks = tuple[Clock, ...]  # all of them hold
@@ -45,17 +49,39 @@ def windows(clocks: Clocks, first: date, last: date) -> tuple[Window, ...]:
 
 
 def _on(clock: Clock, name: str, first: date, last: date) -> Iterator[Window]:
-    """The windows of these days in one zone."""
+    """The windows of these days in one zone, in order and apart."""
     info = zone(name)
+    windows = []
     for count in range((last - first).days + 1):
         day = first + timedelta(days=count)
-        begins = datetime.combine(day, time())
-        for begin, end in clock.hours.on(day, clock.region):
-            # What the clock shows twice, or never, opens late and closes early.
-            opens = max(_moments(begins + timedelta(minutes=begin), info))
-            closes = min(_moments(begins + timedelta(minutes=end), info))
-            if opens < closes:
-                yield opens, closes
+        spans = clock.hours.on(day, clock.region)
+        windows += [_span_of(day, begin, end, info) for begin, end in spans]
+        if not clock.consented or (clock.hours.windows_only and not spans):
+            continue
+        day_opens, day_closes = _span_of(day, 0, _DAY_MINUTES, info)
+        for begin, end in clock.consented:
+            opens, closes = datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC)
+            windows.append((max(opens, day_opens), min(closes, day_closes)))
+    windows = [(opens, closes) for opens, closes in windows if opens < closes]
+    return _merged(windows) if clock.consented else iter(windows)
+
+
+def _span_of(day: date, begin: int, end: int, info: ZoneInfo) -> Window:
+    """A span of minutes of a day. What the clock shows twice, or never, opens late and closes early."""
+    begins = datetime.combine(day, time())
+    opens = max(_moments(begins + timedelta(minutes=begin), info))
+    return opens, min(_moments(begins + timedelta(minutes=end), info))
+
+
+def _merged(windows: Iterable[Window]) -> Iterator[Window]:
+    """The same time in windows that neither overlap nor touch, in order."""
+    merged: list[Window] = []
+    for opens, closes in sorted(windows):
+        if merged and opens <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(closes, merged[-1][1])
+        else:
+            merged.append((opens, closes))
+    return iter(merged)
 
 
 def _moments(local: datetime, info: ZoneInfo) -> list[datetime]:
@@ -64,15 +90,15 @@ def _moments(local: datetime, info: ZoneInfo) -> list[datetime]:
 
 def _shared(one: Sequence[Window], other: Sequence[Window]) -> Iterator[Window]:
     """What is in a window of both. Each is in order."""
-    at, place = 0, 0
-    while at < len(one) and place < len(other):
-        opens, closes = max(one[at][0], other[place][0]), min(one[at][1], other[place][1])
+    at, window_at = 0, 0
+    while at < len(one) and window_at < len(other):
+        opens, closes = max(one[at][0], other[window_at][0]), min(one[at][1], other[window_at][1])
         if opens < closes:
             yield opens, closes
-        if one[at][1] <= other[place][1]:
+        if one[at][1] <= other[window_at][1]:
             at += 1
         else:
-            place += 1
+            window_at += 1
 
 
 def call_hours(clocks: Clocks, now: datetime, until: date | None) -> CallHours:
@@ -86,11 +112,13 @@ def call_hours(clocks: Clocks, now: datetime, until: date | None) -> CallHours:
 def _written(clocks: Clocks, first: date, last: date) -> CallHours:
     begin = datetime.combine(first, time(), UTC)
     # A day begins earlier in the east, and ends later in the west.
-    found = [each for each in windows(clocks, first - timedelta(days=1), last) if each[1] > begin]
+    later_windows = [
+        window for window in windows(clocks, first - timedelta(days=1), last) if window[1] > begin
+    ]
     days = (first + timedelta(days=count) for count in range((last - first).days + 1))
     return CallHours(
         zones=tuple(sorted({name for clock in clocks for name in clock.zones})),
-        windows=tuple(f"{utc_minutes(opens)}/{utc_minutes(closes)}" for opens, closes in found),
+        windows=tuple(f"{utc_minutes(opens)}/{utc_minutes(closes)}" for opens, closes in later_windows),
         local=" and ".join(dict.fromkeys(clock.hours.in_words for clock in clocks)),
         not_on=tuple(day for day in days if any(clock.hours.closed(day, clock.region) for clock in clocks)),
     )

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from stream_scrub.call import VOICE
 from stream_scrub.index import NO_KEYS, Filter, HashKeys, Index, Numbers, Register
-from stream_scrub.model import FOR, HASHED, INTERNAL, RESTED, Reason, RegisterKind, family, scoped_name
+from stream_scrub.model import (
+    FOR,
+    HASHED,
+    INTERNAL,
+    RESTED,
+    Reason,
+    RegisterKind,
+    RegisterName,
+    family,
+    scoped_name,
+)
 from stream_scrub.numbering import Line
 from stream_scrub.rules import Rule, Rulebook
 from stream_scrub.rules.country import parent_of
@@ -41,14 +51,14 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
     required, stale_required = _required(rule, facts, index, now)
     washes, stale_washes = _washes(rule, facts, index, now)
     for_type = rule.require_named_for.get(line.type)
-    # Who washes asks for itself: its own list of consents without a campaign lifts what it asked.
+    # A wash counts for the operator that asked: its own consents without a campaign lift it.
     of_house = rule.named_consents if washes else ()
     spoken = facts.artificial and facts.channel == VOICE  # a message has no voice
     reassigned = [r for r in _existing(index, *rule.reassigned) if r.kind is RegisterKind.DENY]
     # The number may have another person now, of whom the prospect states nothing.
     may_be_anybody = bool(reassigned or rule.wash_despite_consent)
     stranger = facts._replace(contract=False, relation=None, company=False) if may_be_anybody else facts
-    asked = hours(rule, stranger, now)
+    hours_asked = hours(rule, stranger, now)
     return Plan(
         rule=rule,
         now=now,
@@ -66,9 +76,16 @@ def plan_for(line: Line, barred: bool, rule: Rule | None, facts: Facts, index: I
         washes_of_everybody=rule.wash_despite_consent,
         for_type=None if for_type is None else _consents(for_type, rule, facts, index, now, own=for_type),
         to_caller=_consents(rule.named_consents, rule, facts, index, now, own=of_house),
-        hours=asked,
-        any_time=asked is not None and hours(rule, facts, now) is None,
-        to_hours=_consents(() if asked is None else asked.lifted_by, rule, facts, index, now),
+        hours=hours_asked,
+        any_time=hours_asked is not None and hours(rule, facts, now) is None,
+        to_hours=_consents(
+            () if hours_asked is None or hours_asked.windows_only else hours_asked.lifted_by,
+            rule,
+            facts,
+            index,
+            now,
+        ),
+        to_windows=() if hours_asked is None else _to_windows(hours_asked.lifted_by, rule, facts, index, now),
         artificial=_consents(rule.artificial_voice, rule, facts, index, now) if spoken else None,
         reassigned=tuple(reassigned),
         lift_if_reassigned=lift(rule, stranger, now) if may_be_anybody else None,
@@ -90,6 +107,8 @@ def with_campaigns(base: Plan, facts: Facts, index: Index, now: datetime) -> Pla
             return None
         if any(_groups(names, rule, facts, index)):
             return None
+        if rule.hours is not None and _to_windows(rule.hours.lifted_by, rule, facts, index, now):
+            return None
     oppositions = _to_campaigns(index, facts)
     if not oppositions:
         return base
@@ -98,6 +117,23 @@ def with_campaigns(base: Plan, facts: Facts, index: Index, now: datetime) -> Pla
         internal=(*base.internal, *(r for r in oppositions if r.kind is RegisterKind.DENY)),
         stale_internal=(*base.stale_internal, *_unusable(oppositions, rule, now)),
     )
+
+
+def _to_windows(
+    names: Iterable[str], rule: Rule, facts: Facts, index: Index, now: datetime
+) -> tuple[Register, ...]:
+    """The fresh registers of consents to windows for calls of the prospect's campaign and purpose. A window for one of
+    several purposes does not count, and none counts for a call of several campaigns."""
+    if facts.unnamed or len(facts.campaigns) > 1:
+        return ()
+    purposes = {rule.purpose(word) for word in facts.purposes}
+    registers = []
+    for name in names:
+        for part in index.parts().get(scoped_name(name, facts.campaigns[0]), ()):
+            window = RegisterName.split(part).window
+            if window is not None and (not window.purpose or purposes == {window.purpose}):
+                registers += _existing(index, part)
+    return tuple(each for each in registers if _is_usable(each, RegisterKind.ALLOW, rule, now))
 
 
 def _rested(rule: Rule, facts: Facts, index: Index) -> tuple[Register, ...]:
@@ -148,7 +184,7 @@ def _usable(
     fresh: list[Register] = []
     stale: list[str] = []
     for name in names:
-        # Never imported is not empty: without its list nobody knows who opposes.
+        # Never imported is not empty: without the list the opposed numbers are unknown.
         existing = _existing(index, name)
         if not existing:
             stale.append(name)
@@ -235,7 +271,9 @@ def _groups(
             to_campaign += _existing(index, *own)
         scopes = [f"{campaign}{FOR}{rule.purpose(word)}" for word in facts.purposes]
         by_purpose = [[r for name in names for r in _scoped(index, name, (scope,))] for scope in scopes]
-        groups += [[*to_campaign, *of_purpose] for of_purpose in by_purpose] or [to_campaign]
+        # A prospect's purpose may be spelt as a window is.
+        of_purposes = [[r for r in registers if not r.window_minutes] for registers in by_purpose]
+        groups += [[*to_campaign, *of_purpose] for of_purpose in of_purposes] or [to_campaign]
     return groups
 
 
@@ -308,7 +346,7 @@ class Areas(Register):
         coverage = _Coverage(registers, digits)
         return cls(
             # A batch tells registers apart by their names: other registers of the same family cover other areas.
-            name=f"{' '.join(each.name for each in registers)} areas {digits}",
+            name=f"{' '.join(register.name for register in registers)} areas {digits}",
             kind=RegisterKind.ALLOW,
             numbers=cast(Any, coverage),  # callers only use `in`
             seq=first.seq,
@@ -342,22 +380,22 @@ class UnusableRegister(msgspec.Struct, frozen=True):
 def unusable(rulebook: Rulebook, index: Index, now: datetime) -> list[UnusableRegister]:
     """Every such register, in the order of names. Prospects of its countries (a) come out blocked as
     `stale-register`, or (b) make the worker hold, as `rules.stale` and `rules.stale_by_register` say."""
-    found: dict[tuple[str, str], list[str]] = {}
+    names_of: dict[tuple[str, str], list[str]] = {}
     for rule, local in rulebook.in_force(now):
         for name, why in _of_rule(rule, index, local):
-            found.setdefault((name, why), []).append(rule.country)
+            names_of.setdefault((name, why), []).append(rule.country)
     return [
         # A country stands for its states.
         UnusableRegister(name, tuple(sorted({code for code in codes if parent_of(code) not in codes})), why)
-        for (name, why), codes in sorted(found.items())
+        for (name, why), codes in sorted(names_of.items())
     ]
 
 
 def _of_rule(rule: Rule, index: Index, now: datetime) -> Iterator[tuple[str, str]]:
-    wanted = dict.fromkeys(rule.deny, RegisterKind.DENY)
-    wanted |= dict.fromkeys((*rule.require, *rule.wash), RegisterKind.ALLOW)
-    wanted |= dict.fromkeys(rule.needed, RegisterKind.ALLOW)
-    for name, kind in wanted.items():
+    kinds = dict.fromkeys(rule.deny, RegisterKind.DENY)
+    kinds |= dict.fromkeys((*rule.require, *rule.wash), RegisterKind.ALLOW)
+    kinds |= dict.fromkeys(rule.needed, RegisterKind.ALLOW)
+    for name, kind in kinds.items():
         register = next(iter(_existing(index, name)), None)
         if register is None and name in rule.needed and name in index.families():
             continue  # a list for some campaign is enough

@@ -18,12 +18,12 @@ from stream_scrub.scrub.decode import Members, Unreadable, folder
 from stream_scrub.scrub.schemas import TYPES_MAX, Indexes, Wanted, called, tree
 
 _NESTED_MAX = 16  # messages in each other, of those that are kept
-_FIELDS_MAX = TYPES_MAX  # of one message, with those of the messages that are kept of it
+_FIELDS_MAX = TYPES_MAX  # of one message, with those of its kept messages
 _VARINT, _FIXED64, _LENGTH, _START, _FIXED32 = 0, 1, 2, 3, 5
 
 
 class Enum(NamedTuple):
-    """An enum. `closed`: readers differ in what they make of a value without a symbol."""
+    """An enum. `closed`: readers differ on values without a symbol."""
 
     symbols: Mapping[int, str]
     first: str
@@ -42,7 +42,7 @@ class Message:
 
 class Field(NamedTuple):
     """A field of a message. `kind`: the type's name in descriptors, in small letters. `has_presence`: readers can tell
-    whether it was set. `default`: what they read if it was not; None if nothing is declared. `among`: the names of all
+    whether it was set. `default`: the value if it was not set; None if none is declared. `among`: the names of all
     fields of its oneof, one list for these."""
 
     name: str
@@ -129,7 +129,7 @@ class FieldRow(NamedTuple):
 
 class Arrays(NamedTuple):
     """A message for the extension: rows of integers of 32 bits, and the texts that these name. `oneofs`: one more than there
-    are. The messages that a message holds are written out, each where it is held: so every member has a slot of its own."""
+    are. Nested messages are written out in each place: so every member has a slot of its own."""
 
     fields: bytes  # each a `FieldRow`
     tables: bytes  # its fields and its slots, each from and to; its cost; whether it has defaults
@@ -157,8 +157,8 @@ def arrays_of(message: Message, members: Members) -> Arrays:
 
 
 class _OpenMessage(NamedTuple):
-    """A message to be written. `wanted`: the members to keep; None: all. `path`: where it is held. `slot`: that of a wrapper,
-    for its value. `around`: the messages that hold it, each with what is kept of it."""
+    """A message to be written. `wanted`: the members to keep; None: all. `path`: its dotted path. `slot`: that of a wrapper,
+    for its value. `around`: the enclosing messages, each with its kept members."""
 
     message: Message
     wanted: Wanted | None
@@ -184,7 +184,7 @@ class _Writer:
         for open_message in self._open:  # it grows meanwhile
             self._add(open_message)
         rows = self._fields, self._tables, self._slots, self._symbols
-        fields, tables, slots, symbols = (np.array(each, np.int32).tobytes() for each in rows)
+        fields, tables, slots, symbols = (np.array(row, np.int32).tobytes() for row in rows)
         return Arrays(fields, tables, slots, symbols, self._texts, self._oneofs)
 
     def _text(self, value: object, end: bytes = b"") -> int:
@@ -200,8 +200,8 @@ class _Writer:
             each.name: called(each.name, (each.json_name,), own, wanted, self._compared)
             for each in message.fields
         }
-        kept = [name for name in names.values() if name is not None]
-        if len({*kept}) < len(kept):
+        kept_names = [name for name in names.values() if name is not None]
+        if len({*kept_names}) < len(kept_names):
             raise Unreadable("two fields are called the same")
         return names
 
@@ -240,9 +240,9 @@ class _Writer:
         """By the list of its members: the number of each oneof with several members of which one is kept, and how many are."""
         numbered: dict[int, tuple[int, int]] = {}
         for among in {id(each.among): each.among for each in message.fields}.values():
-            kept = sum(names[name] is not None for name in among)
-            if kept and len(among) > 1:
-                numbered[id(among)] = self._oneofs, kept
+            kept_count = sum(names[name] is not None for name in among)
+            if kept_count and len(among) > 1:
+                numbered[id(among)] = self._oneofs, kept_count
                 self._oneofs += 1
         return numbered
 
@@ -298,11 +298,11 @@ class _Writer:
 
     def _enum(self, enum: Enum) -> tuple[int, int]:
         """Its symbols, from and to."""
-        if (known := self._enums.get(id(enum.symbols))) is None:
+        if (symbols_at := self._enums.get(id(enum.symbols))) is None:
             begin = len(self._symbols)
             self._symbols += [(number, self._text(symbol)) for number, symbol in sorted(enum.symbols.items())]
-            known = self._enums[id(enum.symbols)] = begin, len(self._symbols)
-        return known
+            symbols_at = self._enums[id(enum.symbols)] = begin, len(self._symbols)
+        return symbols_at
 
 
 def _zero(each: Field) -> Any:

@@ -1,4 +1,4 @@
-"""Prospects that a schema describes, in Avro or Protobuf: which schema it is, what is kept of a record, and the limits. Pure.
+"""Prospects that a schema describes, in Avro or Protobuf: the schema's id, the kept members, and the limits. Pure.
 
 A plan, compiled once for each type of record, reads what verdicts need as the JSON that `decode` judges.
 """
@@ -45,15 +45,15 @@ class UnusablePlan:
 def framed(
     value: bytes, headers: Iterable[Header] | None, *, indexed: bool
 ) -> tuple[SchemaId, bytes, int] | None:
-    """The schema's id, and the bytes behind it with the place where they begin. The header counts before the prefix, as for
-    Confluent's readers. `indexed`: the indexes of a message follow the id, as in Protobuf. None without an id, or with two."""
-    named = {written or b"" for name, written in headers if name == ID_HEADER} if headers else ()
-    frame = next(iter(named), value)
+    """Return `(schema_id, buffer, offset)`; None without an id, or with two. The header takes precedence over the prefix, as
+    for Confluent's readers. `indexed`: the indexes of a message follow the id, as in Protobuf."""
+    schema_ids = {written or b"" for name, written in headers if name == ID_HEADER} if headers else ()
+    frame = next(iter(schema_ids), value)
     size = _ID_BYTES.get(frame[0]) if frame else None
-    if size is None or len(frame) <= size or len(named) > 1:
+    if size is None or len(frame) <= size or len(schema_ids) > 1:
         return None
     begin = size + 1
-    if not named:
+    if not schema_ids:
         return frame[1:begin], value, begin
     try:
         end = indexes(frame, begin)[1] if indexed else begin
@@ -95,7 +95,7 @@ def tree(members: Members, compared: Callable[[str], str]) -> Wanted:
 def called(
     name: str, aliases: Iterable[str], names: Collection[str], wanted: Wanted, compared: Callable[[str], str]
 ) -> str | None:
-    """The name by which a field is wanted: its own, else an alias that is no other field's own name; None for neither.
+    """The wanted name of a field: its own, else an alias that is not another field's own name; None for neither.
     `names`: the fields' own, as they are compared."""
     if compared(name) in wanted:
         return name

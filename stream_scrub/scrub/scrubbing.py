@@ -9,6 +9,7 @@ from stream_scrub.call import Call
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.index import HashKeys
+from stream_scrub.languages import by_door, say, translatable
 from stream_scrub.model import HASHED, OWN, Logger, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.purposes import Vocabulary, shipped
@@ -16,6 +17,8 @@ from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import purposes_of
 from stream_scrub.texts import plain
+
+UNKNOWN_PURPOSE = translatable("“%(word)s” is not a known purpose: choose one of the list")
 
 
 def rulebook(settings: Settings) -> Rulebook:
@@ -77,16 +80,16 @@ def vocabulary(book: Rulebook) -> Vocabulary:
 def need_known_purposes(call: Call, book: Rulebook) -> None:
     """Raises ConfigError for a purpose of the call that no rule knows: it would lift nothing, and block where the law asks
     for one."""
-    known = {*vocabulary(book)}
+    known_purposes = {*vocabulary(book)}
     for rule in book.rules:
-        known |= {*rule.named_purposes}
+        known_purposes |= {*rule.named_purposes}
     for word in purposes_of(call.members().get("purpose")):
-        if plain(word) not in known:
-            near = get_close_matches(plain(word), known, n=3)
+        if plain(word) not in known_purposes:
+            near = get_close_matches(plain(word), known_purposes, n=3)
             hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-            raise ConfigError(
-                [f"--purpose: {word!r} is not a known purpose{hint}: `stream-scrub purposes` lists them all"]
-            )
+            why = f"--purpose: {word!r} is not a known purpose{hint}: `stream-scrub purposes` lists them all"
+            page = say(UNKNOWN_PURPOSE, word=word)
+            raise ConfigError([by_door(why, page)])
 
 
 def known_registers(book: Rulebook, settings: Settings) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from stream_scrub.call import VOICE
 from stream_scrub.clock import utc_minutes
-from stream_scrub.model import Reason, Verdict
+from stream_scrub.model import Reason, Verdict, Why
 from stream_scrub.numbering import e164
 from stream_scrub.scrub.decide import Finding
 from stream_scrub.scrub.decode import Members, Unreadable, read_strictly
@@ -40,6 +40,11 @@ class Outcome:
     rules: str  # the digest of the rule that decided; empty for none
     residence: str = ""  # that of the rule of the country where the person lives, if it is another
     clocks: Clocks = ()  # of the hours that hold for the call
+
+    @property
+    def why(self) -> Why | None:
+        """Why its number is an `invalid-number`."""
+        return None if self.finding.fault is None else self.finding.fault.why
 
 
 class Opened(NamedTuple):

@@ -19,11 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stream_scrub.languages import read_in, say
 from stream_scrub.model import Logger
 from stream_scrub.numbering import residence_named
 from stream_scrub.ops import health, http_server, metrics
 from stream_scrub.ops.logs import mask
 from stream_scrub.ops.loop_state import ServerState
+from stream_scrub.queries import history, rules_report
 from stream_scrub.rules import Rulebook
 from stream_scrub.serve import bodies, openapi
 from stream_scrub.serve.bodies import ABORT, FLOW, Kind, Problem, invalid
@@ -40,7 +42,7 @@ from stream_scrub.serve.endpoints import (
 from stream_scrub.serve.evidence import EvidenceEndpoint
 from stream_scrub.serve.files import job_pages
 from stream_scrub.serve.files.pages import FilePages
-from stream_scrub.serve.page import overview
+from stream_scrub.serve.page.navigation import language_of
 from stream_scrub.serve.page.routes import StatusPage
 from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.turns import while_connected
@@ -56,8 +58,8 @@ class Api:
         self._context = context
         self._lag_max_s = context.settings.rules.index_lag_max_s
         self._endpoints = endpoints
-        self._evidence = EvidenceEndpoint(context.settings, context.queries)
-        self._description = openapi.document(context.queries, overview.purposes(context.rulebook))
+        self._evidence = EvidenceEndpoint(context.settings)
+        self._description = openapi.document()
 
     async def check(self, request: Request) -> Response:
         """`POST /v1/check`."""
@@ -89,7 +91,7 @@ class Api:
     def _registers(self) -> dict[str, Any]:
         context = self._context
         status: dict[str, Any] = msgspec.to_builtins(
-            context.queries.registers(context.follower.index, context.rulebook, datetime.now(UTC))
+            history.status(context.follower.index, context.rulebook, datetime.now(UTC))
         )
         for each in status["registers"]:
             each["source"] = mask(each["source"])  # a file may be named after a number
@@ -109,7 +111,7 @@ class Api:
             raise Problem(
                 Kind.NOT_FOUND, "no rule for that country or region: every prospect there is blocked"
             )
-        rule: dict[str, Any] = msgspec.to_builtins(self._context.queries.rule(country, day))
+        rule: dict[str, Any] = msgspec.to_builtins(rules_report.of_day(country, day))
         del rule["where"]  # a path of this machine
         return _json(rule)
 
@@ -142,8 +144,7 @@ class Api:
         """`POST /v1/requests`."""
         with self._context.guard.admit(request, "request") as caller:
             body = await bodies.read(request, caller.hold, most=REQUEST_BYTES_MAX)
-            key = request.headers.get("idempotency-key", "")
-            accepted = await self._endpoints.requests.answer(body, key, caller)
+            accepted = await self._endpoints.requests.answer(body, caller)
         return Response(msgspec.json.encode(accepted), 202, media_type=_JSON)
 
     async def probe(self, request: Request) -> Response:
@@ -153,7 +154,7 @@ class Api:
 
     async def openapi(self, _request: Request) -> Response:
         """`GET /openapi.json`."""
-        return _json(self._description)
+        return Response(self._description, media_type=_JSON)
 
     async def docs(self, request: Request) -> Response:
         """`GET /docs`."""
@@ -204,8 +205,10 @@ def _refusal(error: HTTPException) -> Problem:
     """Return the problem for what starlette refuses: an unknown path or method."""
     if error.status_code == Kind.METHOD_NOT_ALLOWED.status:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return Problem(Kind.METHOD_NOT_ALLOWED, f"this path allows {allowed}", {"Allow": allowed})
-    return Problem(Kind.NOT_FOUND, "unknown path: /docs lists all paths of the API")
+        return Problem(
+            Kind.METHOD_NOT_ALLOWED, say("this path allows %(methods)s", methods=allowed), {"Allow": allowed}
+        )
+    return Problem(Kind.NOT_FOUND, say("unknown path: /docs lists all paths of the API"))
 
 
 def application(context: AppContext) -> ASGIApp:
@@ -235,8 +238,10 @@ def application(context: AppContext) -> ASGIApp:
     async def refused(request: Request, error: Exception) -> Response:
         """Answer a browser with a page, anybody else with JSON."""
         assert isinstance(error, HTTPException)
-        wants_page = "text/html" in request.headers.get("accept", "")
-        return status_page.problem(request, _refusal(error)) if wants_page else _refusal(error).response
+        if "text/html" not in request.headers.get("accept", ""):
+            return _refusal(error).response
+        with read_in(language_of(request), UTC):
+            return status_page.problem(request, _refusal(error))
 
     inner = Starlette(
         routes=routes,

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from stream_scrub import strict_json
 from stream_scrub.errors import StaleIndex
+from stream_scrub.languages import say, translatable, translated
 from stream_scrub.ops import health
 
 MEDIA_TYPE = "application/problem+json"
@@ -31,20 +32,20 @@ _RETRY_S = 1  # most holds end within seconds
 class Kind(Enum):
     """Status and title of each kind. Its lower-case name ends the problem's type."""
 
-    MALFORMED_REQUEST = (400, "Malformed HTTP request")
-    UNAUTHORIZED = (401, "Authentication required")
-    FORBIDDEN = (403, "Not permitted for this token")
-    NOT_FOUND = (404, "Not found")
-    METHOD_NOT_ALLOWED = (405, "Method not allowed")
-    TOO_SLOW = (408, "Request timed out")
-    TOO_LARGE = (413, "Body too large")
-    NOT_JSON = (415, "Unsupported media type")
-    INVALID = (422, "Invalid request")
-    TOO_MANY_REQUESTS = (429, "Too many requests")
-    HEADERS_TOO_LARGE = (431, "Headers too large")
-    FAULT = (500, "Internal error")
-    NOT_WRITTEN = (503, "Request possibly not written")
-    STALE_INDEX = (503, "No safe verdict at the moment")
+    MALFORMED_REQUEST = (400, translatable("Malformed HTTP request"))
+    UNAUTHORIZED = (401, translatable("Authentication required"))
+    FORBIDDEN = (403, translatable("Not permitted for this token"))
+    NOT_FOUND = (404, translatable("Not found"))
+    METHOD_NOT_ALLOWED = (405, translatable("Method not allowed"))
+    TOO_SLOW = (408, translatable("Request timed out"))
+    TOO_LARGE = (413, translatable("Body too large"))
+    NOT_JSON = (415, translatable("Unsupported media type"))
+    INVALID = (422, translatable("Invalid request"))
+    TOO_MANY_REQUESTS = (429, translatable("Too many requests"))
+    HEADERS_TOO_LARGE = (431, translatable("Headers too large"))
+    FAULT = (500, translatable("Internal error"))
+    NOT_WRITTEN = (503, translatable("Request possibly not written"))
+    STALE_INDEX = (503, translatable("No safe verdict at the moment"))
 
     @property
     def status(self) -> int:
@@ -105,7 +106,7 @@ def invalid(errors: Sequence[tuple[str, str]], **members: Any) -> Problem:
     """Return the 422 of an invalid body: for each error the member's path and what is wrong."""
     listed = [{"path": path, "detail": detail} for path, detail in errors]
     path, detail = errors[0]
-    return Problem(Kind.INVALID, f"{path}: {detail}", errors=listed, **members)
+    return Problem(Kind.INVALID, f"{translated(path)}: {detail}", errors=listed, **members)
 
 
 BODY_BYTES_MAX = 8_388_608  # ten thousand prospects with room for their purposes and contracts
@@ -136,7 +137,7 @@ async def read(
         )
     length = request.headers.get("content-length", "")
     declared_size = int(length) if length.isdigit() else 0
-    above = f"the body is too large: send at most {most} bytes per request"
+    above = say("the body is too large: send at most %(most)s bytes per request", most=str(most))
     if declared_size > most:
         raise too_large(above, most)
     hold(declared_size)

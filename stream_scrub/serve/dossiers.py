@@ -5,10 +5,10 @@ to checks. The number is in the request and the results alone: not in a path, th
 """
 
 import re
+from collections.abc import Callable
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -17,24 +17,26 @@ from starlette.responses import RedirectResponse, Response
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError, ScrubError
-from stream_scrub.languages import ENGLISH, LANGUAGES, preferred
-from stream_scrub.numbering import UNKNOWN, region_named
+from stream_scrub.languages import ENGLISH, LANGUAGES, say, translatable
+from stream_scrub.numbering import region_named
 from stream_scrub.ops import logs, processes
+from stream_scrub.queries.dossier import DossierRequest
+from stream_scrub.queries.dossier_files import build
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Problem, invalid
-from stream_scrub.serve.endpoints import Handler, Queries
+from stream_scrub.serve.endpoints import Handler
 from stream_scrub.serve.files import process
 from stream_scrub.serve.files.job_pages import JobPages, page
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
 from stream_scrub.serve.page.forms import Form
+from stream_scrub.serve.page.navigation import language_of
 from stream_scrub.serve.tokens import EVIDENCE
 from stream_scrub.serve.uploads import Job
 
 READ_S_MAX = 3600
 _DAYS = ("from", "to")  # fields of the form
-_ANSWER = "answer.json"  # of the results: what the page shows (`cli.complaint.ComplaintAnswer`)
 
 
 class DossierQuestion(msgspec.Struct, rename={"first": "from", "last": "to"}):
@@ -53,14 +55,19 @@ _QUESTION = msgspec.json.Decoder(DossierQuestion)
 
 
 def _child(
-    settings: Settings, queries: Queries, asked: Any, folder: Path, parent: Connection, alive: Connection
+    settings: Settings,
+    files_of: Callable[..., dict[str, bytes]],
+    about: DossierRequest,
+    folder: Path,
+    parent: Connection,
+    alive: Connection,
 ) -> None:
-    process.begin_reading(settings, alive)
+    log = process.begin_reading(settings, alive)
 
     def made() -> State:
         try:
             progress = process.SentProgress(parent, named=True)
-            for name, content in queries.dossier(settings, asked, progress).items():
+            for name, content in files_of(settings, log, about, progress).items():
                 (folder / name).write_bytes(content)
         except ScrubError as error:
             return State("failed", why=logs.mask(str(error).replace("\n", "; ")))
@@ -104,12 +111,19 @@ class DossierPages(JobPages):
     async def _begin(self, form: Form, caller: Caller) -> Job:
         """Begin to read one. Raises Problem (422, 429, 503)."""
         caller.spend(1)
+        for name in _DAYS:
+            if name in form:
+                forms.need_day(form[name])
         question = bodies.decoded(_QUESTION, msgspec.json.encode(form))
         asked = self._asked(question, caller.name)
         first, last = question.first, question.last or question.first
         days = 0 if first is None or last is None else (last - first).days + 1
         job = await run_in_threadpool(self.jobs.new, caller.owner)
-        shown = f"{first}" if days == 1 else f"{first} to {last}" if days else "everything that is held"
+        shown = say("everything held on the number")
+        if first is not None and last is not None:
+            shown = (
+                str(first) if days == 1 else say("%(first)s to %(last)s", first=str(first), last=str(last))
+            )
         job = msgspec.structs.replace(job, most=0, file=shown)
         try:
             self.jobs.keep(job)
@@ -125,16 +139,18 @@ class DossierPages(JobPages):
         )
         return job
 
-    def _asked(self, question: DossierQuestion, token: str) -> Any:
+    def _asked(self, question: DossierQuestion, token: str) -> DossierRequest:
         """What the dossier is about, for the owner of that token. Raises Problem (422)."""
         settings = self.context.settings
         region = region_named(question.region or settings.prospect.default_region)
         if not region:
-            raise invalid([("region", UNKNOWN)])
+            raise invalid(
+                [(say("country"), say("write its code or name, as in FR, FRA, UK or United Kingdom"))]
+            )
         if question.first is None and question.last is not None:
-            raise invalid([("day of the call", "give the first day too")])
+            raise invalid([(say("day of the call"), say("give the first day too"))])
         try:
-            return self.context.queries.dossier_request(
+            return build.request_of(
                 settings,
                 question.number,
                 region,
@@ -147,14 +163,17 @@ class DossierPages(JobPages):
             )
         except ConfigError as error:
             what, _, why = error.problems[0].partition(": ")
-            fields = {"NUMBER": "number", "--language": "language", "--to": "last day"}
-            raise invalid([(fields.get(what, "day of the call"), why)]) from error
+            fields = {"NUMBER": say("number"), "--language": say("language"), "--to": say("last day")}
+            raise invalid([(fields.get(what, say("day of the call")), why)]) from error
 
-    def _read(self, job: Job, asked: Any) -> State:
+    def _read(self, job: Job, asked: DossierRequest) -> State:
         job = self.jobs.begun(job)
-        arguments = (self.context.settings, self.context.queries, asked, self.jobs.results(job))
+        arguments = (self.context.settings, build.files_of, asked, self.jobs.results(job))
         child = processes.one_child(_child, *arguments, name="dossier")
-        limit = READ_S_MAX, "the reading takes more than an hour: use `stream-scrub dossier` in a terminal"
+        limit = (
+            READ_S_MAX,
+            translatable("the reading takes more than an hour: ask an operator for the dossier"),
+        )
         return process.followed(
             child, limit, lambda state: self.jobs.put(job, state), lambda: self.jobs.why_end(job)
         )
@@ -167,7 +186,7 @@ class DossierPages(JobPages):
         results = self.jobs.results(job)
         answer, timestamps = None, list[str]()
         if state.stage == "done":
-            answer = msgspec.json.decode(await run_in_threadpool((results / _ANSWER).read_bytes))
+            answer = msgspec.json.decode(await run_in_threadpool((results / build.ANSWER).read_bytes))
             timestamps = sorted(path.name for path in results.glob("*.tsr"))
         return self.status_page.form(
             request,
@@ -189,5 +208,5 @@ class DossierPages(JobPages):
             jobs=self.listed(caller),
             minutes=minutes,
             languages=LANGUAGES,
-            language=form.get("language") or preferred(request.headers.get("accept-language", "")),
+            language=form.get("language") or language_of(request),
         )

@@ -4,11 +4,9 @@
 import asyncio
 import threading
 from asyncio import wrap_future
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,19 +19,20 @@ from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.index import Index
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import Delivered, RequestPlace
-from stream_scrub.log.audit import FiledProof
+from stream_scrub.languages import say, translatable
 from stream_scrub.log.follower import Follower
 from stream_scrub.made_by import HEADER
-from stream_scrub.model import OWN, Header, Logger, Progress
+from stream_scrub.model import OWN, Header, Logger
 from stream_scrub.numbering import UNKNOWN, e164, region_named
 from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.ops.metrics import Board
 from stream_scrub.ops.processes import in_daemon_thread
+from stream_scrub.queries import history
 from stream_scrub.requests.attempts import NO_ID, AttemptReader, CallAttempt
 from stream_scrub.requests.lifts import takes_out
 from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
 from stream_scrub.requests.unread import UnreadRequest, open_requests
-from stream_scrub.rules import Country, Rule, Rulebook
+from stream_scrub.rules import Rulebook
 from stream_scrub.scrub import scrubbing
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Kind, Problem, invalid, stale
@@ -43,7 +42,6 @@ from stream_scrub.serve.turns import Turns
 from stream_scrub.serve.watch.log_tail import LogTail
 from stream_scrub.serve.watch.recalls import RecallTail
 from stream_scrub.serve.watch.watcher import Watcher
-from stream_scrub.stamp import Stamp
 
 if TYPE_CHECKING:  # it imports this module
     from stream_scrub.serve.files.jobs import Jobs
@@ -56,35 +54,6 @@ Send = Callable[[str, bytes, bytes, Delivered, Sequence[Header]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Queries:
-    """Queries and imports that the console has too, passed in by `cli/check.py` because rooms of one rank do not
-    import each other.
-
-    All are functions of a module, since they are pickled for other processes, and return values that msgspec encodes.
-    """
-
-    registers: Callable[[Index, Rulebook, datetime], Any]
-    rule: Callable[[Country, date], Any]
-    # Reads the whole log. The number is as typed; then its region, and whether nobody waits for the answer any more.
-    history: Callable[[Settings, Logger, str, str, Callable[[], bool]], Any]
-    # What a dossier is about: the settings, the number as typed, its region, the first and last day (None: everything that is
-    # held); by their names the token, the campaign, the case and the language. Raises ConfigError.
-    dossier_request: Callable[..., Any]
-    # Reads all topics. What it is about, and what shows the progress. Returns the results by the names of their files.
-    dossier: Callable[[Settings, Any, Progress], dict[str, bytes]]
-    # The first day of a month, as 2026-10. Raises ConfigError.
-    report_month: Callable[[str], date]
-    # Reads the log and the outputs of a month. The month's first day, and the token's name.
-    report: Callable[[Settings, Logger, date, str], Any]
-    # Reads the whole log. An earlier proof, which must still hold, and the token's name.
-    verify: Callable[[Settings, Logger, FiledProof | None, str], Any]
-    # The file, the form's fields, and whether it is a dry run.
-    import_list: Callable[[Settings, Logger, str, Mapping[str, str], bool], dict[str, Any]]
-    # A verdict for people: its stamp, its rule, and the changes of its number if they are known.
-    answer: Callable[[Stamp, Rule | None, Sequence[Any]], Any]
-
-
-@dataclass(frozen=True, slots=True)
 class AppContext:
     """The parts of one server process."""
 
@@ -93,7 +62,6 @@ class AppContext:
     rulebook: Rulebook
     counters: ServerState
     board: Board  # the status of every process of this server
-    queries: Queries
     log: Logger
     guard: Guard
     send: Send
@@ -107,9 +75,7 @@ class AppContext:
 
 
 HISTORY_BYTES_MAX = 4096  # of a body: one number
-KEYS_MAX = 10_000  # idempotency keys that are remembered
 REQUEST_BYTES_MAX = 524_288  # of a body: the publisher's 10 000 numbers a request, and a proof
-_KEY_CHARS_MAX = 128
 _HISTORIES_WAITING_MAX = 2  # of one token
 _UNREAD_WAITING_MAX = 2  # the same
 _REQUESTS_WAITING_MAX = 8  # large ones of one token
@@ -144,9 +110,8 @@ class HistoryEndpoint:
     caller leaves.
     """
 
-    def __init__(self, settings: Settings, queries: Queries, log: Logger) -> None:
+    def __init__(self, settings: Settings, log: Logger) -> None:
         self._settings = settings
-        self._queries = queries
         self._log = log
         self._turns = Turns(_HISTORIES_WAITING_MAX)
 
@@ -166,9 +131,9 @@ class HistoryEndpoint:
         arguments = (self._settings, self._log, str(question.number), region, left.is_set)
         try:
             async with self._turns.turn(caller):
-                return await wrap_future(in_daemon_thread(self._queries.history, *arguments))
+                return await wrap_future(in_daemon_thread(history.of, *arguments))
         except ConfigError as error:
-            raise invalid([_NO_NUMBER]) from error
+            raise invalid([_no_number()]) from error
         except StaleIndex as error:
             raise stale(error) from error
         except Corrupt as error:
@@ -179,7 +144,8 @@ class HistoryEndpoint:
             left.set()
 
 
-_NO_NUMBER = ("number", "no valid number: write it as +33612345678")
+def _no_number() -> tuple[str, str]:
+    return translatable("number"), say("no valid number: write it as +33612345678")
 
 
 class AcceptedRequest(msgspec.Struct, frozen=True):
@@ -191,11 +157,6 @@ class AcceptedRequest(msgspec.Struct, frozen=True):
     offset: int
     invalid: int
     note: str | None
-
-
-class _Remembered(msgspec.Struct):
-    digest: bytes
-    answer: asyncio.Task[AcceptedRequest]
 
 
 class RequestEndpoint:
@@ -215,31 +176,17 @@ class RequestEndpoint:
         self._law = ConsentLaw(rulebook, proof_required=settings.lists.consent_proof == "required")
         self._index = index
         self._send = send
-        self._remembered: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
         self._turns, self._reading = Turns(_REQUESTS_WAITING_MAX), Turns(_UNREAD_WAITING_MAX)
 
-    async def answer(self, body: bytes, key: str, caller: Caller) -> AcceptedRequest:
-        """Write the request. `key` is the header Idempotency-Key, or empty. Raises Problem (413, 422, 429, 503)."""
+    async def answer(self, body: bytes, caller: Caller) -> AcceptedRequest:
+        """Write the request. Raises Problem (413, 422, 429, 503)."""
         caller.spend(1 + len(body) // _BYTES_A_NUMBER)
         if len(body) <= _LARGE_BYTES:
             request = self._parsed(body)
         else:
             async with self._turns.turn(caller.name):
                 request = await wrap_future(in_daemon_thread(self._parsed, body))
-        if len(key) > _KEY_CHARS_MAX:
-            raise invalid([("Idempotency-Key", f"use at most {_KEY_CHARS_MAX} characters")])
-        if not key:
-            return await self._write(request, body, caller)
-        digest = sha256(body).digest()
-        earlier = self._remembered.get((caller.name, key))
-        if earlier is not None and earlier.digest != digest:
-            raise invalid([("Idempotency-Key", "another request used this key: use a new one")])
-        if earlier is None or (earlier.answer.done() and earlier.answer.exception() is not None):
-            earlier = _Remembered(digest, asyncio.ensure_future(self._write(request, body, caller)))
-            self._remembered[caller.name, key] = earlier
-            if len(self._remembered) > KEYS_MAX:
-                self._remembered.popitem(last=False)
-        return await asyncio.shield(earlier.answer)
+        return await self._write(request, body, caller)
 
     def _parsed(self, body: bytes) -> ParsedRequest | CallAttempt:
         """Parse as the publisher does, with the same leniency for what restricts. Raises Problem (422)."""
@@ -336,7 +283,7 @@ _CURES = {
 
 def _refused(reason: RequestRefusal) -> Problem:
     if reason is RequestRefusal.INVALID_NUMBER:
-        return invalid([_NO_NUMBER], reason=str(reason))
+        return invalid([_no_number()], reason=str(reason))
     cure = _CURES.get(reason, "docs/requests.md has the meaning")
     return invalid([("body", f"the publisher would refuse it as {reason}: {cure}")], reason=str(reason))
 
@@ -357,7 +304,7 @@ class Endpoints:
         self.check = CheckEndpoint(
             context.settings, lambda: follower.usable(lag_max_s), context.counters.checked
         )
-        self.history = HistoryEndpoint(context.settings, context.queries, context.log)
+        self.history = HistoryEndpoint(context.settings, context.log)
         self.requests = RequestEndpoint(
             context.settings,
             scrubbing.law(context.settings),

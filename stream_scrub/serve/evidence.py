@@ -5,7 +5,6 @@ goes on at a time, and it ends when its caller leaves.
 """
 
 import threading
-import time
 from asyncio import wrap_future
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -18,9 +17,9 @@ from stream_scrub.errors import ConfigError, Corrupt, Refused, StaleIndex, Unava
 from stream_scrub.log.audit import FiledProof
 from stream_scrub.ops import logs, processes
 from stream_scrub.ops.processes import in_daemon_thread
+from stream_scrub.queries import month_report, verify_log
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import invalid, stale
-from stream_scrub.serve.endpoints import Queries
 from stream_scrub.serve.files import process
 from stream_scrub.serve.turns import Turns
 
@@ -44,6 +43,9 @@ class _Outcome(msgspec.Struct):
     answer: bytes = b""
     cause: str = ""
     why: str = ""
+
+
+_OUTCOME = msgspec.msgpack.Decoder(_Outcome)
 
 
 def _child(
@@ -71,41 +73,37 @@ def _outcome(
     settings: Settings, query: Callable[..., Any], asked: Any, token: str, left: Callable[[], bool]
 ) -> _Outcome:
     """Ask a query in a child process until the caller has left. Blocks."""
-    ends = time.monotonic() + READ_S_MAX
-
-    def why_end() -> str:
-        return "its caller has left" if left() else ""
-
-    with processes.one_child(_child, settings, query, asked, token, name="evidence") as (ours, child):
-        try:
-            if why := processes.until_sent(ours, ends, _TOO_LONG, why_end):
-                return _Outcome(cause="log-unreachable", why=why)
-            return msgspec.msgpack.decode(ours.recv_bytes(), type=_Outcome)
-        except (EOFError, OSError) as error:
-            child.join()
-            raise RuntimeError(f"the process of the reading ended with code {child.exitcode}") from error
+    child = processes.one_child(_child, settings, query, asked, token, name="evidence")
+    try:
+        return processes.answer(
+            child, _OUTCOME, (READ_S_MAX, _TOO_LONG), lambda: "its caller has left" if left() else ""
+        )
+    except processes.NoAnswer as error:
+        if error.code is None:
+            return _Outcome(cause="log-unreachable", why=str(error))
+        raise RuntimeError(f"the process of the reading ended with code {error.code}") from error
 
 
 class EvidenceEndpoint:
     """Answers what was judged in a month, and whether the log is what publishers wrote."""
 
-    def __init__(self, settings: Settings, queries: Queries) -> None:
-        self._settings, self._queries = settings, queries
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._turns = Turns(_WAITING_MAX)
 
     async def report(self, month: str, caller: str) -> bytes:
         """Return the report of a month, as 2026-10. `caller` is the token's name. Raises Problem (422, 429, 503)."""
         try:
-            first = self._queries.report_month(month)
+            first = month_report.first_day(month)
         except ConfigError as error:
             raise invalid([("month", error.problems[0].partition(": ")[2])]) from error
-        return await self._read(self._queries.report, first, caller)
+        return await self._read(month_report.gather, first, caller)
 
     async def verify(self, body: bytes, caller: str) -> bytes:
         """Return the proof of the log. Raises Problem (422, 429, 503)."""
         question = bodies.decoded(_QUESTION, body)
         bodies.need_once(body)
-        return await self._read(self._queries.verify, question.against, caller)
+        return await self._read(verify_log.of_log, question.against, caller)
 
     async def _read(self, query: Callable[..., Any], asked: Any, caller: str) -> bytes:
         left = threading.Event()

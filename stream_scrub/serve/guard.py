@@ -12,6 +12,7 @@ from typing import Self
 from starlette.requests import Request
 
 from stream_scrub.config import Http
+from stream_scrub.languages import say
 from stream_scrub.model import Logger
 from stream_scrub.ops.log_lines import RecurringProblem
 from stream_scrub.serve.bodies import BODY_BYTES_MAX, Kind, Problem, too_many
@@ -40,7 +41,9 @@ class Bucket:
         self._at = now
         if count > self._left:
             wait = math.ceil((count - self._left) / self._rate)
-            why = f"the rate of this token is {self._rate:g} numbers a second in each process"
+            why = say(
+                "the rate of this token is %(rate)s numbers a second in each process", rate=f"{self._rate:g}"
+            )
             raise too_many(why, max(1, wait))
         self._left -= count
 
@@ -164,10 +167,12 @@ class Guard:
                 {"WWW-Authenticate": 'Bearer realm="stream-scrub"'},
             )
         if not any(token.may(scope) for scope in scopes):
-            named = " or ".join(scopes)
             raise Problem(
                 Kind.FORBIDDEN,
-                f"this token lacks the scope {named}: use one that has it (`stream-scrub tokens list`)",
+                say(
+                    "this token lacks the scope %(scope)s: use one that has it (`stream-scrub tokens list`)",
+                    scope=scopes[0],
+                ),
                 scope=scopes[0],
             )
         return self._caller(token.name, self._rate, TOKEN_BODIES_MAX, token.sha256)

@@ -33,7 +33,7 @@ from stream_scrub.ops.loop_state import ServerState
 from stream_scrub.scrub import scrubbing
 from stream_scrub.serve.asgi import application
 from stream_scrub.serve.connections import KEEP_ALIVE_S, Connection, Connections, Handshake, room
-from stream_scrub.serve.endpoints import AppContext, Queries, why_stale
+from stream_scrub.serve.endpoints import AppContext, why_stale
 from stream_scrub.serve.files.jobs import Jobs
 from stream_scrub.serve.guard import Guard, is_loopback
 from stream_scrub.serve.page.list_import import pending_lists
@@ -103,13 +103,13 @@ def _no_password() -> str:
     raise ValueError("the key has a password: store it without one, readable only by this user")
 
 
-def run(settings: Settings, queries: Queries, *, trial: bool = False) -> int:
+def run(settings: Settings, *, trial: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, as one process or as several that share the port; returns the exit code. `trial`:
     the page says that nothing is real."""
     return Daemon(
         settings,
         ServerState,
-        partial(serve, queries, trial),
+        partial(serve, trial),
         BEAT_LIMIT_S,
         processes=settings.http.processes,
         own_pages=True,
@@ -141,10 +141,10 @@ def problems(settings: Settings) -> list[str]:
 
 
 def _late_writer(topic: str, settings: Settings, log: Logger) -> LateWriter:
-    return LateWriter(lambda: clients.requests_writer(settings, log, topic))
+    return LateWriter(lambda: clients.Brokers(settings, log).requests_writer(topic))
 
 
-def serve(queries: Queries, trial: bool, process: Process[ServerState]) -> None:
+def serve(trial: bool, process: Process[ServerState]) -> None:
     """Serve as one process until `process.stopping`. Raises Refused if the address cannot be used."""
     settings, state, log = process.settings, process.state, process.log
     sys.setswitchinterval(_SWITCH_S)
@@ -161,7 +161,7 @@ def serve(queries: Queries, trial: bool, process: Process[ServerState]) -> None:
         for writer in writers.values():
             stack.callback(writer.close)
         watcher = Watcher(settings.http.watch, TimeSeries(settings.worker.state_dir), log)
-        log_tail = LogTail(lambda: clients.reading(settings, log), lambda: follower.index.position)
+        log_tail = LogTail(lambda: clients.Brokers(settings, log).reading(), lambda: follower.index.position)
         recall_tail = RecallTail(settings, watcher, log)
         lists = pending_lists(settings.worker.state_dir)
         kept = settings.worker.state_dir, settings.files.keep_minutes * 60.0
@@ -176,7 +176,6 @@ def serve(queries: Queries, trial: bool, process: Process[ServerState]) -> None:
             rulebook,
             state,
             process.board,
-            queries,
             log,
             guard,
             lambda topic, *record: writers[topic].send(*record),

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from stream_scrub.languages import say
 from stream_scrub.serve.bodies import Kind, Problem, too_many
 
 Result = TypeVar("Result")
@@ -37,7 +38,10 @@ class Turns:
         for each in [each for each in queue if each.done()]:
             queue.remove(each)  # its caller has left
         if len(queue) >= self._most:
-            why = f"{self._most} questions of this kind wait already: ask again when they are answered"
+            why = say(
+                "%(most)s questions of this kind wait already: ask again when they are answered",
+                most=str(self._most),
+            )
             raise too_many(why)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stream_scrub.languages import say
 from stream_scrub.serve.bodies import Kind, Problem, too_many
 
 _UPLOAD, _JOB = "upload", "job.json"
@@ -51,6 +52,9 @@ class Job(msgspec.Struct, frozen=True):
     most: int = 0
     file: str = ""
     choices: dict[str, str] = {}
+
+
+_decode_job = msgspec.json.Decoder(Job).decode
 
 
 class Uploads:
@@ -86,7 +90,7 @@ class Uploads:
             self._need_place(owner)
             most = min(self.limits.file_bytes, self.room(owner))
             if most <= 0:
-                raise busy("there is no room for your file: delete others of yours, or try again later")
+                raise busy(say("there is no room for your file: delete others of yours, or try again later"))
             job = Job(secrets.token_hex(16), owner, time.time(), self.keep_s, most)
             folder = self.folder / job.id
             folder.mkdir(mode=0o700)
@@ -103,9 +107,9 @@ class Uploads:
     def _need_place(self, owner: str) -> None:
         """Raises Problem (429)."""
         if len(self.of(owner)) >= self.limits.owner_max:
-            raise busy(f"you have {self.limits.owner_max} here, the maximum: delete one")
+            raise busy(say("you have %(most)s here, the maximum: delete one", most=self.limits.owner_max))
         if len(self._all()) >= self.limits.all_max:
-            raise busy(f"{self.limits.all_max} files are here, the maximum: try again later")
+            raise busy(say("the server has no room for another file: try again later"))
 
     def keep(self, job: Job) -> None:
         """Store what is said of an upload anew. Raises Problem (503)."""
@@ -122,7 +126,7 @@ class Uploads:
         """Return the upload. Raises Problem (404) if it is gone, or belongs to another token."""
         job = self._read(id_) if _ID.fullmatch(id_) else None
         if job is None or job.owner != owner or _is_over(job):
-            raise Problem(Kind.NOT_FOUND, self._is_gone)
+            raise Problem(Kind.NOT_FOUND, say(self._is_gone, minutes=round(self.keep_s / 60)))
         return job
 
     def of(self, owner: str) -> list[Job]:
@@ -220,7 +224,7 @@ class Uploads:
 
     def _read(self, id_: str) -> Job | None:
         try:
-            return msgspec.json.decode((self.folder / id_ / _JOB).read_bytes(), type=Job)
+            return _decode_job((self.folder / id_ / _JOB).read_bytes())
         except (OSError, msgspec.MsgspecError):
             return None
 
@@ -236,7 +240,8 @@ def storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Problem(Kind.NOT_WRITTEN, f"the server cannot store the file ({error.strerror})") from error
+        why = say("the server cannot store the file (%(why)s)", why=error.strerror or "")
+        raise Problem(Kind.NOT_WRITTEN, why) from error
 
 
 def write(path: Path, what: msgspec.Struct) -> None:

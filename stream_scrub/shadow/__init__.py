@@ -1,1 +1,1 @@
-"""Shadow mode: what other rules, registers or another release would say of what came out."""
+"""Shadow mode: the verdicts of other rules, registers or another release on emitted prospects."""

@@ -21,7 +21,7 @@ from stream_scrub.kafka.client.producer_calls import id_of_shadow
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.session import Session, StandIn
 from stream_scrub.log.follower import Follower
-from stream_scrub.model import Deadline, Logger
+from stream_scrub.model import Deadline
 from stream_scrub.ops import following
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped
 from stream_scrub.ops.log_lines import RecurringProblem
@@ -48,30 +48,33 @@ def run(settings: Settings, *, every: bool) -> int:
 
 def _work(every: bool, process: Process[ShadowState]) -> None:
     warn_if_away(process.settings, process.log)
-    follower = following.counted(clients.Brokers(process.settings, process.log), process.state)
-    shadow = ShadowLoop(process, follower, every=every)
+    brokers = clients.Brokers(process.settings, process.log)
+    follower = following.counted(brokers, process.state)
+    shadow = ShadowLoop(process, brokers, follower, every=every)
     process.state.attach(follower, shadow.rulebook)
     with follower:
         shadow.run()
 
 
-def need_topic(settings: Settings, log: Logger) -> None:
+def need_topic(brokers: clients.Brokers) -> None:
     """Create the shadow topic if it is missing, with as many partitions as the outputs. Raises Unavailable, Refused."""
-    name = settings.topics.shadow
-    with clients.topics(settings, log) as there:
-        outputs = outputs_of(clients.routes(settings, there, Deadline.after(_ASK_S)))
-        found = there.describe([name, *outputs], Deadline.after(_ASK_S))
-        if name not in found:
-            partitions = max((each.partitions for each in found.values()), default=1)
-            wanted = TopicState("shadow", name, "missing", partitions, {})
-            there.create([wanted], None, Deadline.after(_ASK_S))
+    name = brokers.settings.topics.shadow
+    with brokers.topics() as there:
+        outputs = outputs_of(brokers.routes(there, Deadline.after(_ASK_S)))
+        topic_states = there.describe([name, *outputs], Deadline.after(_ASK_S))
+        if name not in topic_states:
+            partitions = max((each.partitions for each in topic_states.values()), default=1)
+            expected = TopicState("shadow", name, "missing", partitions, {})
+            there.create([expected], None, Deadline.after(_ASK_S))
 
 
 class ShadowLoop:
     """One shadow. `every`: report every prospect, not differences alone."""
 
-    def __init__(self, process: Process[ShadowState], follower: Follower, *, every: bool) -> None:
-        self._process = process
+    def __init__(
+        self, process: Process[ShadowState], brokers: clients.Brokers, follower: Follower, *, every: bool
+    ) -> None:
+        self._process, self._brokers = process, brokers
         self._settings, self._state, self._log = process.settings, process.state, process.log
         self._follower = follower
         self._every = every
@@ -99,7 +102,7 @@ class ShadowLoop:
 
     def _turn(self, index: Index) -> None:
         if self._session is not None and self._session.is_spent:
-            self._end()  # a new session is another owner, which must look up where it stands
+            self._end()  # a new session is another owner, and must look up its offsets
         if self._session is None:
             self._begin()
         self._step(index)
@@ -108,23 +111,23 @@ class ShadowLoop:
 
     def _begin(self) -> None:
         """Take over from another shadow of this group and read on where it stopped; the first one starts at the outputs' ends."""
-        need_topic(self._settings, self._log)
+        need_topic(self._brokers)
         deadline = Deadline.after(_ASK_S)
         name = id_of_shadow(self._settings.worker.group_id)
-        session = clients.side_session(self._settings, self._log, [self._settings.topics.shadow], name)
+        session = self._brokers.side_session([self._settings.topics.shadow], name)
         self._session = session
         session.open(deadline)
         self._width = session.width([self._settings.topics.shadow], deadline)
-        group = clients.shadow_group(self._settings)
-        outputs = outputs_of(clients.routes_now(self._settings, self._log))
-        reader = self._reader = clients.output_reader(self._settings, self._log, outputs, group)
+        group = clients.side_group(self._settings, "shadow")
+        outputs = outputs_of(self._brokers.routes())
+        reader = self._reader = self._brokers.output_reader(outputs, group)
         reader.confirm(session, deadline)
         places = {
-            key: noted[0] if noted is not None else reader.bounds(key, deadline)[1]
-            for key, noted in reader.noted(deadline).items()
+            key: note[0] if note is not None else reader.bounds(key, deadline)[1]
+            for key, note in reader.noted(deadline).items()
         }
         reader.assign(places)
-        self._compared.clear()  # what was not committed is compared again
+        self._compared.clear()  # uncommitted records are compared again
         self._commit(session, [], [], [])
         self._state.begins()
         self._log.info("shadowing", topic=self._settings.topics.shadow, group=group)
@@ -142,24 +145,24 @@ class ShadowLoop:
         assert session is not None, "it has begun"
         assert reader is not None, "it has begun"
         fetched = reader.poll(_BATCH_RECORDS, _WAIT_S)
-        found: list[ShadowDifference] = []
+        differing: list[ShadowDifference] = []
         if fetched.messages:
             members = self._scrubber.terms.members
             values = read_all(self._records, own_values(fetched, members), fetched.headers.each)
             batch = self._scrubber.scrub(values, index, datetime.now(UTC))
-            found = differences(fetched, values, batch, members, every=self._every)
+            differing = differences(fetched, values, batch, members, every=self._every)
             self._compared["judged"] += len(values)
-            for each in found:
+            for each in differing:
                 if each.was is not each.would:
                     self._compared["verdict" if each.changes_verdict else "reason"] += 1
-        if found or self._commit_due.age_s >= _COMMIT_EVERY_S:
+        if differing or self._commit_due.age_s >= _COMMIT_EVERY_S:
             keys = {(m.topic(), m.partition(), m.offset()): m.key() for m in fetched.messages}
             now_ms = int(time.time() * 1000)
             self._commit(
                 session,
-                [StandIn(keys[each.topic, each.partition, each.offset], now_ms) for each in found],
-                [each.partition % self._width for each in found],
-                [msgspec.json.encode(each) for each in found],
+                [StandIn(keys[each.topic, each.partition, each.offset], now_ms) for each in differing],
+                [each.partition % self._width for each in differing],
+                [msgspec.json.encode(each) for each in differing],
             )
 
     def _commit(

@@ -39,6 +39,9 @@ class ShadowDifference(msgspec.Struct, frozen=True):
         return (self.was.verdict is Verdict.ALLOWED) is not (self.would.verdict is Verdict.ALLOWED)
 
 
+_DIFFERENCE = msgspec.json.Decoder(ShadowDifference)
+
+
 def own_values(fetched: PolledBatch, members: Members) -> list[bytes | None]:
     """The producers' own bytes of emitted prospects."""
     return [
@@ -141,9 +144,8 @@ def report(settings: Settings, log: Logger, since: float | None) -> ShadowReport
 
 def _read(settings: Settings, log: Logger) -> Iterator[tuple[ShadowDifference, float]]:
     """Everything on the shadow topic up to its ends, each with its moment."""
-    group = clients.shadow_group(settings)
-    reader = clients.output_reader(settings, log, [settings.topics.shadow], group)
-    decode = msgspec.json.Decoder(ShadowDifference).decode
+    group = clients.side_group(settings, "shadow")
+    reader = clients.Brokers(settings, log).output_reader([settings.topics.shadow], group)
     try:
         deadline = Deadline.after(_ANSWER_S)
         bounds = {p: reader.bounds(p, deadline) for p in reader.noted(deadline)}
@@ -155,6 +157,6 @@ def _read(settings: Settings, log: Logger) -> Iterator[tuple[ShadowDifference, f
             elif deadline.passed:
                 raise Unavailable("the shadow topic could not be read in time")
             for message, value in zip(fetched.messages, fetched.values, strict=True):
-                yield decode(value or b""), message.timestamp()[1] / 1000
+                yield _DIFFERENCE.decode(value or b""), message.timestamp()[1] / 1000
     finally:
         reader.close()

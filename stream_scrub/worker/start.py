@@ -55,10 +55,11 @@ def start(process: Process[WorkerState], begin_at: BeginAt | None = None) -> Non
     """Wait for the brokers, check topics and rights, and work until `process.stopping`. Raises Refused if the topics are
     not as a worker needs them, TakenOver, Corrupt."""
     keep_freed_memory()
-    limit = process.wait_for_brokers(lambda: preflight.record_limit(process.settings, process.log))
+    brokers = Brokers(process.settings, process.log)
+    limit = process.wait_for_brokers(lambda: preflight.record_limit(brokers))
     if not process.stopping.is_set():
         settings = process.settings
-        preflight.warn_of_session_timeout(settings, settings.worker.group_id, process.log)
+        preflight.warn_of_session_timeout(brokers, settings.worker.group_id)
         warn_if_away(settings, process.log)
         work(process, limit, begin_at=begin_at)
 
@@ -103,7 +104,7 @@ def worker(
     away = BrokersAway()  # the clients log a broker's absence once together
 
     def logs(client: str) -> ClientLog:
-        return clients.client_log(settings, log, client, brokers=away)
+        return brokers.client_log(client, brokers=away)
 
     # The index.
     follower = following.counted(brokers, state, lambda: logs("follower"), judged=False)
@@ -139,7 +140,7 @@ def worker(
 
     # Steps 6 and 7: the transactional producer.
     session = _session(settings, state.identity, logs("producer"), record_limit, bulk=bulk)
-    limits = record_limit, lambda: output_limit(settings, log)
+    limits = record_limit, lambda: output_limit(brokers)
     outputs = Outputs(session, inputs, scrubber, reading, log, *limits, cloud_events)
 
     loop = WorkerLoop(
@@ -178,12 +179,12 @@ def _session(
     )
 
 
-def output_limit(settings: Settings, log: Logger) -> int | None:
+def output_limit(brokers: Brokers) -> int | None:
     """The largest record in bytes that all outputs take now; None without the right to ask. Raises Unavailable,
     Refused."""
     deadline = Deadline.after(_LIMIT_S)
-    with clients.topics(settings, log) as there:
-        described = there.describe(outputs_of(clients.routes(settings, there, deadline)), deadline)
+    with brokers.topics() as there:
+        described = there.describe(outputs_of(brokers.routes(there, deadline)), deadline)
     return smallest_limit(topic.config for topic in described.values())
 
 

@@ -58,14 +58,14 @@ RANKS = {
     "shadow": 7,
     "worker": 7,
     "queries": 8,
-    "serve": 8,
-    "demo": 9,
-    "drill": 9,
-    "api": 10,
-    "cli": 10,
-    "duckdb": 11,
-    "__init__": 11,
-    "__main__": 11,
+    "serve": 9,
+    "demo": 10,
+    "drill": 10,
+    "api": 11,
+    "cli": 11,
+    "duckdb": 12,
+    "__init__": 12,
+    "__main__": 12,
 }
 LIBRARIES = {
     "confluent_kafka": {"kafka"},
@@ -87,7 +87,7 @@ FOLDER_MODULES = 18
 # (file, function): why whatever goes wrong there must not go further.
 CATCH_ALL: dict[tuple[str, str], str] = {
     (
-        "stream_scrub/files/workbook_process.py",
+        "stream_scrub/imports/parsing/workbook_process.py",
         "main",
     ): "whatever a workbook does to the library that reads it (its panics are no Exception), its process reports",
     (
@@ -193,7 +193,7 @@ def test_rooms_import_downwards_only():
         for module, line in imports(path, tree):
             package, _, inner = module.partition(".")
             there = inner.partition(".")[0] if inner else "__init__"
-            if package == "stream_scrub" and there != here and RANKS.get(there, 11) >= RANKS[here]:
+            if package == "stream_scrub" and there != here and RANKS.get(there, 12) >= RANKS[here]:
                 wrong.append(f"{path}:{line}: {here} may not import {module}")
     assert wrong == []
 
@@ -227,6 +227,29 @@ def test_only_config_reads_the_environment():
                 room(path) == "config" or sets_threads
             ):
                 wrong.append(f"{path}:{node.lineno}: {named}")
+    assert wrong == []
+
+
+def test_types_are_laid_out_before_threads_use_them():
+    """A server would crash at its first two requests: msgspec lays a struct out at its first use, and not for two threads."""
+    wrong = []
+    for path, tree in trees().items():
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for call in ast.walk(function):
+                if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+                    continue
+                kinds = [keyword.value for keyword in call.keywords if keyword.arg == "type"]
+                if call.func.attr == "Decoder":
+                    kinds += call.args
+                elif call.func.attr != "decode":
+                    continue
+                wrong += [
+                    f"{path}:{call.lineno}: make a Decoder of {ast.unparse(kind)} beside its class"
+                    for kind in kinds
+                    if isinstance(kind, ast.Name | ast.Attribute)
+                ]
     assert wrong == []
 
 

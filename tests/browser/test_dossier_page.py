@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from stream_scrub.cli import dossier_page
+from stream_scrub.queries.dossier_files import dossier_page
 from tests.support.golden import dossier as golden
 from tests.support.running import browsing
 

@@ -21,7 +21,7 @@ def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, n
     """Somebody without a terminal could not answer a complaint, or a number would be in the browser's history."""
     file = tmp_path / "tokens.json"
     token = tokens.add(file, "officer", ["evidence"], datetime.now(UTC)).token
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: Desk())
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: Desk())
     with starting(rules) as start, ExitStack() as stack:
         server = start(make_lists(), worker__state_dir=str(tmp_path), http__tokens=str(file))
         context = browser.new_context(viewport=size, color_scheme=scheme, java_script_enabled=script)
@@ -74,7 +74,7 @@ def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, n
         assert page.get_by_text("Delete the lead in your own systems.").is_visible()
         seen("answer-open")
 
-        page.get_by_label("Day on which they objected").fill("2026-11-30")
+        page.get_by_label("Day of the objection").fill("2026-11-30")
         page.get_by_label("How they objected").select_option("letter")
         page.get_by_role("button", name="Record the objection").click()
         assert page.get_by_role("heading", level=1).text_content() == "The objection is recorded"
@@ -85,13 +85,14 @@ def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, n
         page.get_by_role("button", name="Give the person their data").click()
         ready(2)
         assert page.get_by_role("button", name="Give the person their data").count() == 0
-        page.get_by_role("button", name="Delete this answer now").click()
+        page.get_by_text("Delete this answer").click()
+        page.get_by_role("button", name="Delete now").click()
         page.get_by_role("listitem").filter(has_text="2026-11-12").wait_for()
         seen("complaints")
 
         page.get_by_label("Number", exact=True).fill("06 12 34 56 78")
         page.get_by_label("Day of the call").fill("2026-11-12")
-        page.get_by_text("More choices").click()
+        page.get_by_text("More options").click()
         page.get_by_label("Last day").fill("2026-11-11")
         page.get_by_role("button", name="Answer", exact=True).click()
         assert "before the first day" in page.get_by_role("alert").text_content()
@@ -99,3 +100,22 @@ def test_an_officer_answers_a_complaint(rules, browser, tmp_path, monkeypatch, n
         seen("complaint-wrong")
         faults = [line for line in faults if "422" not in line]
         assert faults == [] and not any("612345678" in address for address in addresses)
+
+
+@pytest.mark.parametrize(("language", "size"), [("fr", PHONE), ("de", DESK)])
+def test_the_pages_are_in_the_browsers_language_until_another_is_chosen(rules, browser, language, size):
+    """An officer who reads no English could not answer a complaint, or a long word would not fit on her phone."""
+    with starting(rules) as start, ExitStack() as stack:
+        server = start(make_lists())
+        context = browser.new_context(viewport=size, locale=language)
+        stack.callback(context.close)
+        page = context.new_page()
+        for path in ("/check", "/opt-out"):
+            page.goto(server.url + path)
+            assert page.locator("html").get_attribute("lang") == language
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it is too wide"
+            assert browsing.faults(page) == []
+        page.locator("footer select").select_option("it")
+        page.locator("footer button").click()
+        assert page.get_by_role("heading", level=1).text_content() == "Registra un'opposizione"
+        assert page.url == f"{server.url}/opt-out"

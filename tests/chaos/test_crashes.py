@@ -25,7 +25,7 @@ OPPOSED, CONSENTED = set(NUMBERS[:4_000]), set(NUMBERS)
 
 
 PER_S = (
-    3_000  # under a steady load there is always something in flight; a backlog may be done before the crash
+    1_000  # under a steady load there is always something in flight; a backlog may be done before the crash
 )
 
 

@@ -147,7 +147,7 @@ def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka,
 def put_with_ends(stage, register, listed):
     """Publish an allow register as a publisher did that has not been there since."""
     settings, log = load(environ=stage.env), logs.configure("error", "json")
-    writer = clients.log_writer(settings, register, log)
+    writer = clients.Brokers(settings, log).log_writer(register)
     known = read_log.replayed(settings, log, keep_ends=True).known(register)
     now = datetime.now(UTC)
     base = Register.empty(register, RegisterKind.ALLOW, now)

@@ -83,7 +83,7 @@ class Leads:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._before = count(stage.bootstrap, stage.outputs)
-        self._load = Load(stage.bootstrap, stage.topics["prospects"], NUMBERS, per_s=500)
+        self._load = Load(stage.bootstrap, stage.topics["prospects"], NUMBERS, per_s=200)
 
     def __enter__(self) -> None:
         self._load.start()
@@ -93,7 +93,8 @@ class Leads:
         if kind is not None:
             return
         stage = self._stage
-        wait_until(lambda: count(stage.bootstrap, stage.outputs) >= sent, every=0.5)
+        wait_until(lambda: ends(stage.bootstrap, stage.outputs) >= sent, every=0.5)
+        wait_until(lambda: count(stage.bootstrap, stage.outputs) >= sent, every=2)
         expected = expected_by(OPPOSED, set(NUMBERS), true_number)
         found = compare(stage.bootstrap, stage.topics["prospects"], *stage.outputs, expected)
         assert not found.wrong and found.total == sent, (found.wrong, found.first)

@@ -15,7 +15,7 @@ from tests.support.running.worker import wait_until
 pytestmark = pytest.mark.chaos
 
 WORKERS = 4
-PER_S = 1_000
+PER_S = 300
 GRACE_S = 3.0  # of a pod's termination: 60 s in the manifests
 NUMBERS = french_mobiles(5_000, seed=50)
 OPPOSED, CONSENTED = set(NUMBERS[:1_000]), set(NUMBERS)

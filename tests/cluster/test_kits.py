@@ -95,12 +95,11 @@ class Dialling:
         """Ask whether an open lead may not be called any more, and acknowledge it if so."""
         asked_at = time.monotonic()
         may = self._program.ask(f"may {self.places[number]}")
-        if may == "true":
-            assert not self._was_recalled(number, asked_at), "it may be called after its recall"
-        if may == "false":
-            self._program.ask(f"ack {self.places[number]}")
+        assert may != "true" or not self._was_recalled(number, asked_at), "it may be called after its recall"
+        is_over = may in ("false recalled", "false not-held")
+        if is_over:
             self.open.remove(number)
-        return may == "false"
+        return is_over
 
     def _was_recalled(self, number: str, asked_at: float) -> bool:
         return asked_at > self._writing.recalled_at.get(number, math.inf) + SEEN_S

@@ -229,6 +229,7 @@ def test_no_lead_is_dialled_long_after_an_opt_out_and_none_is_lost(cluster, stag
     stage = stages(
         cluster.bootstrap,
         partitions=3,
+        worker__batch_ms=250,  # twenty transactions a second on three brokers are most of what this test costs
         rules__index_lag_max_s=3,
         rules__request_lag_max_s=REQUEST_LAG_S,
         recall__lag_max_s=RECALL_LAG_S,

@@ -43,7 +43,7 @@ class Scene:
 
     def __init__(self, kafka: Kafka, stages, **settings) -> None:
         self.kafka = kafka
-        self.stage = stages(kafka.bootstrap, partitions=6, **settings)
+        self.stage = stages(kafka.bootstrap, partitions=6, worker__batch_ms=250, **settings)
         self.stage.judge_by(TO_EVERYBODY)
         self.stage.load("internal", sorted(OPPOSED))
         self.stage.load("consent", NUMBERS, "--kind", "allow")

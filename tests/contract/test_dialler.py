@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Container, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_whom_a_recall_names_is_not_handed_out_though_the_lead_was_there_first(p
         found = given(leads, 3)
         assert ids(found) == [0, 2, 3]
         assert {lead.key for lead in found} == {b"0", b"2", b"3"}
-        assert all(b'"scrub"' in lead.value and leads.may_dial(lead) for lead in found)
+        assert all(b'"scrub"' in lead.value and leads.may_dial(lead).allowed for lead in found)
 
 
 def test_it_begins_where_recalls_may_still_matter_and_not_years_ago(kafka, topic):
@@ -117,8 +118,8 @@ def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):
         ((back, why),) = leads.taken_back(120)
 
         assert (back, why) == (found[number_of(1)], "recalled")
-        assert not leads.may_dial(back)
-        assert leads.may_dial(found[number_of(2)])
+        assert leads.may_dial(back).why == "recalled"
+        assert leads.may_dial(found[number_of(2)]).allowed
         assert leads.taken_back() == []
 
 
@@ -168,6 +169,39 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
     write(bootstrap, allowed, lead(9), partition=0)
     with dialler(place, group) as leads:
         assert ids(given(leads, 1)) == [9], "nothing was open before the restart"
+
+
+def test_a_postponed_lead_stops_no_other_and_comes_again_after_a_restart(place):
+    """A lead that arrives at night would be lost with the dialler's next restart, or keep everybody else waiting."""
+    bootstrap, allowed, _ = place
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    window = f"{tomorrow:%Y-%m-%dT%H:%MZ}/{tomorrow + timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
+    hours = {"zones": ["Europe/Paris"], "windows": [window], "local": ""}
+    write(bootstrap, allowed, lead(0, call=hours), lead(1), lead(2), partition=0)
+    group = uuid.uuid4().hex
+    with dialler(place, group) as leads:
+        for each in given(leads, 3):
+            answer = leads.may_dial(each)
+            if answer.allowed:
+                leads.ack(each)
+            else:
+                assert (answer.why, answer.not_before) == (
+                    "outside-hours",
+                    tomorrow.replace(second=0, microsecond=0),
+                )
+                leads.postpone(each, answer.not_before)
+        write(bootstrap, allowed, lead(3), partition=0)
+        (later,) = given(leads, 1)
+        assert ids([later]) == [3]
+        leads.postpone(later, datetime.now(UTC))
+        (again,) = given(leads, 1)
+        assert ids([again]) == [3], "it is due"
+        leads.ack(again)
+
+    with dialler(place, group) as leads:
+        assert ids(given(leads, 1)) == [0]
+        with pytest.raises(ValueError, match="no time zone"):
+            leads.postpone(later, datetime(2026, 11, 24))
 
 
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
@@ -302,7 +336,10 @@ def test_what_is_acknowledged_does_not_come_again_though_a_dialler_between_read_
     loaded, group = load(flags=settings(*place), environ={}), uuid.uuid4().hex
 
     def read(count: int, keep: Container[int]) -> list[int]:
-        reader, offsets = clients.allowed_reader(loaded, logs.of_library(), group, "beginning"), list[int]()
+        reader, offsets = (
+            clients.Brokers(loaded, logs.of_library()).allowed_reader(group, "beginning"),
+            list[int](),
+        )
         while len(offsets) < count:
             offsets += [each.offset() for each in reader.poll(1, 0.1).messages]
         for each in offsets:
@@ -342,7 +379,7 @@ def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic)
         for each in given(leads, 40):
             if each.offset not in (0, 19):
                 leads.ack(each)
-    reader = clients.allowed_reader(load(flags=settings(*at)), logs.of_library(), group)
+    reader = clients.Brokers(load(flags=settings(*at)), logs.of_library()).allowed_reader(group)
     wait_until(lambda: reader.poll(1, 0.1))
     reader.done((at[1], 0), 0)
     reader.close()
@@ -419,7 +456,8 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
         caplog.clear()
         with dialler(at, group, protocol, start=None) as leads:
             asking, found = next_of(leads)
-            wait_until(lambda: f"{at[1]}/0, {at[1]}/1" in caplog.text)
+            wait_until(lambda: found or f"{at[1]}/0, {at[1]}/1" in caplog.text)
+            assert found == [], "an acknowledged lead came again"
             assert 'start="end"' in caplog.text and "expired its offsets" in caplog.text
             leads.close()
             asking.join(60)

@@ -238,7 +238,7 @@ def test_a_number_that_nobody_knows_has_a_dossier_that_says_so(stage):
     [
         ([f"+{NUMBER}", "--from", "12/11/2026"], "--from"),
         ([f"+{NUMBER}", "--from", "2026-11-12", "--to", "2026-11-11"], "before the first day"),
-        ([f"+{NUMBER}", "--from", "1990-01-01", "--to", "2026-11-11"], "at most 3660"),
+        ([f"+{NUMBER}", "--from", "1990-01-01", "--to", "2026-11-11"], "at most 3,660"),
         (["12", "--from", "2026-11-12"], "not a valid number"),
     ],
 )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from datetime import datetime
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -14,6 +15,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.ops import logs
 from stream_scrub.producer import Leads, WouldBlock
+from stream_scrub.producer import leads as module
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 
 LEAD = {"id": 7, "phone": "06 12 34 56 80", "purpose": "insurance", "name": "Renée"}
@@ -78,6 +80,7 @@ def test_what_would_be_unreadable_is_not_sent(broker, prospect):
         (LEAD | {"purpose": "insurence"}, "unknown-purpose", None, ""),
         ({"id": 7, "phone": "06 12 34 56 80"}, "unknown-purpose", None, ""),
         (LEAD | {"channel": "fax"}, "no-rule", None, ""),
+        (LEAD | {"phone": "08 92 12 34 56"}, "not-callable", None, ""),
         (LEAD | {"phone": "+81 90 1234 5678"}, "no-rule", None, ""),
         (b"{", "unreadable", "truncated", ""),
     ],
@@ -90,6 +93,41 @@ def test_what_must_come_out_blocked_is_not_sent(broker, lead, reason, why, membe
         leads.send(lead)
     assert (raised.value.reason, raised.value.why, raised.value.member) == (reason, why, member)
     assert sent(broker, "strict") == []
+
+
+RULE = """country = "FR"
+regions = ["FR"]
+timezone = "Europe/Paris"
+[[rule]]
+from = 2026-12-03
+source = "a law that begins at midnight"
+deny = ["bloctel", "internal"]
+"""
+
+
+@pytest.mark.parametrize("begun", ["2026-12-02T22:59:30+00:00", "2026-12-05T12:00:00+00:00"])
+def test_prospects_are_judged_by_the_rules_of_their_moment(broker, monkeypatch, tmp_path, begun):
+    """Good leads would be refused after a rule's midnight, and for days where a clock was set back; forbidden ones be sent."""
+
+    class Clock(datetime):
+        moment = begun
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.fromisoformat(cls.moment)
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    (tmp_path / "fr.toml").write_text(RULE)
+    topic = f"at-{begun[8:10]}"
+    broker.create_topic(topic, 1)
+    settings = {"kafka.bootstrap_servers": broker.bootstrap, "topics.prospects": topic}
+    with Leads(settings=settings | {"rules.folder": str(tmp_path)}) as leads:
+        Clock.moment = "2026-12-02T22:59:59+00:00"
+        with pytest.raises(WouldBlock, match="no-rule"):
+            leads.send(LEAD)
+        Clock.moment = "2026-12-02T23:00:05+00:00"
+        leads.send(LEAD)
+    assert len(sent(broker, topic)) == 1
 
 
 def test_what_a_register_decides_is_sent(broker):
@@ -122,7 +160,7 @@ def test_after_a_client_that_failed_for_good_the_next_records_go_by_another():
     with FaultyKafka() as faulty:
         faulty.create_topic("opt-outs")
         settings = load(flags={"kafka.bootstrap_servers": faulty.bootstrap}, environ={})
-        with closing(clients.requests_writer(settings, logs.of_library(), "opt-outs")) as writer:
+        with closing(clients.Brokers(settings, logs.of_library()).requests_writer("opt-outs")) as writer:
 
             def outcome():
                 answer = Future()

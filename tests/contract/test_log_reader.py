@@ -174,7 +174,7 @@ def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
         )
         assert register.next_end.timestamp() == NOW + 4
     assert publisher.replay.known("list").span[0] > 0
-    found = last_seal(publisher._reader, Deadline.after(120))
+    found = last_seal(publisher._reader, 120)
     assert found.offset == replays[0].index.position
 
 

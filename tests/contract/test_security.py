@@ -159,7 +159,9 @@ def test_every_role_does_its_part_with_the_rights_of_its_user(secured, house):
         wait_until(lambda: committed(behind) == ends(secured.admin, ["prospects"]))
         behind.close()
         assert (publisher.stop()[0], worker.stop()[0]) == (0, 0)
-    assert (loud(worker), loud(publisher)) == ([], [])
+    # The publisher counts the request that it could not read, if it lives until its next summary.
+    unexpected = [line for line in loud(publisher) if "could not be read" not in line["event"]]
+    assert (loud(worker), unexpected) == ([], [])
 
 
 def committed(consumer: Consumer) -> int:

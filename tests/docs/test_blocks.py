@@ -47,7 +47,6 @@ RUN_BY = {
         "docs/operator.md",
         "stream-scrub lists import todays-opt-outs.txt --register internal --adds --dry-run",
     ): ("test_an_operator_imports_a_delta"),
-    ("docs/hours.md", "from datetime import UTC, datetime"): "test_a_dialler_keeps_the_hours",
     ("docs/rules.md", "stream-scrub rules show FR"): "test_an_operator_reads_the_rules",
     ("docs/rules.md", "stream-scrub rules check --folder my-rules --no-log"): (
         "test_an_operator_reads_the_rules"
@@ -364,13 +363,6 @@ def test_an_operator_blocks_litigators(tmp_path, monkeypatch):
         ("opposed", ["litigators"]),
         ("clear", []),
     ]
-
-
-def test_a_dialler_keeps_the_hours(capsys):
-    """A dialler who copies the program would call at any hour, or never."""
-    (program,) = [block.text for block in blocks(ROOT / "docs" / "hours.md") if block.language == "python"]
-    exec(compile(program, "docs/hours.md", "exec"), {})
-    assert capsys.readouterr().out == "True\n"
 
 
 def test_a_producer_publishes_from_python(story, monkeypatch):

@@ -82,7 +82,7 @@ def test_without_a_verdict_duckdb_allows_nobody(folder, monkeypatch):
 
     monkeypatch.setattr(checker, "_index", behind)
     verdict = connection.sql(f"SELECT unnest(scrub('+{CONSENTING}'))").fetchall()
-    assert verdict == [(0, False, None, None, None, None, None)]
+    assert verdict == [(0, False, None, None, None, None, None, None)]
 
 
 @pytest.fixture

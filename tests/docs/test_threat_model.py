@@ -16,7 +16,7 @@ STRIDE = set("STRIDE")
 
 def test_every_test_that_is_said_to_hold_something_exists():
     """An operator would trust in a test that was renamed away, or was never there."""
-    named = set(re.findall(r"`(tests/[\w/]+\.py): (\w+)`", TEXT))
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT))
     assert len(named) > 40
     assert not re.search(r"`tests/[^`]*\.py`", TEXT), "a whole file holds nothing: name the test"
     for path, name in sorted(named):

@@ -1,17 +1,21 @@
 """docs/vm.md and systemd/: the page's commands run as they stand there, below a folder, with a systemctl of the test's own
 that starts what the unit says. Only the folders, the brokers, the topics' names and the ports are replaced."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.kafka.broker import free_ports
+from tests.kafka.broker import Kafka, free_ports
+from tests.kafka.jars import LIBS, find_java
+from tests.kafka.security import ADMIN, add_user
 from tests.support.fakes.lists import consents
 from tests.support.running.outcome import count
 from tests.support.running.prospects import produce, prospect
@@ -24,14 +28,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 PAGE = ROOT / "docs" / "vm.md"
 UNIT = ROOT / "systemd" / "stream-scrub@.service"
 PORTS = ("8080", "8081", "8082", "8083", "8091")
+TOOLS = {
+    "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
+}
+SCRAM_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 FOLDERS = ("/opt/stream-scrub", "/etc/stream-scrub", "/etc/systemd", "/var/lib/stream-scrub")
 
 
 class Host:
     """The folders of a host, its commands, and the services that run there."""
 
-    def __init__(self, root: Path, stage) -> None:
-        self.root, self._stage = root, stage
+    def __init__(self, root: Path, kafka: Kafka, stage: Stage) -> None:
+        self.root, self._kafka = root, kafka
+        self._exported: set[str] = set()
         self._ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
         self.services: dict[str, subprocess.Popen] = {}
         shutil.copytree(ROOT / "systemd", root / "systemd")
@@ -39,44 +49,53 @@ class Host:
         bin_.mkdir(parents=True)
         (bin_ / "stream-scrub").symlink_to(SCRIPT)
         (root / "etc/systemd/system").mkdir(parents=True)
-        self._env = {name: value for name, value in stage.env.items() if "BOOTSTRAP" not in name}
+        self._env = {name: value for name, value in stage.env.items() if "_KAFKA__" not in name}
+        self._env["PATH"] = f"{root}/bin:{os.environ['PATH']}"
         (root / "opt-outs.csv").write_text("+33612345678\n")
         (root / "consents.csv").write_text(consents(["+33612345678", "+33612345680"]))
 
     def run(self, block: str) -> None:
-        """Run a block, line after line."""
+        """Run a block: systemctl and exports one by one, and what stands between them as one script."""
+        script: list[str] = []
         for line in block.splitlines():
-            words = shlex.split(line.removeprefix("sudo "))
+            words = line.removeprefix("sudo ").split()
             if words[0] in ("useradd", "python3") or words[0].endswith("/pip"):
                 continue  # tests/packaging install wheels
-            if words[0] == "systemctl":
-                self._systemctl(*words[1:])
-            elif words[0] == "export":
+            if words[0] == "export":
                 name, _, value = self._placed(words[1]).partition("=")
                 self._env[name] = value
+                self._exported.add(name)
+            elif words[0] == "systemctl":
+                self._bash(script)
+                script = []
+                self._systemctl(*words[1:])
             else:
-                script = self._placed(line).replace("sudo ", "")
-                done = subprocess.run(
-                    ["bash", "-eo", "pipefail", "-c", script],
-                    cwd=self.root,
-                    env=self._env,
-                    capture_output=True,
-                    text=True,
-                )
-                assert done.returncode == 0, (line, done.stdout + done.stderr)
-                if "/examples/" in line:
-                    self._settle()
+                script.append(line)
+        self._bash(script)
+
+    def _bash(self, lines: list[str]) -> None:
+        script = self._placed("\n".join(lines)).replace("sudo ", "").replace("--owner stream-scrub ", "")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.root,
+            env=self._env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, (script, done.stdout + done.stderr)
+        if "/examples/" in script:
+            self._settle()
 
     def _settle(self) -> None:
         """The operator's own settings."""
         for file in (self.root / "etc/stream-scrub").iterdir():
-            text = file.read_text().replace("localhost:9092", self._stage.bootstrap)
-            file.write_text(self._placed(text))
+            file.write_text(self._placed(file.read_text()))
 
     def _placed(self, text: str) -> str:
         for folder in FOLDERS:
             text = text.replace(folder, f"{self.root}{folder}")
-        return re.sub("|".join(PORTS), lambda port: self._ports[port[0]], text)
+        text = text.replace("localhost:9092", self._kafka.bootstrap)
+        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda port: self._ports[port[0]], text)
 
     def _systemctl(self, verb: str, *names: str) -> None:
         if verb == "daemon-reload":
@@ -95,7 +114,8 @@ class Host:
         unit = self._placed((self.root / "etc/systemd/system/stream-scrub@.service").read_text())
         unit = unit.replace("%i", instance)
         env = dict(self._env)
-        env.pop("STREAM_SCRUB_CONFIG", None)
+        for exported in self._exported:
+            env.pop(exported, None)
         for setting in re.findall(r"^Environment=(.*)$", unit, re.MULTILINE):
             key, _, value = setting.partition("=")
             env[key] = value
@@ -127,13 +147,41 @@ class Host:
             service.wait()
 
 
-def test_the_page_leads_to_running_services(kafka, tmp_path):
+@pytest.fixture
+def secured(kafka) -> Iterator[Kafka]:
+    """A Kafka that asks for passwords. Asks for the shared one first: where there is none, there is none of these."""
+    with Kafka(secured=True) as made:
+        yield made
+
+
+def administrator(root: Path, kafka: Kafka) -> None:
+    """Kafka's tools, and what an administrator has for them."""
+    tools = root / "bin"
+    tools.mkdir()
+    for name, main in TOOLS.items():
+        tool = tools / name
+        tool.write_text(f'#!/bin/sh\nexec {find_java()} -Xmx128m -cp "{LIBS}/*" {main} "$@"\n')
+        tool.chmod(0o755)
+    add_user(kafka.admin, ADMIN, [])
+    user = kafka.user(ADMIN)
+    shutil.copy(user["ssl.ca.location"], root / "ca.crt")
+    (root / "admin.secret").write_text(user["sasl.password"])
+    jaas = f'{SCRAM_MODULE} required username="{ADMIN}" password="{user["sasl.password"]}";'
+    (root / "admin.properties").write_text(
+        f"security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config={jaas}\n"
+        f"ssl.truststore.type=PEM\nssl.truststore.location={root}/ca.crt\n"
+    )
+
+
+def test_the_page_leads_to_running_services(secured, tmp_path):
     """An operator of a virtual machine would copy commands that lead to services which never start."""
-    stage = Stage(kafka.bootstrap, tmp_path, partitions=2)
-    host = Host(tmp_path, stage)
-    install, start, look, more, upgrade = [block.text for block in blocks(PAGE)]
+    stage = Stage(secured.admin, tmp_path, partitions=2)
+    host = Host(tmp_path, secured, stage)
+    administrator(tmp_path, secured)
+    install, users, start, look, more, upgrade = [block.text for block in blocks(PAGE)]
     try:
         host.run(install)
+        host.run(users)
         host.run(start)
         for port in PORTS[:4]:
             wait_until(lambda port=port: host.is_ready(port))

@@ -153,7 +153,7 @@ def test_a_diallers_engineer_asks_the_api(shell):
 
 def test_a_python_developer_checks_a_number(shell):
     """A programmer would copy the first example and get a traceback that names no file."""
-    (shell.folder / "first.py").write_text(blocks(ROOT / "docs" / "python.md")[1].text)
+    (shell.folder / "first.py").write_text(blocks(ROOT / "docs" / "python.md")[0].text)
     assert "opt-outs.csv" in subprocess.run(
         [shell.env["PATH"].partition(":")[0] + "/python", "first.py"],
         cwd=shell.folder, env=shell.env, capture_output=True, text=True,

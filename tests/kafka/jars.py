@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 LIBS = HERE / "libs"
 TARGET = HERE / "target"  # the lock and a fetch under way
 KAFKA_JAR = "kafka_2.13-4.3.1.jar"  # as in pom.xml; an older one means that the folder is of another version
-JARS = 46  # what pom.xml resolves to
+JARS = 47  # what pom.xml resolves to
 JAVA_MIN = 17
 
 HOW = (

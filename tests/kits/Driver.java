@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.net.http.HttpClient;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -12,7 +13,6 @@ import streamscrub.Allowed;
 import streamscrub.CheckClient;
 import streamscrub.Corrupt;
 import streamscrub.Lead;
-import streamscrub.Unavailable;
 import streamscrub.Unknown;
 
 public class Driver {
@@ -51,7 +51,15 @@ public class Driver {
                             leads.ack(given.get(words[1]));
                             System.out.println("ok");
                         }
-                        case "may" -> System.out.println(leads.mayDial(given.get(words[1])));
+                        case "may" -> {
+                            var answer = leads.mayDial(given.get(words[1]));
+                            var notBefore = answer.notBefore() == null ? "" : " " + answer.notBefore();
+                            System.out.println(answer.allowed() ? "true" : "false " + answer.why() + notBefore);
+                        }
+                        case "postpone" -> { // for a second
+                            leads.postpone(given.get(words[1]), Instant.now().plusSeconds(1));
+                            System.out.println("ok");
+                        }
                         case "trouble" -> System.out.println(leads.trouble());
                         case "skipped" -> System.out.println(JSON.writeValueAsString(leads.skipped()));
                         case "close" -> {
@@ -60,7 +68,7 @@ public class Driver {
                             return;
                         }
                     }
-                } catch (Unavailable | Corrupt error) {
+                } catch (Corrupt error) {
                     System.out.println("error " + error.getMessage());
                 }
             }

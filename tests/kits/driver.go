@@ -59,7 +59,17 @@ func dial(bootstrap, allowed, recalled, group, recall, start string) {
 				fmt.Println("error", err)
 				continue
 			}
-			fmt.Println(may)
+			switch {
+			case may.Allowed:
+				fmt.Println("true")
+			case may.NotBefore.IsZero():
+				fmt.Println("false", may.Why)
+			default:
+				fmt.Println("false", may.Why, may.NotBefore.Format(time.RFC3339))
+			}
+		case "postpone": // for a second
+			leads.Postpone(given[name], time.Now().Add(time.Second))
+			fmt.Println("ok")
 		case "trouble":
 			fmt.Println(leads.Trouble())
 		case "skipped":

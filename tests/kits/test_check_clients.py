@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
+import trustme
 
 from stream_scrub.serve import tokens
 from tests.kafka.broker import free_ports
+from tests.support.fakes.web import Web
 from tests.support.kits import CHECKING, KITS, Program, driver_of
 from tests.support.running.worker import SCRIPT, wait_until
 from tests.unit.serve.test_client import allowed, answering, http, no_verdicts
@@ -132,3 +135,21 @@ def test_a_token_that_no_header_can_hold_is_not_shown(program):
     with answering(http(200, allowed())) as (url, _):
         found = asked(program, url, ANSWERED, token="secret\n", deadline_s=0.3)
     assert found and "secret" not in found
+
+
+def test_each_failure_has_its_cure(program):
+    """An integrator would look for a slow network, where the address or the authority is wrong."""
+    refused = asked(program, f"http://127.0.0.1:{free_ports(1)[0]}", ANSWERED, deadline_s=1)
+    assert refused.startswith("unknown 0 the connection was refused: start the server")
+    no_scheme = asked(program, "127.0.0.1:8080", ANSWERED)
+    assert no_scheme.endswith(" the address has no scheme: write http:// or https:// in front")
+    with answering(http(200, allowed()), delay_s=30) as (url, _):
+        late = asked(program, url, ANSWERED, deadline_s=0.5)
+    assert late.startswith("unknown 0 no answer came in time: look whether the server hangs")
+    with Web(lambda *_: (200, b"")) as web:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+        web._server.socket = context.wrap_socket(web._server.socket, server_side=True)
+        untrusted = asked(program, web.url.replace("http:", "https:"), ANSWERED, deadline_s=3)
+    assert untrusted.startswith("unknown 0 the server's certificate is not trusted: ")
+    assert ANSWERED[1:] not in refused + late + untrusted

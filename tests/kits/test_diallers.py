@@ -192,22 +192,25 @@ def test_a_recall_a_suspension_and_a_renewal_reach_a_lead_that_was_handed_out(ka
     program.ask("ack 0/2")
 
     write(kafka.bootstrap, recalled, recall(0))
-    wait_until(lambda: program.ask("may 0/0") == "false")
+    wait_until(lambda: program.ask("may 0/0") == "false recalled")
+    assert program.ask("may 0/0") == "false not-held"
     assert program.ask("may 0/1") == "true"
 
-    for kind, answer in (("suspended", "error"), ("resumed", "true")):
+    for kind, answer in (("suspended", "false suspended"), ("resumed", "false not-held")):
         said = json.loads(recall(0)) | {"kind": kind}
         write(kafka.bootstrap, recalled, json.dumps(said).encode())
-        wait_until(lambda answer=answer: program.ask("may 0/1").startswith(answer))
+        wait_until(lambda answer=answer: program.ask("may 0/1") == answer)
+    assert program.ask("next").split()[0] == "0/1", "its register is renewed"
+    assert program.ask("may 0/1") == "true"
 
     # The renewal of a lead that is held is no lead of its own, nor is that of one that is done.
     for at in (1, 2):
         write(kafka.bootstrap, allowed, lead(at, index=9), partition=0, headers={"scrub-renews": str(at)})
     write(kafka.bootstrap, allowed, lead(7), partition=0)
     assert program.ask("next").split()[0] == "0/5"
-    assert json.loads(program.ask("skipped")) == {"renewed": 1}
+    assert json.loads(program.ask("skipped")) == {"recalled": 1, "renewed": 1}
     write(kafka.bootstrap, recalled, recall(1, index=9))
-    wait_until(lambda: program.ask("may 0/1") == "false")
+    wait_until(lambda: program.ask("may 0/1") == "false recalled")
 
     write(kafka.bootstrap, recalled, b'{"kind":"recalled","number":"0612345678","index":1}')
     wait_until(lambda: "no recall" in program.ask("may 0/5"))
@@ -234,10 +237,10 @@ def test_without_a_proof_that_recall_works_nothing_is_handed_out(kafka, topics, 
 
     wait_until(is_given)
     assert asked == [f"0/0 {number_of(0)}"]
-    wait_until(lambda: program.ask("may 0/0").startswith("error"))
+    wait_until(lambda: program.ask("may 0/0").startswith("false unknown 2"))
     write(kafka.bootstrap, recalled, alive(allowed, lag_ms=60_000))
     write(kafka.bootstrap, recalled, alive(f"{allowed}x"))
-    assert program.ask("may 0/0").startswith("error")
+    assert program.ask("may 0/0").startswith("false unknown 2")
 
     def may() -> bool:
         write(kafka.bootstrap, recalled, alive(allowed))
@@ -278,4 +281,35 @@ def test_a_number_that_a_renewal_lacks_may_not_be_dialled_by_what_was_handed_out
     fewer = lead(0, **said, callable=both[:1])
     write(kafka.bootstrap, topics[0], fewer, partition=0, headers={"scrub-renews": "0"})
     assert program.ask("next") == f"0/0 {both[0]}"
-    assert program.ask("may 0/0") == "true" and program.ask("may before 0/0") == "false"
+    assert program.ask("may 0/0") == "true" and program.ask("may before 0/0") == "false recalled"
+
+
+def test_a_postponed_lead_comes_again_and_stops_no_other(kafka, topics, group, dialler):
+    """A person would be called at night, a lead that arrives at night be lost, or everybody wait for it."""
+    tomorrow = (datetime.now(UTC) + DAY).replace(second=0, microsecond=0)
+    windows = [
+        f"{at:%Y-%m-%dT%H:%MZ}/{at + DAY / 24:%Y-%m-%dT%H:%MZ}" for at in (tomorrow - 2 * DAY, tomorrow)
+    ]
+    hours = {"zones": ["Europe/Paris"], "windows": windows, "local": ""}
+    over = {**hours, "windows": windows[:1]}
+    odd = {**hours, "windows": ["x"]}
+    leads = (lead(0, call=hours), lead(1, call=over), lead(2, call=odd), lead(3))
+    write(kafka.bootstrap, topics[0], *leads, partition=0)
+    first = dialler()
+    assert [first.ask("next").split()[0] for _ in leads] == ["0/0", "0/1", "0/2", "0/3"]
+    assert first.ask("may 0/0") == f"false outside-hours {tomorrow:%Y-%m-%dT%H:%M:%SZ}"
+    assert first.ask("may 0/1") == "false outside-hours"
+    assert first.ask("may 0/2") == "false not-allowed"
+    assert first.ask("may 0/3") == "true"
+    assert json.loads(first.ask("skipped")) == {"outside-hours": 1, "not-allowed": 1}
+
+    assert first.ask("postpone 0/0") == "ok"
+    assert first.ask("may 0/0") == "false not-held"
+    write(kafka.bootstrap, topics[0], lead(4), partition=0)
+    assert {first.ask("next").split()[0] for _ in range(2)} == {"0/0", "0/4"}
+    assert first.ask("postpone 0/0") == "ok"
+    for at in (3, 4):
+        first.ask(f"ack 0/{at}")
+    first.ask("close")
+
+    assert dialler().ask("next") == f"0/0 {number_of(0)}"

@@ -28,9 +28,11 @@ def command(alone: Path, *arguments: str, **variables: str) -> subprocess.Comple
 
 
 def package_files() -> set[str]:
-    """The package as it is, or would be, in the repository."""
-    listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "stream_scrub"])
-    return {name for name in listed.splitlines() if (ROOT / name).is_file()}
+    """The package as it is, or would be, in the repository, with the documentation and the API's description in it."""
+    parts = ("stream_scrub", "docs", "schemas/openapi.json")
+    listed = run(["git", "ls-files", "--cached", "--others", "--exclude-standard", *parts])
+    there = [name for name in listed.splitlines() if (ROOT / name).is_file()]
+    return {name if name.startswith("stream_scrub/") else f"stream_scrub/{name}" for name in there}
 
 
 def pinned(name: str) -> dict[str, set[str]]:
@@ -92,6 +94,17 @@ def test_every_command_starts_without_the_developers_packages(alone):
     modules += "    if not name.startswith('stream_scrub.numbering.') and name != 'stream_scrub.__main__':\n"
     modules += "        importlib.import_module(name)\n"
     run([str(alone / "python"), "-c", modules])
+
+
+def test_it_prints_the_pages_that_its_messages_cite(alone):
+    """Whoever has the wheel alone could not read what an error tells them to read."""
+    listed = command(alone, "docs")
+    assert listed.returncode == 0 and "runbook: " in listed.stdout and "reference/limits: " in listed.stdout
+    for topic in ("runbook", "docs/runbook.md"):
+        told = command(alone, "docs", topic)
+        assert told.returncode == 0 and told.stdout == (ROOT / "docs" / "runbook.md").read_text()
+    unknown = command(alone, "docs", "nothing")
+    assert unknown.returncode == 2 and "reference/limits" in unknown.stderr
 
 
 def test_it_tells_its_settings(alone):

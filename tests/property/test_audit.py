@@ -203,4 +203,4 @@ def test_whatever_followers_stop_at_is_no_sound_log(mutations):
 
     assert not refused or audit.problems
     for each in audit.registers.values():
-        assert each.tally.problems or each.name == "rules" or each.register is not None
+        assert audit.tallies[each.name].problems or each.name == "rules" or each.register is not None

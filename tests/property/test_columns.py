@@ -161,9 +161,9 @@ def test_verdicts_become_a_table_of_any_library(checker):
     law, (index, at) = stamps.rules[0], (stamps.index, stamps.at)
     assert law.startswith("fr@")
     expected = [
-        (33612345678, False, "opposed", None, index, law, at),
-        (0, False, "invalid-number", None, index, "", at),
-        (33612345680, True, "consented", stamps.until[2].item(), index, law, at),
+        (33612345678, False, "opposed", None, None, index, law, at),
+        (0, False, "invalid-number", "no-number", None, index, "", at),
+        (33612345680, True, "consented", None, stamps.until[2].item(), index, law, at),
     ]
     assert pl.DataFrame(stamps).rows() == expected
     assert list(map(tuple, (row.values() for row in pa.table(stamps).to_pylist()))) == expected

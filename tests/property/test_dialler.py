@@ -39,6 +39,8 @@ recalled = st.tuples(st.just("recalled"), st.sampled_from(ALL), moments)
 registers = st.tuples(st.sampled_from(["suspended", "resumed"]), st.sampled_from(REGISTERS), moments)
 takes = st.tuples(st.just("take"))
 acks = st.tuples(st.just("ack"), st.integers(0, 9))
+postpones = st.tuples(st.just("postpone"), st.integers(0, 9), st.integers(0, 2))  # for minutes
+minutes = st.tuples(st.just("minute"))
 moves = st.tuples(st.just("move"), st.integers(0, 1))
 
 
@@ -87,15 +89,22 @@ class Said:
         return bool(names & {"internal", *RULES[lead[1]].asked})
 
 
-@given(st.lists(st.one_of(leads(), recalled, registers, takes, takes, acks, moves), max_size=60))
+@given(
+    st.lists(
+        st.one_of(leads(), recalled, registers, takes, takes, acks, postpones, minutes, moves), max_size=60
+    )
+)
 def test_a_dialler_is_given_whom_it_may_call_and_is_told_of_the_others(ops):
     """A person who objected after the lead had left would be called, or a lead that may be called never be handed out."""
     desk, said = LeadQueue(Recalls(BOOK), BOOK, "voice", timedelta(days=1)), Said()
     given_: dict[int, tuple] = {}  # every lead, by its offset
-    numbers_of: dict[int, tuple[str, ...]] = {}  # with which each was handed out
+    numbers_of: dict[int, tuple[str, ...]] = {}  # with which each was handed out last
+    hand_outs: list[Lead] = []  # a dialler may still have an earlier one of the same lead
     waiting: list[int] = []  # not handed out
     out: list[int] = []  # handed out, and neither acknowledged nor taken back
     told: list[tuple[int, str]] = []
+    due: dict[int, datetime] = {}  # when a postponed one may be handed out again
+    now = NOW
     for op in ops:
         back = []
         if op[0] == "lead":
@@ -118,27 +127,41 @@ def test_a_dialler_is_given_whom_it_may_call_and_is_told_of_the_others(ops):
             told += [(at, "suspended") for at in stopped]
             waiting += stopped
         elif op[0] == "take":
-            lead: Lead | None = desk.take(NOW)
-            may = [at for at in waiting if said.numbers(given_[at]) and not said.waits(given_[at])]
+            lead: Lead | None = desk.take(now)
+            may = [
+                at
+                for at in waiting
+                if due.get(at, now) <= now and said.numbers(given_[at]) and not said.waits(given_[at])
+            ]
             assert (lead is None) == (not may)
             if lead is not None:
                 assert lead.offset in may
                 assert list(lead.numbers) == said.numbers(given_[lead.offset])
                 numbers_of[lead.offset] = lead.numbers
+                hand_outs.append(lead)
                 waiting.remove(lead.offset)
                 out.append(lead.offset)
         elif op[0] == "ack" and out:
             at = out.pop(op[1] % len(out))
             desk.forget((("allowed", at % 2), at))
+        elif op[0] == "postpone" and out:
+            at = out.pop(op[1] % len(out))
+            due[at] = now + timedelta(minutes=op[2])
+            desk.postpone(desk.out[("allowed", at % 2), at], due[at])
+            waiting.append(at)
+        elif op[0] == "minute":
+            now += timedelta(minutes=1)
         elif op[0] == "move":
             back = desk.give_up([("allowed", op[1])])
             told += [(at, "moved") for at in out if at % 2 == op[1]]
             waiting = [at for at in waiting if at % 2 != op[1]]
-        out = [at for at in out if at not in dict(told)] if op[0] not in ("take", "ack") else out
+        out = [at for at in out if at not in dict(told)]
         assert sorted((lead.offset, why) for lead, why in back) == sorted(told)
         told.clear()
         assert sorted(place[1] for place in desk.out) == sorted(out)
-        assert all(desk.may_dial((("allowed", at % 2), at), NOW) == (at in out) for at in given_)
+        for each in hand_outs:
+            may_dial = each.offset in out and {*each.numbers} <= {*numbers_of[each.offset]}
+            assert desk.may_dial(each, now).allowed == may_dial
         # What will never be handed out need not come again; what may be is still here.
         done = {offset for _, offset in desk.take_done()}
         assert not any(said.numbers(given_[at]) for at in done)

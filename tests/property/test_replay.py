@@ -250,7 +250,7 @@ def test_every_flipped_bit_is_refused_by_who_begins_at_the_full_sets_or_not_read
         except Corrupt:
             continue
         same(sound, late)  # it lies before the register's latest full set
-    assert last_seal(reader, Deadline.after(60)).offset == LOG.records[-1].offset
+    assert last_seal(reader, 60).offset == LOG.records[-1].offset
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -556,7 +556,7 @@ def test_the_last_seal_is_found_behind_what_was_aborted():
     sealed = publisher.log.records[-1].offset
     publisher.log.skip(5000)
 
-    assert last_seal(Reader(publisher.log), Deadline.after(60)).offset == sealed
+    assert last_seal(Reader(publisher.log), 60).offset == sealed
 
 
 def seal_of(log, place=-1):

@@ -26,6 +26,7 @@ from confluent_kafka import admin
 
 from stream_scrub import clock
 from stream_scrub.kafka.client import asking, producer_calls
+from stream_scrub.kafka.clients import Brokers
 from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.publisher.delta_publisher import DeltaPublisher
@@ -337,7 +338,6 @@ _MODULES: dict[str, dict[str, Any]] = {
         "StallMonitor": Watching,
         "CooperativeYield": lambda: SimpleNamespace(pause=_nothing),
     },
-    "kafka.clients": {"topics": _topics},
     "ops.preflight": {"need": _nothing, "need_log": _nothing},
     "publisher.publish_rules": {"keep_rules": _nothing},
 }
@@ -385,6 +385,7 @@ def simulated() -> Iterator[Stage]:
         module, constant = _patience(each)
         exchange(module, constant, getattr(module, constant))
     exchange(ClockWatch.__init__, "__defaults__", (Clock.time,))  # its default is bound to the real clock
+    exchange(Brokers, "topics", _topics)
     for path, exchanged in _MODULES.items():
         module = importlib.import_module(f"stream_scrub.{path}")
         for name, new in exchanged.items():

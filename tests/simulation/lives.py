@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 from stream_scrub.config import load
 from stream_scrub.dialler import allowed
 from stream_scrub.dialler.leads import Lead
-from stream_scrub.errors import Corrupt, Refused, ScrubError, StaleIndex, Unavailable
+from stream_scrub.errors import Corrupt, Refused, ScrubError, StaleIndex
 from stream_scrub.index import Register, deltas
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.clients import Brokers
@@ -291,19 +291,18 @@ def dial(history: "History", process: Process) -> None:
 
 
 def _call(history: "History", process: Process, leads: allowed.Allowed) -> None:
-    """Ask once more before each call, and acknowledge the lead after it."""
+    """Ask once more before each call, and acknowledge the lead after it, or postpone it."""
     world = history.world
     for lead in leads:
         history.dialled.append(HandedOut(world.now, process.name, lead))
-        may_dial = None
-        while may_dial is None:
-            world.wait(world.now + _CALL_S)
-            with suppress(Unavailable):
-                may_dial = leads.may_dial(lead)
-        if may_dial:
+        world.wait(world.now + _CALL_S)
+        answer = leads.may_dial(lead)
+        if answer.allowed:
             history.dialled.append(HandedOut(world.now, process.name, lead))
             history.called.add(lead.place)
             leads.ack(lead)
+        elif answer.not_before is not None:
+            leads.postpone(lead, answer.not_before)
 
 
 def serve(history: "History", process: Process) -> None:

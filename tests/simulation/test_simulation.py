@@ -55,6 +55,11 @@ def test_an_operators_offset_that_an_old_broker_still_answers_doubles_nothing():
     assert happens(planned(22563))[1] == []
 
 
+def test_a_topic_made_anew_just_after_its_offsets_were_forgotten_is_read_on():
+    """The worker would take an offset of the topic that is gone for an old coordinator's, and stand still until a restart."""
+    assert happens(planned(50762))[1] == []
+
+
 def test_a_seed_is_one_history():
     """A failing seed could not be looked at again."""
     schedules = [happens(planned(seed))[0].world.schedule for seed in (7, 8, 7)]

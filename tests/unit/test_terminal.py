@@ -30,7 +30,7 @@ from stream_scrub.errors import ConfigError, Corrupt, Refused
 from stream_scrub.imports.import_list import ImportEffect, ImportPreview
 from stream_scrub.imports.renew_log import LogRenewed, RegisterRenewed
 from stream_scrub.kafka.client.allowed_properties import HARMLESS
-from stream_scrub.log.audit import LogProblem
+from stream_scrub.log.delta import LogProblem
 from stream_scrub.log.wire import DeltaSource
 from stream_scrub.model import RegisterKind
 from stream_scrub.ops import crash_report, preflight
@@ -198,7 +198,7 @@ def topics_of(text):
     state = SimpleNamespace(role=text, name=text, partitions=1, state="differs", differences=[text])
     with (
         mock.patch.object(preflight, "plan", return_value=[state]),
-        mock.patch.object(preflight.clients, "topics"),
+        mock.patch.object(preflight.clients.Brokers, "topics"),
     ):
         streams.show_report(preflight.prepare(Settings(), partitions=1, replication=None, only_look=True))
 

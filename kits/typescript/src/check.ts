@@ -68,6 +68,10 @@ export class Unknown extends Error {
   }
 }
 
+const NO_SCHEME = "the address has no scheme: write http:// or https:// in front";
+const REFUSED = "the connection was refused: start the server, or correct the address and the port";
+const UNTRUSTED = "the server's certificate is not trusted: name your authority's file in NODE_EXTRA_CA_CERTS, or correct the host name";
+const TIMED_OUT = "no answer came in time: look whether the server hangs, or raise the deadline";
 const TRY_AGAIN = new Set([408, 425, 429, 500, 502, 503, 504]);
 const ALLOWING = new Set(["clear", "consented", "contract", "exempt"]);
 const BODY_MAX = 64 << 20;
@@ -99,19 +103,25 @@ export class CheckClient {
 
   /** The verdict on one number, or on a person with several. Throws Unknown if there is none in time. */
   async check(numbers: string | string[], facts: Facts = {}): Promise<Stamp> {
+    if (!/^https?:\/\//i.test(this.#url)) throw new Unknown(NO_SCHEME);
     const body = JSON.stringify({ ...facts, number: numbers });
     const ends = performance.now() + this.deadlineMs;
     let best: Answer | undefined; // the last one, but rather a server's answer than none
+    let why = TIMED_OUT; // there is no answer: the last cause that is known
     for (let tries = 0; ; tries++) {
-      best = (await this.#ask(body, ends)) ?? best;
+      const outcome = await this.#ask(body, ends);
+      if (typeof outcome === "string") why = outcome || why;
+      else best = outcome;
       const pause = pauseMs(best, tries);
       if ((best && !TRY_AGAIN.has(best.status)) || performance.now() + pause >= ends) break;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
+    if (!best) throw new Unknown(why);
     return verdictOf(best, [numbers].flat());
   }
 
-  async #ask(body: string, ends: number): Promise<Answer | undefined> {
+  /** One try: an answer, or why none came; empty if that is not known. */
+  async #ask(body: string, ends: number): Promise<Answer | string> {
     const signal = AbortSignal.timeout(Math.max(1, Math.ceil(ends - performance.now())));
     try {
       const request = { method: "POST", headers: this.#headers, body, signal, redirect: "manual" } as const;
@@ -123,10 +133,17 @@ export class CheckClient {
         isPacked: encoding !== "identity",
         body: encoding === "identity" ? await textOf(answer) : "",
       };
-    } catch {
-      return undefined; // the error's text may name what was asked
+    } catch (error) {
+      return causeOf(error);
     }
   }
+}
+
+/** By Node's code alone: the error's text may name what was asked. */
+function causeOf(error: unknown): string {
+  const code = String((error as { cause?: { code?: unknown } }).cause?.code ?? "");
+  if (code === "ECONNREFUSED") return REFUSED;
+  return /CERT|SIGNATURE|ISSUER/.test(code) ? UNTRUSTED : "";
 }
 
 async function textOf(answer: Response): Promise<string> {
@@ -147,8 +164,7 @@ function pauseMs(answer: Answer | undefined, tries: number): number {
   return /^[0-9]{1,9}$/.test(answer?.retryAfter ?? "") ? Math.max(own, 1000 * Number(answer?.retryAfter)) : own;
 }
 
-function verdictOf(answer: Answer | undefined, numbers: string[]): Stamp {
-  if (!answer) throw new Unknown("no answer came in time");
+function verdictOf(answer: Answer, numbers: string[]): Stamp {
   const need = (isSo: unknown, otherwise: string): void => {
     if (!isSo) throw new Unknown(otherwise, answer.status);
   };

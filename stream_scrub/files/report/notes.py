@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stream_scrub import languages
 from stream_scrub.call import FACTS
 from stream_scrub.files.options import FileOptions
-from stream_scrub.languages import ENGLISH
+from stream_scrub.languages import ENGLISH, by_door, translatable
 from stream_scrub.model import CONSENT, Reason, RegisterKind, RegisterName
 from stream_scrub.rules.country import Rule
 from stream_scrub.scrub import scrubbing
@@ -64,6 +64,37 @@ _SEVERAL_MEANINGS = (
     "the purpose %(word)s may mean %(purposes)s; in %(countries)s these count alike, but a consent to one of them alone does"
     " not count: name the purpose that is meant"
 )
+# The same for a reader of the server's page, which has fields in place of options.
+_ON_PAGE = {
+    _UNKNOWN_PURPOSE: translatable(
+        "rows without a known purpose: %(rows)s; use the purposes that the page offers in their column"
+    ),
+    _NO_PURPOSE: translatable(
+        "rows without a purpose: %(rows)s; say what the call is for, or choose the column that says it"
+    ),
+    _NO_CAMPAIGN: translatable(
+        "rows without a campaign: %(rows)s; the lists of consents are %(lists)s: enter the campaign"
+    ),
+    _OTHER_CAMPAIGN: translatable(
+        "rows without a consent to %(said)s: %(rows)s; the lists of consents are %(lists)s: did you mean the campaign"
+        " %(campaign)s?"
+    ),
+    _NO_LIST_OF_CAMPAIGN: translatable(
+        "rows without a consent to %(said)s: %(rows)s; there is no list of consents to it: upload the people who consented"
+    ),
+    _NO_LIST: translatable(
+        "rows without a consent: %(rows)s; there is no list of consents: upload the people who consented, and enter the"
+        " campaign"
+    ),
+    _UNNAMED: translatable(
+        "rows without a consent: %(rows)s; the server's consents name no campaign and count for its own campaign only:"
+        " upload the people who consented, and enter their campaign"
+    ),
+    _PARTLY: translatable(
+        "rows with a number that may be called, blocked because another one may not, although nobody opposed: %(rows)s;"
+        " “Allow a row by its other number” allows them, with the numbers that may be called"
+    ),
+}
 TEXTS = (
     *(_UNKNOWN_PURPOSE, _NO_PURPOSE, _NO_CAMPAIGN, _OTHER_CAMPAIGN, _NO_LIST_OF_CAMPAIGN, _NO_LIST),
     *(_UNNAMED, _PARTLY, _LATER, _UNASKED, _ENDLESS, _REFUSED),
@@ -80,7 +111,8 @@ class Note(NamedTuple):
     def said(self, language: str = ENGLISH) -> str:
         """The sentence in a language."""
         values = {name: _said(value, language) for name, value in self.values.items()}
-        return languages.catalogue(language).gettext(self.text) % values
+        text = by_door(self.text, _ON_PAGE.get(self.text, self.text))
+        return languages.catalogue(language).gettext(text) % values
 
 
 def _said(value: int | str | date, language: str) -> str:

@@ -41,6 +41,10 @@ class _RingCentralEntry(msgspec.Struct, rename={"country": "countryCode"}):
     country: _RingCentralCountry | str | None = None
 
 
+_WEBEX_ENTRY = msgspec.json.Decoder(_WebexEntry)
+_RING_CENTRAL_ENTRY = msgspec.json.Decoder(_RingCentralEntry)
+
+
 def _is_json_with(member: bytes, sample: ListSample) -> bool:
     return sample.head.lstrip()[:1] in (b"[", b"{") and member in sample.head
 
@@ -62,9 +66,8 @@ def _recognise_ringcentral(sample: ListSample) -> int:
 def _read_webex(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every entry's number. Raises BadList for what is no JSON."""
     batch = EntryBuffer(reading, options.region)
-    decoder = msgspec.json.Decoder(_WebexEntry)
     for at, entry in entries(source, reading, "phoneNumber"):
-        found = decoded(entry, decoder) if only_once(entry, _WEBEX_MEMBER) else None
+        found = decoded(entry, _WEBEX_ENTRY) if only_once(entry, _WEBEX_MEMBER) else None
         batch.put(found.phone if found is not None else "", at)
     batch.close()
     reading.described = "JSON entries with a phoneNumber"
@@ -73,10 +76,9 @@ def _read_webex(source: ListSource, options: ListOptions, reading: ParsedList) -
 def _read_ringcentral(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every entry's number. Raises BadList for what is no JSON."""
     batch = EntryBuffer(reading, options.region)
-    decoder = msgspec.json.Decoder(_RingCentralEntry)
     unknown = 0
     for at, entry in entries(source, reading, "phone"):
-        found = decoded(entry, decoder) if only_once(entry, _MEMBERS) else None
+        found = decoded(entry, _RING_CENTRAL_ENTRY) if only_once(entry, _MEMBERS) else None
         if found is None:
             batch.refuse(at)
         elif region := _region(found.country, options.region):

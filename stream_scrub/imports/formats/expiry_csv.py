@@ -25,14 +25,15 @@ from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer, days, latest
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample, mostly
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import AS_IT_CAME, BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
+from stream_scrub.imports.parsing.titles import PHONES, TITLES
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import RegisterKind
 
 _SURE = 96  # above a CRM's list that has an end as well
 _MAYBE = 75
-_DAYS = frozenset({"daystoexpiry", "daystoexpire", "daystoexpiration", "expirydays", "expiresindays"})
 # Genesys' lists hold several phones a row, called as people please: DNC_Home, Cell Phone, phone2.
 _PHONE = re.compile(
     r"(?=.)(dnc)?(home|cell|work|mobile|business|evening|day|other)?(phone|telephone|tel|number)?(number)?\d{0,2}"
@@ -51,16 +52,16 @@ class _Places(NamedTuple):
 
 
 def _is_phone(name: str) -> bool:
-    return name in csv_table.PHONES or _PHONE.fullmatch(name) is not None
+    return name in PHONES or _PHONE.fullmatch(name) is not None
 
 
 def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
     if not any(map(_is_phone, filter(None, titles))) or csv_table.CONSENTED_ON in titles:
         return NEVER
-    if csv_table.find(titles, csv_table.ENDS | _DAYS) >= 0:
+    if csv_table.find(titles, TITLES["ends"] + TITLES["days_to_end"]) >= 0:
         return _SURE
-    place = csv_table.find(titles, csv_table.MAYBE_ENDS)
+    place = csv_table.find(titles, TITLES["maybe_ends"])
     return _MAYBE if place >= 0 and _are_moments(csv_table.sample_rows(sample)[1:], place) else NEVER
 
 
@@ -123,15 +124,16 @@ def _places(titles: Sequence[str], table: csv_table.CsvTable, options: ListOptio
     if options.column:
         named["number"] = csv_table.place_of(options.column, titles, table.width)
     phones = [place for place, name in enumerate(titles) if name and _is_phone(name)]
-    expires, days = csv_table.find(titles, csv_table.ENDS), csv_table.find(titles, _DAYS)
+    expires, days = csv_table.find(titles, TITLES["ends"]), csv_table.find(titles, TITLES["days_to_end"])
     if expires < 0 and days < 0:
-        expires = csv_table.find(titles, csv_table.MAYBE_ENDS)
+        expires = csv_table.find(titles, TITLES["maybe_ends"])
     if "number" in named:
         phones = [named["number"]]
     if named.keys() & {"expires", "days"}:
         expires, days = named.get("expires", -1), named.get("days", -1)
     if not phones or (expires < 0 and days < 0):
-        raise BadList("no columns of phones and of their ends: name them, as in --columns number=1,expires=2")
+        why = "no columns of phones and of their ends: name them, as in --columns number=1,expires=2"
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     if titles and "number" not in named:
         need_all_read(table, phones, options.region)
     return _Places(phones, expires, days)

@@ -12,6 +12,9 @@ A row is a consent only if the named columns state it:
   or begins it later, counts. An end without a zone is the first moment that it can be on earth.
   `given` may also be one day for all, as in `given=2026-11-24`. Where the law says how long a consent lasts, it ends so
   many days after its row's own day, and a row without one is undated.
+* `from`: with `until` it states a window of time, for a register of windows. Both are moments with a zone. A row whose
+  window has another length than those of the register takes its number out of the register, and is told by its length.
+  Of two windows of one number none counts.
 * `country` is that of the number in the row, as a code or name; a blank cell is of the import's region.
 * `proof` is for people: it says which column of the file has the proof.
 
@@ -28,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scrub.imports.consents import StatedWindow
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import (
     NO_DAY,
@@ -42,12 +46,13 @@ from stream_scrub.imports.parsing.cells import (
     number_of,
 )
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.list_columns import ColumnCounter
+from stream_scrub.imports.parsing.list_columns import OTHER_LENGTH, ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import CountryColumn, all_read, countries
 from stream_scrub.imports.parsing.roles import NOES, ROLES, answer, channels
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.index import Numbers
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import RegisterKind
 
 _DAYS = ("given", "until")
@@ -61,8 +66,22 @@ _DAY_S = 86_400
 _CONSENTED, _SAID_NO, _UNCLEAR = "consented", "said no", "unclear"
 _RAGGED = "with more or fewer cells than the header"
 _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED = "ended", "not begun", "for another channel", "undated"
+_NO_WINDOW = "without two moments with a zone, at most a day apart"
+_TWO_WINDOWS = "with two windows"
 _NO_NUMBER = "without a valid number"
-_OUTCOMES = (_CONSENTED, _SAID_NO, _UNCLEAR, _RAGGED, _ENDED, _NOT_BEGUN, _OTHER_CHANNEL, UNDATED, _NO_NUMBER)
+_OUTCOMES = (
+    _CONSENTED,
+    _SAID_NO,
+    _UNCLEAR,
+    _RAGGED,
+    _ENDED,
+    _NOT_BEGUN,
+    _OTHER_CHANNEL,
+    _NO_WINDOW,
+    _TWO_WINDOWS,
+    UNDATED,
+    _NO_NUMBER,
+)
 
 
 def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
@@ -74,7 +93,8 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     is_ours = not options.columns and _is_ours(table.headed())
     columns, one_day, titles = roles_in(table, {} if is_ours else named)
     if options.all_consented and "consent" in columns:
-        raise BadList("--all-consented counts every row: leave consent= out of --columns")
+        page = say("if everybody in the list consented, choose no column with the answer")
+        raise BadList(by_door("--all-consented counts every row: leave consent= out of --columns", page))
     width = len(titles) or table.width
     consents = _Consents(columns, options, reading, one_day, width, is_ours=is_ours)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region, [columns["phone"]])
@@ -115,7 +135,8 @@ def roles_in(table: csv_table.CsvTable, named: Mapping[str, str]) -> Roles:
     titles = table.headed() or _titles(table, named)
     columns = {role: csv_table.place_of(name, titles, table.width) for role, name in named.items()}
     if "phone" not in columns:
-        raise BadList("name the column of the numbers too, as in --columns phone=1")
+        page = say("choose the column of the phone numbers, too")
+        raise BadList(by_door("name the column of the numbers too, as in --columns phone=1", page))
     if len(set(columns.values())) < len(columns):
         raise BadList("--columns: one column has two roles: name another for one of them")
     return Roles(columns, one_day, titles)
@@ -163,24 +184,33 @@ class _Consents:
         self._reading = reading
         self._now = int(options.now.timestamp())
         self._today = options.now.date()
+        self._window_minutes = options.window_minutes
+        # A window's moments are clear: no cell proves their order.
+        self._days_of = ("given",) if options.window_minutes else _DAYS
         self._orders: dict[str, tuple[str, int]] = {}  # by role, with the line of the cell that proves it
         self._waiting: list[tuple[csv_table.CsvRow, str]] = []
         dated = "given" in columns or one_day is not None
-        self._batch = _ConsentBuffer(reading, options.region, options.law if dated else (), self._now)
+        law = options.law if dated else ()
+        self._batch = _ConsentBuffer(
+            reading, options.region, law, self._now, keeps_ends=options.window_minutes > 0
+        )
         self._passed: Counter[str] = Counter()
+        self._moved: Counter[str] = Counter()  # to a window of another length
         self._refused = reading.refused
 
     def take(self, row: csv_table.CsvRow, region: str) -> None:
         """Raises BadList for days of another order than the column's."""
-        unsure = [role for role in _DAYS if role in self._columns and self._is_unsure(role, row)]
+        unsure = [role for role in self._days_of if role in self._columns and self._is_unsure(role, row)]
         if not unsure:
             self._put(row, region)
             return
         self._waiting.append((row, region))
         if len(self._waiting) > _WAITING_MAX:
-            raise BadList(
-                f"in the first {_WAITING_MAX:,} rows day and month may be either way round: write days as in 2027-01-31"
+            why = f"in the first {_WAITING_MAX:,} rows day and month may be either way round: write days as in 2027-01-31"
+            page = say(
+                "in the column of days, day and month may be either way round: write the days as in 2027-01-31"
             )
+            raise BadList(by_door(why, page))
 
     def close(self) -> None:
         """Put the rows that waited, and say what became of all."""
@@ -190,9 +220,13 @@ class _Consents:
         outcomes = Counter(self._reading.outcomes)
         outcomes.update(self._passed)
         outcomes.update(self._batch.outcomes)
+        outcomes.update(self._moved)
+        outcomes[_SAID_NO] -= self._moved.total()
         outcomes[_NO_NUMBER] += self._reading.refused - self._refused
+        # Windows of other lengths come last, by the register that they are for.
+        names = (*_OUTCOMES, *sorted(outcomes.keys() - {*_OUTCOMES}))
         self._reading.outcomes = {
-            name: outcomes[name] for name in _OUTCOMES if outcomes[name] or name == _CONSENTED
+            name: outcomes[name] for name in names if outcomes[name] or name == _CONSENTED
         }
 
     def _is_unsure(self, role: str, row: csv_table.CsvRow) -> bool:
@@ -204,10 +238,19 @@ class _Consents:
             return role not in self._orders
         order, line = self._orders.setdefault(role, (days.proves, row.line))
         if order != days.proves:
-            raise BadList(
-                f"column {self._columns[role] + 1}: the days are {order} in line {line}, and {days.proves} in line"
-                f" {row.line}: write them as in 2027-01-31"
+            column = self._columns[role] + 1
+            why = (
+                f"column {column}: the days are {order} in line {line}, and {days.proves} in line {row.line}: write them as"
+                " in 2027-01-31"
             )
+            page = say(
+                "column %(column)s: the days in lines %(first)s and %(second)s have day and month in different orders: write"
+                " them as in 2027-01-31",
+                column=column,
+                first=line,
+                second=row.line,
+            )
+            raise BadList(by_door(why, page))
         return False
 
     def _put(self, row: csv_table.CsvRow, region: str) -> None:
@@ -216,9 +259,15 @@ class _Consents:
             self._batch.put(phone, row.line, removed=True, region=region)
             return
         end, given = self._end(row), self._given(row)
-        outcome = self._lack(row, end, given)
-        if outcome == _RAGGED and number_of(phone, region or self._region) is None:
+        outcome = self._lack(row, end, given) or self._lack_of_window(row)
+        is_moved = outcome.startswith(OTHER_LENGTH)
+        if (outcome == _RAGGED or is_moved) and number_of(phone, region or self._region) is None:
             self._batch.refuse(row.line)
+            return
+        if is_moved:
+            # The window that the register has of this number, if any, is not the latest.
+            self._moved[outcome] += 1
+            self._batch.put(phone, row.line, removed=True, region=region)
             return
         if outcome:
             self._passed[outcome] += 1
@@ -253,8 +302,24 @@ class _Consents:
         days = self._days("given", row)
         return _NOT_BEGUN if any(day > self._today for day in days) else ""
 
+    def _lack_of_window(self, row: csv_table.CsvRow) -> str:
+        """Why a row is for no window of the register's; "" if it is, or if the register has none."""
+        if not self._window_minutes:
+            return ""
+        window = self._window(row)
+        if window is None:
+            return _NO_WINDOW
+        return "" if window.minutes == self._window_minutes else f"{OTHER_LENGTH}{window.minutes}m"
+
+    def _window(self, row: csv_table.CsvRow) -> StatedWindow | None:
+        """The window that a row states; None without one."""
+        return StatedWindow.of(self._cell("from", row), self._cell("until", row))
+
     def _end(self, row: csv_table.CsvRow) -> int | None:
         """The first moment, epoch seconds, at which the row's consent may be over; None if the cell cannot be read."""
+        if self._window_minutes:
+            window = self._window(row)
+            return NO_END if window is None else window.end  # a row without one does not count
         cell = self._cell("until", row)
         if not cell:
             return NO_END
@@ -293,29 +358,56 @@ class _ConsentBuffer(EntryBuffer):
     """Entries of consents, each ended as the law says after the day on which it was given. A no beats every yes of its
     number."""
 
-    def __init__(self, reading: ParsedList, region: str, law: Sequence[tuple[str, int]], now: int) -> None:
+    def __init__(
+        self, reading: ParsedList, region: str, law: Sequence[tuple[str, int]], now: int, *, keeps_ends: bool
+    ) -> None:
+        """`keeps_ends`: a consent that the law would end earlier does not count, because a window that ended earlier would
+        begin earlier."""
         super().__init__(reading, region, last="removals")
+        self._keeps_ends = keeps_ends
         self.outcomes: Counter[str] = Counter()
         self._law = law
         self._now = now
+        self._windows: dict[int, int] = {}  # by number, the end of the first one in the list
+        self._with_two: set[int] = set()
 
     def _lawful(
         self, numbers: Numbers, removed: NDArray[np.bool_], ends: NDArray[np.int64], given: NDArray[np.int64]
     ) -> tuple[Numbers, NDArray[np.bool_], NDArray[np.int64]]:
-        undated = np.zeros(len(numbers), np.bool_)
+        undated, over = np.zeros(len(numbers), np.bool_), np.zeros(len(numbers), np.bool_)
         for digits, days in self._law:
             limited = begins_with(numbers, digits) & ~removed
             last = given + days * _DAY_S
+            if self._keeps_ends:
+                over |= limited & (given != NO_DAY) & (ends > last)
             ends = np.where(limited & (given != NO_DAY) & ((ends == NO_END) | (ends > last)), last, ends)
             undated |= limited & (given == NO_DAY)
-        ended = ~removed & ~undated & (ends != NO_END) & (ends <= self._now)
+        ended = ~removed & ~undated & (over | ((ends != NO_END) & (ends <= self._now)))
         kept = ~(undated | ended)
         self.outcomes[UNDATED] += int(undated.sum())
         self.outcomes[_ENDED] += int(ended.sum())
         self.outcomes[_SAID_NO] += int(removed.sum())
         self.outcomes[_CONSENTED] += int((kept & ~removed).sum())
         self._reading.passed += int((~kept).sum())
+        if self._keeps_ends:
+            removed = removed | self._second_windows(numbers, ends, kept & ~removed)
         return numbers[kept], removed[kept], ends[kept]
+
+    def _second_windows(
+        self, numbers: Numbers, ends: NDArray[np.int64], consented: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """The rows with another window than one before them: as removals, so that neither counts."""
+        others = np.zeros(len(numbers), np.bool_)
+        for at in np.flatnonzero(consented):
+            number, end = int(numbers[at]), int(ends[at])
+            if self._windows.setdefault(number, end) == end:
+                continue
+            others[at] = True
+            newly = 1 if number in self._with_two else 2  # the first one, too
+            self._with_two.add(number)
+            self.outcomes[_TWO_WINDOWS] += newly
+            self.outcomes[_CONSENTED] -= newly
+        return others
 
 
 FORMAT = FormatSpec(

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import days, numbers_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import AS_IT_CAME, CHANGES_ONLY, BadList, ParsedList
+from stream_scrub.imports.parsing.titles import TITLES
 from stream_scrub.imports.parsing.unpack import ListSource
 from stream_scrub.index import Numbers
-from stream_scrub.texts import words
+from stream_scrub.languages import by_door, say
 
 REGION = "US"  # any region's of +1: read with the calling code
 _SURE = 92
@@ -33,10 +34,10 @@ _CHANGES = dict.fromkeys(("a", "add", "added", "addition"), False) | dict.fromke
     ("d", "del", "delete", "deleted", "deletion", "r", "remove", "removed"), True
 )
 _NAMES = (  # of titles, in the order of `_Columns`
-    frozenset({"area", "areacode", "npa", "ac"}),
-    words("number phone phonenumber telephone telephonenumber localnumber ph"),
-    frozenset({"date", "changedate", "effectivedate", "dateofchange"}),
-    frozenset({"change", "changetype", "action", "type", "adddelete", "status", "op"}),
+    TITLES["area"],
+    TITLES["local_number"] + TITLES["phone"],
+    TITLES["change_date"],
+    TITLES["change"],
 )
 # By how many digits: an area code, a number, both. No area code begins with 0 or 1, as elsewhere a trunk prefix does.
 _LOCAL = {
@@ -144,10 +145,11 @@ def _places(table: csv_table.CsvTable, titles: Sequence[str], columns: Mapping[s
     body = [row.cells for row in table.head[bool(titles) :]]
     places = _distinct_columns(body, table.width)
     if places is None:
-        raise BadList(
+        why = (
             "by its first lines it is unclear which column is what: name them, as in"
             " --columns area=1,number=2,date=3,change=4"
         )
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     return places
 
 
@@ -182,7 +184,8 @@ class _DatedChanges:
         self._parts.append((numbers[valid], np.array(removed, bool)[valid], days_of[valid]))
         self._count += int(valid.sum())
         if self._count > self._most:
-            raise BadList(f"more than {self._most:,.0f} changes: import the full list instead")
+            why = f"more than {self._most:,.0f} changes: import the full list instead"
+            raise BadList(by_door(why, say(CHANGES_ONLY)))
 
     def _day(self, text: str) -> int | None:
         if text not in self._day_of:

@@ -18,8 +18,9 @@ from xml.parsers import expat
 from stream_scrub.imports.formats.nanp_change import REGION
 from stream_scrub.imports.parsing.cells import EntryBuffer
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import CHANGES_ONLY, DAMAGED, NOT_A_LIST, BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 
 _SURE, _LIKELY = 95, 80
 _BLOCK = 1 << 14
@@ -64,28 +65,32 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
             parser.Parse(block, False)
             fed += len(block)
             if fed - parser.CurrentByteIndex > _TOKEN_BYTES_MAX:
-                raise BadList(
+                raise _bad(
                     f"line {parser.CurrentLineNumber}: something longer than {_TOKEN_BYTES_MAX >> 10} KiB"
                 )
         if fed:
             parser.Parse(b"", True)
     except expat.ExpatError as error:
-        raise BadList(
-            f"line {error.lineno}: broken XML ({expat.ErrorString(error.code)}): fetch the file again"
-        ) from error
+        why = f"line {error.lineno}: broken XML ({expat.ErrorString(error.code)}): fetch the file again"
+        raise BadList(by_door(why, say(DAMAGED))) from error
     batch.close()
     if fed and not elements.met:
-        raise BadList("XML without list, ac or ph in it: it is not a North American list")
+        raise _bad("XML without list, ac or ph in it: it is not a North American list")
     reading.described = f"XML, full list, area codes: {elements.areas}"
+
+
+def _bad(why: str) -> BadList:
+    """What to raise for XML that is not a North American list."""
+    return BadList(by_door(why, say(NOT_A_LIST)))
 
 
 def _refuse_subset(_name: str, _system: str | None, _public: str | None, has_subset: int) -> None:
     if has_subset:
-        raise BadList("the XML declares a document type of its own, which no list needs: it is not read")
+        raise _bad("the XML declares a document type of its own, which no list needs: it is not read")
 
 
 def _refuse_entity(*_: object) -> None:
-    raise BadList("the XML declares entities, which no list needs: it is not read")
+    raise _bad("the XML declares entities, which no list needs: it is not read")
 
 
 @dataclass(slots=True)
@@ -122,7 +127,7 @@ class _Elements:
             self._pass(within)
         self._around.append(name)
         if len(self._around) > _DEPTH_MAX:
-            raise BadList(f"XML more than {_DEPTH_MAX} elements deep: it is not a North American list")
+            raise _bad(f"XML more than {_DEPTH_MAX} elements deep: it is not a North American list")
 
     def end(self, _: str) -> None:
         """An element closes."""
@@ -137,14 +142,13 @@ class _Elements:
             or len(self._names) > _NAMES_MAX
             or max(map(len, names)) > _NAME_SIGNS_MAX
         ):
-            raise BadList("the XML has more names, or longer ones, than a North American list")
+            raise _bad("the XML has more names, or longer ones, than a North American list")
 
     def _list(self, attributes: dict[str, str]) -> None:
         self.reading.titles += 1
         if attributes.get("type", "").strip().lower() not in _FULL:
-            raise BadList(
-                "the list is not of type full: fetch the full list, or the changes as text (format nanp-change)"
-            )
+            why = "the list is not of type full: fetch the full list, or the changes as text (format nanp-change)"
+            raise BadList(by_door(why, say(CHANGES_ONLY)))
 
     def _number(self, attributes: dict[str, str], within: str) -> None:
         self._entry += 1
@@ -164,7 +168,7 @@ class _Elements:
             self.batch.refuse(self._entry)
         self._foreign += 1
         if self._foreign > _FOREIGN_MAX:
-            raise BadList("the XML holds much that is no North American list")
+            raise _bad("the XML holds much that is no North American list")
 
 
 FORMAT = FormatSpec(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scrub.imports.parsing.cells import EntryBuffer, clean, numbers_of_lines
-from stream_scrub.imports.parsing.csv_table import PHONES, CsvTable, place_of, separator_of, title
+from stream_scrub.imports.parsing.csv_table import CsvTable, place_of, separator_of, title
 from stream_scrub.imports.parsing.format import FormatSpec, ListOptions, ListSample
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
@@ -25,6 +25,7 @@ from stream_scrub.imports.parsing.phone_columns import (
     several,
     unread_phones,
 )
+from stream_scrub.imports.parsing.titles import PHONES
 from stream_scrub.imports.parsing.unpack import ListSource, text_of
 from stream_scrub.numbering import normalise, numbers_in
 

@@ -22,8 +22,9 @@ import numpy as np
 
 from stream_scrub.imports.parsing.cells import clean, number_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import SPAN_MAX, BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import NOT_A_LIST, SPAN_MAX, BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 from stream_scrub.numbering import line_of, normalise, rows
 from stream_scrub.numbering.tables import NONE
 
@@ -121,9 +122,8 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
             spans += 1
             _take_spans(reading, found)
         if spans + reading.refused > _SPANS_MAX:
-            raise BadList(
-                f"more than {_SPANS_MAX:,} prefixes, ranges and refused lines: this is a list of something else"
-            )
+            why = f"more than {_SPANS_MAX:,} prefixes, ranges and refused lines: this is a list of something else"
+            raise BadList(by_door(why, say(NOT_A_LIST)))
     reading.take(np.array(single, np.uint64))
     reading.described = f"prefixes and ranges: {spans}, numbers: {len(single)}" + (
         f", refused as wider than {SPAN_MAX:,} numbers: {wide}" if wide else ""

@@ -13,21 +13,22 @@ from collections.abc import Sequence
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import AS_IT_CAME, BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, need_all_read
+from stream_scrub.imports.parsing.titles import PHONES, TITLES
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import RegisterKind
 from stream_scrub.texts import words
 
 _SURE = 97  # above a list with phones and days
-_ANSWERS = words("reassigned isreassigned reassignednumber rndresult")
 _YES, _NO, _NO_DATA = words("yes y true 1"), words("no n false 0"), frozenset({"nodata", "null", "none", ""})
 _REGION = "US"
 
 
 def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
-    known = csv_table.find(titles, _ANSWERS) >= 0 and csv_table.find(titles, csv_table.PHONES) >= 0
+    known = csv_table.find(titles, TITLES["reassigned"]) >= 0 and csv_table.find(titles, PHONES) >= 0
     return _SURE if known else NEVER
 
 
@@ -63,19 +64,20 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
 def _columns(table: csv_table.CsvTable, titles: Sequence[str], options: ListOptions) -> tuple[int, int]:
     """The columns of the numbers and of the answers."""
     wanted = options.columns.get("number", options.column)
-    number = csv_table.find(titles, csv_table.PHONES)
+    number = csv_table.find(titles, PHONES)
     if wanted:
         number = csv_table.place_of(wanted, titles, table.width)
     elif number >= 0:
         need_all_read(table, [number], _REGION)
-    answer = csv_table.find(titles, _ANSWERS)
+    answer = csv_table.find(titles, TITLES["reassigned"])
     if "answer" in options.columns:
         answer = csv_table.place_of(options.columns["answer"], titles, table.width)
     if number < 0 or answer < 0:
-        raise BadList(
+        why = (
             "it is unclear which columns hold the numbers and the answers (yes, no, no data): name them, as in"
             " --columns number=1,answer=3"
         )
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     return number, answer
 
 

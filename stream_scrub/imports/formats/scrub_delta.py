@@ -22,8 +22,9 @@ import msgspec
 from stream_scrub import strict_json
 from stream_scrub.imports.parsing.cells import NO_END, EntryBuffer
 from stream_scrub.imports.parsing.format import NEVER, SURELY, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import CHANGES_ONLY, DAMAGED, BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import RegisterKind
 
 NAME: Final = "scrub-delta"
@@ -70,6 +71,10 @@ class _Sealed(DeltaHeader, frozen=True, kw_only=True):
     sha256: str
 
 
+_SEALED = msgspec.json.Decoder(_Sealed)
+_ENTRY = msgspec.json.Decoder(DeltaEntry)
+
+
 def write(out: IO[bytes], header: DeltaHeader, entries: Iterable[DeltaEntry]) -> int:
     """Write a file that `FORMAT` reads, in bounded memory; how many entries it has."""
     count, digest = 0, sha256()
@@ -98,9 +103,8 @@ def _recognise(sample: ListSample) -> int:
 def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
     """Every change, in the file's order. Raises BadList for another version, count or digest than the header's."""
     if reading.member:
-        raise BadList(
-            "the zip holds several files, and each delta applies on its own base: import them one by one"
-        )
+        why = "the zip holds several files, and each delta applies on its own base: import them one by one"
+        raise BadList(by_door(why, say(CHANGES_ONLY)))
     lines = _lines(source, reading)
     header = _header(next(lines, b""))
     reading.titles += 1
@@ -121,16 +125,19 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
             changes.take(line, at)
     changes.batch.close()
     if count != header.count:
-        raise BadList(
-            f"{count} lines follow the header, which says {header.count}: the file is cut or joined"
-        )
+        why = f"{count} lines follow the header, which says {header.count}: the file is cut or joined"
+        raise _damaged(why)
     if digest.hexdigest() != header.sha256:
-        raise BadList("the lines' SHA-256 is not the header's: the file was changed after it was written")
+        raise _damaged("the lines' SHA-256 is not the header's: the file was changed after it was written")
     reading.described = (
         f"{header.change} of kind {header.kind}, version {header.version}, complete by its digest"
         + (f", from a later day: {changes.waiting}" if changes.waiting else "")
         + (f", ended before the import: {changes.ended}" if changes.ended else "")
     )
+
+
+def _damaged(why: str) -> BadList:
+    return BadList(by_door(why, say(DAMAGED)))
 
 
 def _lines(source: ListSource, reading: ParsedList) -> Iterator[bytes]:
@@ -143,17 +150,17 @@ def _lines(source: ListSource, reading: ParsedList) -> Iterator[bytes]:
 
 def _header(line: bytes) -> _Sealed:
     try:
-        header = msgspec.json.decode(line, type=_Sealed)
+        header = _SEALED.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadList(f"the first line is no header of a scrub-delta ({_member(error)})") from error
+        raise _damaged(f"the first line is no header of a scrub-delta ({_member(error)})") from error
     if header.format != NAME:
-        raise BadList('the first line is no header of a scrub-delta: its "format" is another one')
+        raise _damaged('the first line is no header of a scrub-delta: its "format" is another one')
     if header.version != VERSION:
-        raise BadList(
+        raise _damaged(
             f"version {VERSION} of scrub-delta is read here, and the file is of another one: upgrade"
         )
     if problem := _problem(header):
-        raise BadList(f"header: {problem}")
+        raise _damaged(f"header: {problem}")
     return header
 
 
@@ -186,7 +193,6 @@ class _DeltaChanges:
         self.batch = EntryBuffer(reading, options.region)
         self.waiting = self.ended = 0
         self._seq = 0  # of the last entry
-        self._decoder = msgspec.json.Decoder(DeltaEntry)
 
     def take(self, line: bytes, at: int) -> None:
         """One line; one that is no entry is refused."""
@@ -194,11 +200,11 @@ class _DeltaChanges:
         try:
             if doubtful:
                 _ONCE.decode(line.decode())
-            entry = self._decoder.decode(line)
+            entry = _ENTRY.decode(line)
         except (ValueError, RecursionError):
             entry = None
         if entry is not None and entry.scope not in ("", self.header.scope):
-            raise BadList(f"line {at}: another scope than the header's: one register a file")
+            raise _damaged(f"line {at}: another scope than the header's: one register a file")
         if entry is None or not self._fits(entry):
             self.batch.refuse(at)
             return

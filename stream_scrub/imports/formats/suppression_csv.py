@@ -11,18 +11,16 @@ from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, 
 from stream_scrub.imports.parsing.list_columns import ColumnCounter
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
+from stream_scrub.imports.parsing.titles import PHONES, TITLES
 from stream_scrub.imports.parsing.unpack import ListSource
-
-_EMAILS = frozenset({"email", "emailaddress", "mail"})
-_ADDED = frozenset({"dateadded", "added", "addeddate", "addedat", "addedon", "createdat", "suppressedat"})
-_REASONS = frozenset({"reason", "suppressionreason", "comment"})
+from stream_scrub.languages import by_door, say
 
 
 def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
-    if csv_table.find(titles, csv_table.PHONES) < 0:
+    if csv_table.find(titles, PHONES) < 0:
         return NEVER
-    others = sum(csv_table.find(titles, names) >= 0 for names in (_EMAILS, _ADDED, _REASONS))
+    others = sum(csv_table.find(titles, TITLES[role]) >= 0 for role in ("email", "added", "reason"))
     return {3: 95, 2: 85}.get(others, NEVER)
 
 
@@ -32,14 +30,15 @@ def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None
     titles = table.headed()
     if not table.head:
         return
-    phone = csv_table.find(titles, csv_table.PHONES)
+    phone = csv_table.find(titles, PHONES)
     if options.column:
         phone = csv_table.place_of(options.column, titles, table.width)
     if phone < 0:
-        raise BadList("no column is called phone: name it with --column")
+        page = say("no column is called phone: write this title above the column of phone numbers")
+        raise BadList(by_door("no column is called phone: name it with --column", page))
     if not options.column:
         need_all_read(table, [phone], options.region)
-    email = csv_table.find(titles, _EMAILS)
+    email = csv_table.find(titles, TITLES["email"])
     batch, before = EntryBuffer(reading, options.region), reading.passed
     headed, named = bool(titles), bool(options.column)
     counter = ColumnCounter(table.head[0].cells if titles else (), options.region, [phone])

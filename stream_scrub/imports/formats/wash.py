@@ -32,9 +32,11 @@ from stream_scrub.clock import utc_minutes
 from stream_scrub.imports.parsing import csv_table
 from stream_scrub.imports.parsing.cells import EntryBuffer, day_in, earliest, number_of
 from stream_scrub.imports.parsing.format import NEVER, FormatSpec, ListOptions, ListSample
-from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
+from stream_scrub.imports.parsing.parsed_list import AS_IT_CAME, BadList, ParsedList
 from stream_scrub.imports.parsing.phone_columns import all_read, countries, need_all_read
+from stream_scrub.imports.parsing.titles import PHONES, TITLES
 from stream_scrub.imports.parsing.unpack import ListSource
+from stream_scrub.languages import by_door, say
 from stream_scrub.model import RegisterKind
 from stream_scrub.texts import words
 
@@ -43,9 +45,6 @@ from stream_scrub.texts import words
 DAYS: Final[Mapping[str, int]] = MappingProxyType({"SG": 21, "AU": 30, "FR": 30, "IT": 15})
 CLEAN, OPPOSED, REJECTED = "clean", "opposed", "rejected"
 _TOLD = frozenset({"number", "status", "clean", "listed", "days"})
-_STATUS = words(
-    "status result verdict washresult washstatus dncstatus resultcode outcome statut resultat esito stato"
-)
 _WORDS = {
     **dict.fromkeys(
         words(
@@ -64,11 +63,7 @@ _WORDS = {
     **dict.fromkeys(words("invalid rejected malformed error invalide rejete scartato"), REJECTED),
 }
 _YES, _NO = words("y yes true 1 oui o si ja j"), words("n no false 0 non nein")
-_OPPOSED_IF_YES = words(
-    "registered isregistered onregister listed islisted dnc ondnc isdnc donotcall opposed isopposed blocked"
-    " novoicecall novoicecallregister bloctel"
-)
-_CLEAN_IF_YES = words("clean isclean clear callable iscallable contactable allowed")
+_OPPOSED_IF_YES, _CLEAN_IF_YES = frozenset(TITLES["opposed"]), frozenset(TITLES["clean"])
 _AUSTRALIAN = {"y": OPPOSED, "n": CLEAN, "i": REJECTED}
 _REJECTED_TITLES = ["number", "errorcode", "errormessage"]
 _RESULT_NAME = re.compile(r"(summary|filtered|rejected|on[-_ ]?behalf)")
@@ -115,7 +110,7 @@ def _recognise(sample: ListSample) -> int:
     titles = csv_table.sample_titles(sample)
     if _singapore(_name(sample.member), titles):
         return _SURE
-    if csv_table.find(titles, csv_table.PHONES) >= 0:
+    if csv_table.find(titles, PHONES) >= 0:
         body = cells[1:]
         status, meanings = _status(titles, "")
         # One known result is enough: read as plain, everybody in the file would be clean.
@@ -143,7 +138,7 @@ def _status(titles: Sequence[str], region: str) -> tuple[int, Mapping[str, str]]
     if place >= 0:
         yes, no = (OPPOSED, CLEAN) if titles[place] in _OPPOSED_IF_YES else (CLEAN, OPPOSED)
         return place, dict.fromkeys(_YES, yes) | dict.fromkeys(_NO, no) | _WORDS
-    return csv_table.find(titles, _STATUS), {**_WORDS, **(_AUSTRALIAN if region == "AU" else {})}
+    return csv_table.find(titles, TITLES["status"]), {**_WORDS, **(_AUSTRALIAN if region == "AU" else {})}
 
 
 def _read(source: ListSource, options: ListOptions, reading: ParsedList) -> None:
@@ -216,29 +211,34 @@ def _wash(table: csv_table.CsvTable, kind: str, options: ListOptions) -> _Wash:
         status = csv_table.place_of(said["status"], titles, table.width)
     elif status < 0 and not titles and (letters := _letters(table)) >= 0:
         if region != "AU" and "clean" not in said:
-            raise BadList(
-                "Y, N and I are the Australian register's results: say --region AU, or --columns clean=N"
+            why = "Y, N and I are the Australian register's results: say --region AU, or --columns clean=N"
+            page = say(
+                "Y, N and I are the results of the Australian register: choose Australia as “Country of numbers without a"
+                " country code”"
             )
+            raise BadList(by_door(why, page))
         status, meanings = letters, _AUSTRALIAN
     elif any(place != status and _says_result(table, titles, place) for place in range(len(titles))):
-        raise BadList("several columns may hold the result: name it with --columns status=...")
+        why = "several columns may hold the result: name it with --columns status=..."
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     number = _number(table, titles, region, said.get("number", options.column))
     others = None
     if "clean" in said:
         meanings, others = {csv_table.title(said["clean"]): CLEAN}, OPPOSED
     listed = said.get("listed", CLEAN if table.width == 1 or kind == "rejected" else "")
     if status < 0 and listed not in (CLEAN, OPPOSED):
-        raise BadList(
+        why = (
             "no column is known to hold the result: name it with --columns status=..., or say --columns listed=clean"
             " when the opposed numbers were taken out of the file"
         )
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     return _Wash(number, status, listed, meanings, others, region)
 
 
 def _says_result(table: csv_table.CsvTable, titles: Sequence[str], place: int) -> bool:
     """Whether a column is titled as one with the result, and has words for it."""
     cells = _column((row.cells for row in table.head[1:]), place)
-    known = titles[place] in _STATUS | _OPPOSED_IF_YES | _CLEAN_IF_YES
+    known = titles[place] in _OPPOSED_IF_YES.union(TITLES["status"]) | _CLEAN_IF_YES
     return known and any(csv_table.title(cell) in _WORDS for cell in cells)
 
 
@@ -255,7 +255,7 @@ def _number(table: csv_table.CsvTable, titles: Sequence[str], region: str, wante
     """Where the numbers are: (1) where the operator says, (2) by title, (3) in the only column that holds some."""
     if wanted:
         return csv_table.place_of(wanted, titles, table.width)
-    if (found := csv_table.find(titles, csv_table.PHONES)) >= 0:
+    if (found := csv_table.find(titles, PHONES)) >= 0:
         need_all_read(table, [found], region)
         return found
     body = [row.cells for row in table.head[bool(titles) :]]
@@ -265,7 +265,8 @@ def _number(table: csv_table.CsvTable, titles: Sequence[str], region: str, wante
         if any(number_of(cell, region) is not None for cell in _column(body, place))
     ]
     if len(holding) > 1 or (not holding and table.width > 1):
-        raise BadList("it is unclear which column holds the numbers: name it with --columns number=...")
+        why = "it is unclear which column holds the numbers: name it with --columns number=..."
+        raise BadList(by_door(why, say(AS_IT_CAME)))
     return holding[0] if holding else 0
 
 
@@ -273,9 +274,11 @@ def _good(region: str, options: ListOptions) -> timedelta:
     """How long the results may be relied on. Raises BadList."""
     days = options.columns.get("days", str(DAYS.get(region, "")))
     if not (days.isascii() and days.isdigit() and 1 <= int(days[:9]) <= _DAYS_MAX):
-        raise BadList(
-            f"how long is a result of this register good? Say it with --columns days=N (1 to {_DAYS_MAX})"
+        why = f"how long is a result of this register good? Say it with --columns days=N (1 to {_DAYS_MAX})"
+        page = say(
+            "it is not known how long the results of this register are good: have your operator import the list"
         )
+        raise BadList(by_door(why, page))
     return timedelta(days=int(days))
 
 

@@ -9,7 +9,8 @@ from typing import IO, NamedTuple, TypeVar
 from stream_scrub.imports.parsing.cells import clean
 from stream_scrub.imports.parsing.format import ListSample
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
-from stream_scrub.texts import masked, words
+from stream_scrub.languages import by_door, say
+from stream_scrub.texts import masked
 
 SEPARATORS = {";": "semicolon", ",": "comma", "\t": "tab", "|": "bar"}  # and their names for people
 ROW_SIGNS_MAX = 1 << 20  # of a row with line ends in its cells: as long as one line may be
@@ -30,8 +31,10 @@ class MeteredLines:
             self.signs += len(line)
             if self.signs > ROW_SIGNS_MAX:
                 raise BadList(
-                    f"a row is longer than {ROW_SIGNS_MAX >> 20} MiB: this is not a list of rows, or a quote that is never"
-                    " closed"
+                    say(
+                        "a row is longer than %(most)s MiB: this is not a list of rows, or a quote that is never closed",
+                        most=ROW_SIGNS_MAX >> 20,
+                    )
                 )
             yield line
 
@@ -61,33 +64,18 @@ def _rows_share(sample: list[str], separator: str) -> float:
 
 def broken(line: int, error: csv.Error | str) -> BadList:
     """What to raise for CSV that cannot be read on from a line."""
-    return BadList(f"line {line}: broken CSV ({error}); a quote that is never closed, perhaps")
+    why = f"line {line}: broken CSV ({error}); a quote that is never closed, perhaps"
+    page = say(
+        "line %(line)s cannot be read; a quote is never closed, perhaps. Correct the line, or delete it",
+        line=line,
+    )
+    return BadList(by_door(why, page))
 
 
 _T = TypeVar("_T")
 _HEAD = 50  # rows by which columns are recognised
 _HEAD_SIGNS = 1 << 20  # rows with so many signs are enough, however few they are
 _TOLD_COLUMNS = 20
-
-
-# As `title` makes them: no case, no accents, no spaces, no signs.
-PHONES = words(
-    "phone phonenumber telephone telephonenumber tel mobile mobilephone mobilenumber cell cellphone msisdn number"
-    " numero numerodetelephone rufnummer telefon telefonnummer telefono telefoon telefoonnummer e164 portable"
-    " primaryphone phone1"
-)
-
-
-# Of the day on which an entry ends. The second ones may be about anything.
-ENDS = words(
-    "expires expiresat expireson expiry expirydate expirydatetime expiration expirationdate expirationdatetime"
-    " expirationtime expiredate dncexpiration dncexpirationdatetime dncexpirationdate"
-)
-MAYBE_ENDS = words(
-    "until till validuntil validtill validto validthrough end ends endson endsat enddate enddatetime endtime dateend"
-    " expire dncuntil donotcalluntil optoutuntil optedoutuntil blockeduntil suppressuntil suppresseduntil"
-    " jusquau datefin datedefin gultigbis ablaufdatum geldigtot einddatum vervaldatum scadenza datafine fechafin"
-)
 
 
 CONSENTED_ON = "consentedon"  # of our own layout of consents
@@ -152,7 +140,9 @@ def _rows(lines: MeteredLines, separator: str, reading: ParsedList, *, strict: b
         for cells in rows:
             lines.signs, at = 0, begins
             if len(cells) > COLUMNS_MAX:
-                raise BadList(f"a row has more than {COLUMNS_MAX:,} columns: this is not a list")
+                raise BadList(
+                    say("a row has more than %(most)s columns: this is not a list", most=COLUMNS_MAX)
+                )
             if any(map(str.strip, cells)):
                 yield CsvRow(at, cells)
             else:
@@ -200,18 +190,20 @@ def find(titles: Sequence[str], names: Collection[str]) -> int:
 
 
 def place_of(wanted: str, titles: Sequence[str], width: int) -> int:
-    """The place that an operator named: a header's name, or a number from 1. Raises BadList."""
+    """The place that a user named: a header's name, or a number from 1. Raises BadList."""
+    page = say("the list has other columns than those that you chose: choose them again")
     if wanted.isascii() and wanted.isdigit():
         if 1 <= len(wanted) <= 4 and 1 <= int(wanted) <= width:
             return int(wanted) - 1
-        raise BadList(f"column {wanted} was asked for, but the list has {width}")
+        raise BadList(by_door(f"column {wanted} was asked for, but the list has {width}", page))
     # A name of signs alone would match every other one.
     if title(wanted) and (found := find(titles, {title(wanted)})) >= 0:
         if (count := titles.count(titles[found])) > 1:
-            raise BadList(f"{count} columns are called {masked(wanted)!r}: name one by its number, from 1")
+            why = f"{count} columns are called {masked(wanted)!r}: name one by its number, from 1"
+            raise BadList(by_door(why, page))
         return found
     known = ", ".join(map(speakable, titles[:_TOLD_COLUMNS])) or "none: the first line is no header"
-    raise BadList(f"no column is called {masked(wanted)!r}; columns: {known}")
+    raise BadList(by_door(f"no column is called {masked(wanted)!r}; columns: {known}", page))
 
 
 def speakable(name: str) -> str:

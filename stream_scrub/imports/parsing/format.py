@@ -15,6 +15,7 @@ from stream_scrub.call import VOICE
 from stream_scrub.errors import TooMany
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import ListMember, ListSource, PackedList
+from stream_scrub.languages import by_door, say
 from stream_scrub.texts import masked
 
 SAMPLE_LINES = 50
@@ -65,7 +66,7 @@ class ListOptions:
     `max_numbers` is the most that the list may hold (`lists.max_numbers`), `said` the moment that it speaks of where the
     operator says it. `all_consented`: every person in the list consented, whatever its columns say. `law`: by
     the first digits of numbers, after how many days a consent of the register is over. `channels` are those that a
-    consent of the register must be for.
+    consent of the register must be for. `window_minutes` is the length of the register's windows; 0 if it has none.
     """
 
     region: str
@@ -77,6 +78,7 @@ class ListOptions:
     all_consented: bool = False
     law: tuple[tuple[str, int], ...] = ()
     channels: frozenset[str] = frozenset({VOICE})
+    window_minutes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ def choose(formats: Sequence[FormatSpec], packed: PackedList) -> FormatSpec:
         _agree(scores, filled, max(map(max, zip(*scores.values(), strict=True))), best)
     # A guess would read numbers out of the wrong column.
     if len(likely) > 1:
-        raise BadList(f"it may be {' or '.join(likely)}: choose one with --format")
+        page = say(
+            "the list can be read in several ways: save it as a CSV file with one column of phone numbers"
+        )
+        raise BadList(by_door(f"it may be {' or '.join(likely)}: choose one with --format", page))
     return next(each for each in formats if each.name == likely[0])
 
 
@@ -136,9 +141,9 @@ def _agree(scores: dict[str, list[int]], filled: list[ListSample], surest: int, 
     if best < surest and len(set(of_each)) > 1:
         seen = {name: filled[of_each.index(name)].member for name in dict.fromkeys(of_each)}
         said = ", ".join(f"{masked(member)} looks like {name}" for name, member in seen.items())
-        raise BadList(
-            f"the zip's files are not all of one format ({said}): unpack it, or choose one with --format"
-        )
+        why = f"the zip's files are not all of one format ({said}): unpack it, or choose one with --format"
+        page = say("the files in the zip have different layouts: put all phone numbers into one file")
+        raise BadList(by_door(why, page))
 
 
 def read_list(
@@ -161,9 +166,8 @@ def read_list(
             chosen.read(member.source, options, reading)
             reading.bitmap()  # what it held is then held within the bound
         except (BadList, TooMany) as error:
-            raise BadList(
-                f"read as {chosen.name}: {reading.member + ': ' if reading.member else ''}{error}"
-            ) from error
+            why = f"{reading.member}: {error}" if reading.member else str(error)
+            raise BadList(by_door(f"read as {chosen.name}: {why}", why)) from error
     reading.unstated = (reading.unstated or chosen.oppositions) and not options.all_consented
     if not reading.outcomes:
         reading.outcomes = {"counted": reading.taken}

@@ -17,6 +17,7 @@ import numpy as np
 
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.unpack import LINE_BYTES_MAX, ListSource
+from stream_scrub.languages import by_door, say
 
 _BLOCK = 1 << 20
 _WHOLE_BYTES_MAX = 64 << 20
@@ -100,7 +101,7 @@ def _lines(
         if not block:
             return
         if len(rest) > LINE_BYTES_MAX:
-            raise BadList(
+            raise _bad(
                 f"line {at + 1} is longer than {LINE_BYTES_MAX >> 20} MiB: this is no list of JSON lines"
             )
 
@@ -113,16 +114,20 @@ def _whole(head: bytes, blocks: Iterator[bytes], key: str) -> Sequence[JsonEntry
         size += held.write(block)
         commas += block.count(b",")
         if size > _WHOLE_BYTES_MAX or commas > _COMMAS_MAX:
-            raise BadList(
+            raise _bad(
                 f"a JSON array of more than {_WHOLE_BYTES_MAX >> 20} MiB, or of too many small entries: save it as"
                 " JSON lines, one entry a line"
             )
     found = _array(held.getvalue(), key, _DEPTH)
     if found is None:
-        raise BadList(
-            "JSON without an array of entries in it, or with several: save the entries as JSON lines"
-        )
+        raise _bad("JSON without an array of entries in it, or with several: save the entries as JSON lines")
     return found
+
+
+def _bad(why: str) -> BadList:
+    """What to raise for JSON that cannot be read; a page's reader has another form of the list."""
+    page = say("this JSON file cannot be read as a list of phone numbers: save the list as a CSV file")
+    return BadList(by_door(why, page))
 
 
 def _array(content: JsonEntry, key: str, depth: int) -> Sequence[JsonEntry] | None:
@@ -135,7 +140,7 @@ def _array(content: JsonEntry, key: str, depth: int) -> Sequence[JsonEntry] | No
     except msgspec.ValidationError:
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadList(f"broken JSON ({_place(error)}): fetch the file again") from error
+        raise _bad(f"broken JSON ({_place(error)}): fetch the file again") from error
     if key in members:
         return [content]
     inner = []
@@ -152,7 +157,7 @@ def _check_once(content: JsonEntry, members: dict[str, msgspec.Raw]) -> None:
     """Raises BadList for an object with two members of one name: the decoder gave the last, and the first may be the
     array with the numbers."""
     if len(members) > _OTHERS_MAX:
-        raise BadList(_NO_ARRAY)
+        raise _bad(_NO_ARRAY)
     start = _address(content)
     spans = sorted((_address(value) - start, memoryview(value).nbytes) for value in members.values())
     at, between = 0, []
@@ -162,11 +167,9 @@ def _check_once(content: JsonEntry, members: dict[str, msgspec.Raw]) -> None:
     between.append(bytes(memoryview(content)[at:]))
     names = b"0".join(between)  # what is left of it with 0 for each value that was given
     if len(names) > _BETWEEN_BYTES_MAX:
-        raise BadList(_NO_ARRAY)
+        raise _bad(_NO_ARRAY)
     if len(json.loads(names, object_pairs_hook=list)) > len(members):
-        raise BadList(
-            "JSON in which a member stands twice, so that one is lost: save the entries as JSON lines"
-        )
+        raise _bad("JSON in which a member stands twice, so that one is lost: save the entries as JSON lines")
 
 
 def _address(content: JsonEntry) -> int:

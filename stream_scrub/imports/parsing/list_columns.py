@@ -24,6 +24,7 @@ _SAMPLE = 200  # filled cells by which a column's shapes and its suggested role 
 _SHOWN = 3
 _SHOWN_SIGNS = 24
 _COLUMNS_SHOWN = 100
+OTHER_LENGTH = "for +"  # and a length: of rows that state a window for another register
 DATE_THEM = (
     "The law asks for the day on which each of these people consented: write the list as phone,consented_on, or name the"
     " column that has the day, as in --columns phone=1,given=2, or one day for all, as in given=2026-11-24"
@@ -50,6 +51,12 @@ class ListReading:
         lines = ["rows: " + ", ".join(f"{name} {count:,}" for name, count in self.outcomes.items())]
         if "undated" in self.outcomes:
             lines.append(f"undated: {DATE_THEM}")
+        if other := next((name for name in self.outcomes if name.startswith(OTHER_LENGTH)), None):
+            length = other.removeprefix("for ")
+            lines.append(
+                f"{other}: their windows have another length. Import the same list again for each length, as in --register"
+                f" consent-hours@acme{length}"
+            )
         for what, chosen in (
             ("columns used", [column for column in self.columns if column.role]),
             ("columns ignored", [column for column in self.columns if not column.role and column.filled]),

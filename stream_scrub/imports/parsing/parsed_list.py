@@ -14,6 +14,7 @@ from stream_scrub.errors import ScrubError, TooMany
 from stream_scrub.index import Hashing, Numbers, as_bitmap, as_numbers
 from stream_scrub.index.capacity import weight
 from stream_scrub.index.deltas import StatedEnds
+from stream_scrub.languages import by_door, say, translatable
 from stream_scrub.model import RegisterKind
 from stream_scrub.numbering import AssumedRegion
 from stream_scrub.texts import masked
@@ -83,10 +84,11 @@ class ListAccumulator:
             return
         self._at_most = weight(self.endless) + weight(self.removed) + len(self.ending)
         if self._at_most > self.most:
-            raise TooMany(
+            why = (
                 f"it holds more than lists.max_numbers ({self.most:,.0f}) allows, scattered ones counted as up to 21 each."
                 " Give publisher and workers the memory that more takes (docs/sizing.md), then raise it"
             )
+            raise TooMany(by_door(why, say(NO_ROOM)))
 
     def _fold_added(self, numbers: Numbers, ends: EndTimes | None) -> None:
         endless = numbers if ends is None else numbers[ends == _NEVER]
@@ -148,6 +150,18 @@ def _latest(numbers: Numbers, ends: EndTimes) -> tuple[Numbers, EndTimes]:
 
 _KEPT = 20
 SPAN_MAX = 100_000_000  # numbers; ten whole area codes of North America
+# What a page says of errors that its reader mends in the same way.
+NOT_A_LIST = translatable("this file is not a list of phone numbers: check that it is the right file")
+DAMAGED = translatable("the file is damaged or not whole: download it again, or export it again")
+CHANGES_ONLY = translatable("the list holds changes only: upload the full list")
+AS_IT_CAME = translatable(
+    "it is not clear which column of the list holds what: upload the registry's file exactly as you received it"
+)
+LOCKED = translatable("the file is damaged, or locked by a password: download it again, or unlock it")
+UNREADABLE = translatable("the server cannot read the file (%(code)s): tell your operator")
+NO_ROWS = translatable("the file holds no rows")
+NO_TABLE = translatable("no line ends within %(most)s MiB: this is not a table")
+NO_ROOM = translatable("the list has more numbers than the server has room for: tell your operator")
 
 
 class BadList(ScrubError):
@@ -275,9 +289,8 @@ class ParsedList:
     def span(self, first: int, last: int) -> None:
         """One line that holds every number from `first` to `last`, both included. Raises BadList for too many."""
         if last - first >= SPAN_MAX:
-            raise BadList(
-                f"a prefix or range stands for more than {SPAN_MAX:,} numbers: name it in a rule's not_callable instead"
-            )
+            why = f"a prefix or range stands for more than {SPAN_MAX:,} numbers: name it in a rule's not_callable instead"
+            raise BadList(by_door(why, say(NOT_A_LIST)))
         self.taken += 1
         self.occurrences += last - first + 1
         self._gathered.span(first, last)

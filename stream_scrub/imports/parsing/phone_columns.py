@@ -9,10 +9,11 @@ from stream_scrub.imports.parsing.cells import clean, number_of, numbers_of
 from stream_scrub.imports.parsing.csv_table import CsvRow, CsvTable, broken
 from stream_scrub.imports.parsing.parsed_list import BadList, ParsedList
 from stream_scrub.imports.parsing.roles import answer
+from stream_scrub.imports.parsing.titles import says_phone
+from stream_scrub.languages import by_door, say
 from stream_scrub.numbering import NOWHERE, calling_code, is_blank, normalise, region_named
 from stream_scrub.numbering.regions import US_STATES
 
-_PHONE = re.compile(r"phone|mobil|m[oó]vil|gsm|handy|(?<!can)cell|portable|fixe|fijo|festnetz|rufn|\bt[eé]l")
 # Of a telephone too, but not its number. A day may pass for a number: 20261101 is one of Wuppertal.
 _ELSE = re.compile(
     r"fax|t[ée]l[ée]cop|(?:\b|_)(?:date|datum|fecha|since|seit|depuis)(?:\b|_)|(?:\b|_)(?:at|on|am|le|id)$"
@@ -35,13 +36,14 @@ def holding_numbers(body: Rows, width: int, region: str) -> list[int]:
 def unread_phones(titles: Sequence[str], body: Rows, taken: Collection[int], region: str) -> list[int]:
     """The others that hold phone numbers. `titles` are as in the file."""
     # Digits alone may be a customer's number; what is called or spelt as a phone number is one.
+    # `plain` would turn Phone (AM) into one that ends in a word of `_ELSE`.
     names = [clean(cell).casefold() for cell in titles]
     return [
         place
         for place in holding_numbers(body, len(names), region)
         if place not in taken
         and not _ELSE.search(names[place])
-        and (_PHONE.search(names[place]) or _are_spelt(_filled(body, place), region))
+        and (says_phone(names[place]) or _are_spelt(_filled(body, place), region))
     ]
 
 
@@ -56,7 +58,7 @@ def all_read(
     others = [
         place
         for place, name in enumerate(titles)
-        if place not in phones and _PHONE.search(name) and not _ELSE.search(name)
+        if place not in phones and says_phone(name) and not _ELSE.search(name)
     ]
     while some := list(islice(rows, _ROWS)):
         for place in [*others]:
@@ -65,14 +67,26 @@ def all_read(
             if sum(any(map(str.isdecimal, cell)) for cell in cells) > _ROWS / 2 and not valid.any():
                 others.remove(place)  # of moments, or of something else that takes long to be read
             if valid.any():
-                raise BadList(
-                    f"line {some[int(valid.argmax())].line}: column {place + 1} holds a phone number too: {_CHOOSE}"
-                    " of `stream-scrub lists import`, or save each column as a list of its own"
-                )
+                raise _elsewhere(some[int(valid.argmax())].line, place + 1)
         for row in some:
             if any("\n" in cell and _holds_row(cell, table.separator, phones, region) for cell in row.cells):
                 raise broken(row.line, "a cell holds other rows")
         yield from some
+
+
+def _elsewhere(line: int, column: int) -> BadList:
+    """What to raise for a phone number in a column that is not read."""
+    why = (
+        f"line {line}: column {column} holds a phone number too: {_CHOOSE} of `stream-scrub lists import`, or save each"
+        " column as a list of its own"
+    )
+    page = say(
+        "line %(line)s: column %(column)s holds a phone number too. Keep one column of phone numbers in the list, with one"
+        " number in each row",
+        line=line,
+        column=column,
+    )
+    return BadList(by_door(why, page))
 
 
 def _holds_row(cell: str, separator: str, phones: Sequence[int], region: str) -> bool:
@@ -106,10 +120,13 @@ def countries(table: CsvTable, *, headed: bool) -> CountryColumn:
     ]
     columns = [[region_named(row.cell(place)) for row in table.head[1:]] for place in named]
     if any(column != columns[0] for column in columns):
-        places = " and ".join(str(place + 1) for place in named)
-        raise BadList(
-            f"columns {places} name different countries: name the numbers' own with --columns phone=1,country=2"
+        places = [str(place + 1) for place in named]
+        why = f"columns {' and '.join(places)} name different countries: name the numbers' own with --columns phone=1,country=2"
+        page = say(
+            "columns %(columns)s name different countries: keep the one with the countries of the phone numbers",
+            columns=", ".join(places),
         )
+        raise BadList(by_door(why, page))
     return CountryColumn(named[0] if named else -1)
 
 
@@ -167,11 +184,18 @@ def need_all_read(table: CsvTable, phones: Collection[int], region: str) -> None
 
 def several(count: int, width: int, *, titled: bool) -> BadList:
     """What to raise for so many columns of phone numbers."""
-    return BadList(
-        f"{count} of the list's {width} columns hold phone numbers: {_CHOOSE} "
-        + ("(a header's name or a number from 1)" if titled else "(a number from 1)")
-        + " of `stream-scrub lists import`, or save each as a list of its own"
+    name = "a header's name or a number from 1" if titled else "a number from 1"
+    why = (
+        f"{count} of the list's {width} columns hold phone numbers: {_CHOOSE} ({name}) of `stream-scrub lists import`, or"
+        " save each as a list of its own"
     )
+    page = say(
+        "several columns of the list hold phone numbers: %(count)s of %(width)s. Keep one of them in the list, with one"
+        " number in each row",
+        count=count,
+        width=width,
+    )
+    return BadList(by_door(why, page))
 
 
 def _filled(rows: Rows, place: int) -> list[str]:

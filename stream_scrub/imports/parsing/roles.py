@@ -14,7 +14,7 @@ from typing import Any, Literal
 from stream_scrub.imports.parsing.cells import clean, in_orders
 from stream_scrub.imports.parsing.csv_table import title
 
-ROLES = ("phone", "country", "consent", "withdrawn", "given", "until", "channel", "proof")
+ROLES = ("phone", "country", "consent", "withdrawn", "given", "from", "until", "channel", "proof")
 Answer = Literal["yes", "no", "refused", "unclear"]
 NOES = ("no", "refused")  # both end a consent; only "no" denies a withdrawal
 
@@ -66,7 +66,6 @@ def suggested_role(name: str, sample: Sequence[str], *, holds_days: bool, holds_
     answers = [answer(cell) for cell in sample]
     are_answers = bool(answers) and answers.count("unclear") * 2 < len(answers)
     fits = {
-        "phone": holds_numbers,
         "consent": are_answers,
         "withdrawn": are_answers or holds_days,
         "given": holds_days,

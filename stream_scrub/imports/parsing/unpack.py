@@ -1,4 +1,5 @@
-"""Opens a list, whatever it is packed in: plain, gzip or zip, in any of the usual encodings.
+"""Opens a list, whatever it is packed in: plain, gzip or zip, in any of the usual encodings; or a workbook, Avro or
+Parquet, whose rows become CSV.
 
 A format sees none of that. It reads a `ListSource`: text, whole lines of bytes, or raw chunks.
 """
@@ -9,10 +10,11 @@ import io
 import lzma
 import os
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import file_digest
@@ -20,8 +22,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final, cast
 from zipfile import ZipInfo
 
-from stream_scrub.imports.parsing.parsed_list import BadList
-from stream_scrub.texts import masked
+from stream_scrub.errors import BadFile, code_of
+from stream_scrub.imports.parsing.parsed_list import DAMAGED, LOCKED, NOT_A_LIST, UNREADABLE, BadList
+from stream_scrub.imports.parsing.workbook import (
+    OLE,
+    TABLES,
+    ZIP,
+    UnclearSheet,
+    csv_blocks,
+    is_office,
+    read_sheet,
+)
+from stream_scrub.languages import by_door, say
+from stream_scrub.texts import masked, shown
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
@@ -29,7 +42,6 @@ if TYPE_CHECKING:
 _MEMBERS_MAX = 2000
 _DIRECTORY_BYTES_MAX: Final = 2 << 20  # of 2000 files, as many folders and what desktops add, with long names
 _HEADER_BYTES: Final = 30  # before a member's name
-DOCUMENT: Final = "a spreadsheet or another office document: save its sheet as CSV"
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LEFT_BEHIND = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 BROKEN: Final = (
@@ -66,14 +78,22 @@ class _Directory(io.RawIOBase):
 def _list_files(archive: zipfile.ZipFile) -> list[ZipInfo]:
     """A zip's files that may be of a list, in the order of names. Raises BadList for what is no zip of a list."""
     held = sorted(filter(is_content, archive.infolist()), key=lambda info: info.filename)
-    if any(info.filename == "[Content_Types].xml" for info in held):
-        raise BadList(DOCUMENT)
     if not 1 <= len(held) <= _MEMBERS_MAX:
-        raise BadList(f"the zip holds {len(held)} files; a list is 1 to {_MEMBERS_MAX}")
+        raise BadList(
+            say(
+                "the zip holds %(count)s files; a list is 1 to %(most)s",
+                count=str(len(held)),
+                most=str(_MEMBERS_MAX),
+            )
+        )
     if any(info.compress_type not in _PACKINGS for info in held):
-        raise BadList("the zip is packed in an unknown way: pack it again with deflate")
+        page = say(
+            "the zip is packed in a way that the server cannot read: pack it again, or upload the list itself"
+        )
+        raise BadList(by_door("the zip is packed in an unknown way: pack it again with deflate", page))
     if len({info.filename for info in held}) < len(held) or _overlap(held):
-        raise BadList("the zip lists a file more than once, or files within each other: this is not a list")
+        why = "the zip lists a file more than once, or files within each other: this is not a list"
+        raise BadList(by_door(why, say(NOT_A_LIST)))
     return held
 
 
@@ -104,7 +124,8 @@ LINE_BYTES_MAX = 1 << 20  # of a format that has lines; far beyond any line with
 _CHUNK_BYTES = 1 << 18
 _EXPANSION_MAX = 100  # times its size that an archive may unpack to; lists pack 4 to 20 times smaller
 _EXPANSION_FREE = 1 << 26  # bytes that are never too many
-_OLE = b"\xd0\xcf\x11\xe0"  # the beginning of .xls and .doc files
+_SHEETS = (ZIP, OLE, *TABLES)
+_SPOOLED = 1 << 20  # bytes of a file of a zip that stay in memory
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -120,9 +141,8 @@ class _Unpacked:
         """So many more, and `will_be` as a file says of itself. Raises BadList for too many."""
         self._total += count
         if self._total + will_be > self._most:
-            raise _bad(
-                self._path, f"it unpacks to more than {_EXPANSION_MAX} times its size: this is not a list"
-            )
+            why = f"it unpacks to more than {_EXPANSION_MAX} times its size: this is not a list"
+            raise _bad(self._path, why, say(NOT_A_LIST))
 
 
 class ListSource:
@@ -154,9 +174,8 @@ class ListSource:
                 yield _lines(rest[:end])
                 rest = rest[end:]
             if len(rest) > LINE_BYTES_MAX:
-                raise BadList(
-                    f"a line is longer than {LINE_BYTES_MAX >> 20} MiB: this is not a list of lines; is it packed twice?"
-                )
+                why = f"a line is longer than {LINE_BYTES_MAX >> 20} MiB: this is not a list of lines; is it packed twice?"
+                raise BadList(by_door(why, say(NOT_A_LIST)))
         if rest:
             yield _lines(rest).removesuffix(b"\n") + b"\n"
 
@@ -217,12 +236,13 @@ class _CountedFile(io.FileIO):
 
 @dataclass(frozen=True, slots=True)
 class ListMember:
-    """One file of a list: its name, its first bytes (64 KiB at most; less where there are many), its encoding."""
+    """One file of a list: its name, its first bytes (64 KiB at most; less where there are many), and its encoding:
+    "UTF-8", "Latin-1", "UTF-16", "workbook", "Avro" or "Parquet"."""
 
     name: str
     head: bytes
     whole: bool
-    encoding: str  # "UTF-8", "Latin-1" or "UTF-16"
+    encoding: str
     source: ListSource
 
 
@@ -247,7 +267,7 @@ def digest(path: Path) -> str:
         with path.open("rb", buffering=0) as file:
             return digest_of(file)
     except OSError as error:
-        raise _bad(path, error.strerror or error) from error
+        raise _unreadable(path, error) from error
 
 
 def digest_of(file: io.FileIO) -> str:
@@ -266,22 +286,21 @@ def open_list(
     try:
         counted = _CountedFile(opened or path.open("rb", buffering=0), progress)
     except OSError as error:
-        raise _bad(path, error.strerror or error) from error
-    with counted, io.BufferedReader(counted, 1 << 18) as raw:
+        raise _unreadable(path, error) from error
+    with counted, io.BufferedReader(counted, 1 << 18) as raw, ExitStack() as stack:
         try:
             size = raw.seek(0, io.SEEK_END)
             raw.seek(0)
             magic = raw.peek(4)[:4]
         except OSError as error:
-            raise _bad(path, error.strerror or error) from error
-        if magic == _OLE:
-            raise _bad(path, DOCUMENT)
-        unpacked = _Unpacked(path, size)
-        if magic.startswith(b"PK\x03\x04") or magic == b"PK\x05\x06":
-            packed = _zipped(raw, path, unpacked)
+            raise _unreadable(path, error) from error
+        opener = _Opener(path, _Unpacked(path, size), stack)
+        archive = opener.archive(cast(IO[bytes], raw)) if magic in (ZIP, b"PK\x05\x06") else None
+        if archive is not None:
+            packed = opener.zipped(archive)
         else:
             gzipped = magic.startswith(b"\x1f\x8b")
-            member = _member(path, path.name, unpacked, HEAD_BYTES, partial(_single, raw, gzipped=gzipped))
+            member = opener.member(path.name, HEAD_BYTES, partial(_single, raw, gzipped=gzipped))
             packed = PackedList("gzip" if gzipped else "", (member,))
         counted.counting = True
         yield packed
@@ -297,48 +316,101 @@ def _single(raw: "io.BufferedReader[_CountedFile]", *, gzipped: bool) -> Iterato
         yield raw
 
 
-def _zipped(raw: "io.BufferedReader[_CountedFile]", path: Path, unpacked: _Unpacked) -> PackedList:
-    try:
-        archive = zipfile.ZipFile(cast(IO[bytes], _Directory(raw)))
-        held = _list_files(archive)
-    except BROKEN as error:
-        raise _broken(path, error) from error
-    except BadList as error:
-        raise _bad(path, error) from error
-    unpacked.add(0, will_be=sum(info.file_size for info in held))
-    head = HEAD_BYTES if len(held) <= 16 else HEAD_BYTES >> 4
-    members = (_member(path, each.filename, unpacked, head, partial(archive.open, each)) for each in held)
-    return PackedList("zip", tuple(members))
+class _Opener:
+    """Opens the files of one list. `stack` closes what waits in temporary files."""
 
+    def __init__(self, path: Path, unpacked: _Unpacked, stack: ExitStack) -> None:
+        self._path = path
+        self._unpacked = unpacked
+        self._stack = stack
 
-def _member(
-    path: Path,
-    name: str,
-    unpacked: _Unpacked,
-    head_bytes: int,
-    opened: Callable[[], AbstractContextManager[IO[bytes]]],
-) -> ListMember:
-    def packed_blocks(block: int) -> Iterator[bytes]:
+    def archive(self, file: IO[bytes]) -> zipfile.ZipFile | None:
+        """A file as a zip; None if it is an office document. Raises BadList."""
+        try:
+            archive = zipfile.ZipFile(cast(IO[bytes], _Directory(file)))
+            return None if is_office(masked(str(self._path)), archive.infolist()) else archive
+        except BadFile as error:
+            raise BadList(str(error)) from error
+        except BROKEN as error:
+            raise _broken(self._path, error) from error
+
+    def zipped(self, archive: zipfile.ZipFile) -> PackedList:
+        """Every file of a zip. Raises BadList."""
+        try:
+            held = _list_files(archive)
+        except BadList as error:
+            raise _bad(self._path, error, str(error)) from error
+        self._unpacked.add(0, will_be=sum(info.file_size for info in held))
+        head = HEAD_BYTES if len(held) <= 16 else HEAD_BYTES >> 4
+        members = (self.member(each.filename, head, partial(archive.open, each)) for each in held)
+        return PackedList("zip", tuple(members))
+
+    def member(
+        self, name: str, head_bytes: int, opened: Callable[[], AbstractContextManager[IO[bytes]]]
+    ) -> ListMember:
+        """One file, looked into. Raises BadList."""
+        start = next(self._blocks(head_bytes, opened), b"")
+        encoding = ""
+        if start.startswith(_SHEETS):
+            table = TABLES.get(start[:4], "")
+            opened = self._sheet(name, table, opened)
+            start, encoding = next(self._blocks(head_bytes, opened), b""), table or "workbook"
+        wide = not encoding and start[:2] in _UTF16
+        mark = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
+
+        def blocks(block: int) -> Iterator[bytes]:
+            plain = self._blocks(block, opened)
+            return _narrowed(self._path, plain) if wide else _without(mark, plain)
+
+        head = next(blocks(head_bytes), b"")
+        whole = len(start) < head_bytes
+        encoding = encoding or ("UTF-16" if wide else _encoding(head, whole=whole))
+        return ListMember(name, head, whole, encoding, ListSource(blocks, name))
+
+    def _blocks(self, size: int, opened: Callable[[], AbstractContextManager[IO[bytes]]]) -> Iterator[bytes]:
         try:
             with opened() as file:
-                while read := file.read(block):
-                    unpacked.add(len(read))
+                while read := file.read(size):
+                    self._unpacked.add(len(read))
                     yield read
         except BROKEN as error:
-            raise _broken(path, error) from error
+            raise _broken(self._path, error) from error
 
-    start = next(packed_blocks(head_bytes), b"")
-    wide = start[:2] in _UTF16
-    mark = len(codecs.BOM_UTF8) if start.startswith(codecs.BOM_UTF8) else 0
+    def _sheet(
+        self, name: str, table: str, opened: Callable[[], AbstractContextManager[IO[bytes]]]
+    ) -> Callable[[], AbstractContextManager[IO[bytes]]]:
+        """The only sheet with rows of a workbook, as CSV. Raises BadList."""
+        file_name = masked(name)
+        text = self._stack.enter_context(tempfile.SpooledTemporaryFile(_SPOOLED))  # noqa: SIM115 - the stack closes it
+        try:
+            # The process that reads it gets the descriptor, with its place: a buffer would have another one.
+            with tempfile.TemporaryFile(buffering=0) as document:
+                for block in self._blocks(_CHUNK_BYTES, opened):
+                    document.write(block)
+                document.seek(0)
+                if document.read(4) == ZIP and self.archive(cast(IO[bytes], document)) is not None:
+                    raise _bad(
+                        Path(name),
+                        "it is packed twice: unpack it once",
+                        say("the file is packed twice: unpack it once"),
+                    )
+                _, rows = read_sheet(file_name, cast(IO[bytes], document), "", table)
+            for block in csv_blocks(rows):
+                self._unpacked.add(len(block))
+                text.write(block)
+        except UnclearSheet as error:
+            sheets = ", ".join(map(shown, error.sheets))
+            why = say("several sheets have rows (%(sheets)s): keep the one with the list", sheets=sheets)
+            raise _bad(Path(name), why, why) from error
+        except BadFile as error:
+            raise BadList(str(error)) from error
 
-    def blocks(block: int) -> Iterator[bytes]:
-        plain = packed_blocks(block)
-        return _narrowed(path, plain) if wide else _without(mark, plain)
+        @contextmanager
+        def written() -> Iterator[IO[bytes]]:
+            text.seek(0)
+            yield cast(IO[bytes], text)
 
-    head = next(blocks(head_bytes), b"")
-    whole = len(start) < head_bytes
-    encoding = "UTF-16" if wide else _encoding(head, whole=whole)
-    return ListMember(name, head, whole, encoding, ListSource(blocks, name))
+        return written
 
 
 def _without(mark: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -358,9 +430,8 @@ def _narrowed(path: Path, blocks: Iterator[bytes]) -> Iterator[bytes]:
                 yield text.encode()
         decoder.decode(b"", final=True)
     except UnicodeError as error:
-        raise _bad(
-            path, "it starts as UTF-16 does and does not go on so: fetch the file again, or save it as UTF-8"
-        ) from error
+        why = "it starts as UTF-16 does and does not go on so: fetch the file again, or save it as UTF-8"
+        raise _bad(path, why, say(DAMAGED)) from error
 
 
 def _encoding(head: bytes, *, whole: bool) -> str:
@@ -373,9 +444,14 @@ def _encoding(head: bytes, *, whole: bool) -> str:
 
 
 def _broken(path: Path, error: Exception) -> BadList:
-    return _bad(path, f"broken or locked archive ({type(error).__name__}): fetch the file again")
+    why = f"broken or locked archive ({type(error).__name__}): fetch the file again"
+    return _bad(path, why, say(LOCKED))
 
 
-def _bad(path: Path, why: object) -> BadList:
-    """What is wrong with a file, whose name may hold a phone number."""
-    return BadList(f"{masked(str(path))}: {why}")
+def _unreadable(path: Path, error: OSError) -> BadList:
+    return _bad(path, error.strerror or error, say(UNREADABLE, code=code_of(error)))
+
+
+def _bad(path: Path, why: object, page: str) -> BadList:
+    """What is wrong with a file, whose name may hold a phone number; a page shows it next to the name."""
+    return BadList(by_door(f"{masked(str(path))}: {why}", page))

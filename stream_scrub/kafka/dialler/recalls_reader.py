@@ -26,7 +26,7 @@ _ASKED_MAX = 8
 
 
 class RecallRecord(NamedTuple):
-    """One record, and where it is."""
+    """One record with its partition and offset."""
 
     value: bytes | None
     place: str
@@ -81,7 +81,7 @@ class RecallsReader:
         return float("-inf")
 
     def _ask(self) -> None:
-        """Ask for the ends. Those of what is written: an open transaction hides what was committed behind it."""
+        """Ask for the written ends: an open transaction hides later committed records."""
         asked_at, deadline = clock.elapsed(), Deadline.after(_ASK_S)
         poll_all()
         ends = self._offsets(partitions_of(self._admin, self._topic, deadline), LATEST, deadline)
@@ -102,7 +102,7 @@ class RecallsReader:
     def _offsets(
         self, partitions: Collection[int], which: OffsetSpec, deadline: Deadline
     ) -> Mapping[int, int]:
-        """The leaders' answers, of what is written; -1 for no such record and for no answer in time."""
+        """The leaders' answers about written records; -1 for no such record and for no answer in time."""
         places = {TopicPartition(self._topic, each): which for each in partitions}
         if not places:
             return {}

@@ -3,10 +3,10 @@
 An opt-out that a sender's broker has acknowledged is accepted, but counts only once the publisher has written it to the
 log. So no verdict is safe while requests have waited for too long. A look is: 1. the ends of the topics, as a quorum of their
 replicas confirms them (`kafka/witnesses.py`), 2. the offsets that the publisher has committed. If they have reached the ends of an
-earlier look, everything that was accepted before that look is on the log. This takes nobody's clock but this process's own, and
+earlier look, everything that was accepted before that look is on the log. This uses only this process's own clock, and
 no right to read a request.
 
-The ends are those of what is written: an open transaction hides accepted requests behind it. A publisher commits the offset
+The ends are those of written records: an open transaction hides accepted requests behind it. A publisher commits the offset
 after the transaction markers too, so its offset is the end if nothing waits.
 """
 

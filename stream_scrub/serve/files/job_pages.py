@@ -4,6 +4,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from stream_scrub.languages import read_in, say
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.endpoints import AppContext, Handler
 from stream_scrub.serve.files.jobs import Jobs
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
+from stream_scrub.serve.page.navigation import language_of
 from stream_scrub.serve.page.routes import StatusPage
 from stream_scrub.serve.uploads import Job
 
@@ -35,11 +38,12 @@ def page(action: Action) -> Route:
 
     @wraps(action)
     async def route(self: "JobPages", request: Request) -> Response:
-        try:
-            with self.context.guard.admit_browser(request, self.scope) as caller:
-                return await action(self, request, caller)
-        except Problem as problem:
-            return self.status_page.problem(request, problem)
+        with read_in(language_of(request), UTC, on_page=True):
+            try:
+                with self.context.guard.admit_browser(request, self.scope) as caller:
+                    return await action(self, request, caller)
+            except Problem as problem:
+                return self.status_page.problem(request, problem)
 
     return route
 
@@ -87,7 +91,7 @@ class JobPages:
         job, name = self.found(request, caller), request.path_params["name"]
         path = self.jobs.results(job) / name
         if not self.results.fullmatch(name) or self.jobs.state(job).stage != "done" or not path.is_file():
-            raise Problem(Kind.NOT_FOUND, "there is no result of that name")
+            raise Problem(Kind.NOT_FOUND, say("there is no result with this name"))
         if path.suffix == ".html":
             headers = {"Content-Security-Policy": _RESULT_POLICY, "Referrer-Policy": "same-origin"}
             return FileResponse(path, headers=headers, media_type="text/html; charset=utf-8")

@@ -6,14 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC
 from pathlib import Path
 
 import msgspec
 
+from stream_scrub.languages import ENGLISH, read_in, say, translatable
 from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.files.preview import Preview
 from stream_scrub.serve.files.process import State
 from stream_scrub.serve.uploads import Job, UploadLimits, Uploads, busy, write
+
+_decode_preview = msgspec.json.Decoder(Preview).decode
+_decode_state = msgspec.json.Decoder(State).decode
 
 FILE_BYTES_MAX = 134_217_728  # as uploaded, packed or not
 TOKEN_BYTES_MAX = 536_870_912  # a token's files and their results
@@ -25,6 +30,14 @@ DOSSIER_BYTES_MAX = 67_108_864
 READING_MAX = 1  # at once: each reads all topics
 _RESULTS, _LISTS, _STATE, _PREVIEW = "results", "lists", "state.json", "preview.json"
 _WAIT_S = 0.5
+_FILE_GONE = translatable(
+    "this file is not here: files are deleted after %(minutes)s minutes, when they are cancelled, and when the server"
+    " restarts. Upload it again"
+)
+_DOSSIER_GONE = translatable(
+    "this dossier is not here: dossiers are deleted after %(minutes)s minutes, when they are cancelled, and when the server"
+    " restarts. Ask again"
+)
 
 
 class Jobs(Uploads):
@@ -35,14 +48,14 @@ class Jobs(Uploads):
         """Files of leads."""
         nbytes = (FILE_BYTES_MAX, TOKEN_BYTES_MAX, ALL_BYTES_MAX)
         limits = UploadLimits(*nbytes, TOKEN_JOBS_MAX, JOBS_MAX, SCRUBBING_MAX)
-        return cls("leads", state_dir, keep_s, limits, _gone("file", "Upload it again", keep_s))
+        return cls("leads", state_dir, keep_s, limits, _FILE_GONE)
 
     @classmethod
     def of_dossiers(cls, state_dir: str, keep_s: float) -> "Jobs":
         """Dossiers."""
         nbytes = (DOSSIER_BYTES_MAX, TOKEN_BYTES_MAX, ALL_BYTES_MAX)
         limits = UploadLimits(*nbytes, TOKEN_JOBS_MAX, JOBS_MAX, READING_MAX)
-        return cls("dossiers", state_dir, keep_s, limits, _gone("dossier", "Ask again", keep_s))
+        return cls("dossiers", state_dir, keep_s, limits, _DOSSIER_GONE)
 
     def __init__(self, name: str, state_dir: str, keep_s: float, limits: UploadLimits, is_gone: str) -> None:
         super().__init__(name, state_dir, keep_s, limits, is_gone)
@@ -64,6 +77,12 @@ class Jobs(Uploads):
         self._workers[-1].start()
 
     def _work(self, job: Job, work: Callable[[Job], State | None], done: Callable[[State], None]) -> None:
+        with read_in(job.choices.get("language", ENGLISH), UTC, on_page=True):
+            self._work_for_reader(job, work, done)
+
+    def _work_for_reader(
+        self, job: Job, work: Callable[[Job], State | None], done: Callable[[State], None]
+    ) -> None:
         outcome: State | None = None
         try:
             while outcome is None and not self.why_end(job):
@@ -72,7 +91,9 @@ class Jobs(Uploads):
                 if outcome is None:
                     time.sleep(_WAIT_S)
         finally:
-            outcome = outcome or State("failed", why=self.why_end(job) or "a fault; see the server's log")
+            outcome = outcome or State(
+                "failed", why=self.why_end(job) or say("a fault; see the server's log")
+            )
             self.tidy(job, outcome)
             # Its state is not read here: another form of the file may have been sent by now.
             if not self.put(job, outcome):
@@ -95,17 +116,19 @@ class Jobs(Uploads):
     def why_end(self, job: Job) -> str:
         """Return the reason to end the work of a job; empty if it goes on."""
         if self._stopping.is_set():
-            return "the server is stopping"
+            return say("the server is stopping")
         if not self.is_here(job):
-            return "it was cancelled"
+            return say("it was cancelled")
         if self.room(job.owner) < 0:
-            return "its results take too much room: ask for less at once, or use `stream-scrub` in a terminal"
+            return say(
+                "its results take too much room: ask for less at once, or use `stream-scrub` in a terminal"
+            )
         return ""
 
     def need_idle(self, owner: str) -> None:
         """Raises Problem (429) while a file of the owner is not finished: nobody takes all places for scrubbing."""
         if any(self.state(job).is_unfinished for job in self.of(owner)):
-            raise busy("your other one is not finished: wait for it, or cancel it")
+            raise busy(say("another file or question of yours is not finished: wait for it, or cancel it"))
 
     def _need_place(self, owner: str) -> None:
         self.need_idle(owner)
@@ -119,9 +142,9 @@ class Jobs(Uploads):
     def state(self, job: Job) -> State:
         """Return what has become of a job."""
         try:
-            return msgspec.json.decode((self.folder / job.id / _STATE).read_bytes(), type=State)
+            return _decode_state((self.folder / job.id / _STATE).read_bytes())
         except (OSError, msgspec.MsgspecError):
-            return State("failed", why="it was deleted")
+            return State("failed", why=say("it was deleted"))
 
     def put(self, job: Job, state: State) -> bool:
         """Store what has become of a job; a new preview replaces the one before. Returns whether it is stored: not if the
@@ -137,7 +160,7 @@ class Jobs(Uploads):
     def preview(self, job: Job) -> Preview | None:
         """Return what the file of a job looks like, as it was read last."""
         try:
-            return msgspec.json.decode((self.folder / job.id / _PREVIEW).read_bytes(), type=Preview)
+            return _decode_preview((self.folder / job.id / _PREVIEW).read_bytes())
         except (OSError, msgspec.MsgspecError):
             return None
 
@@ -163,10 +186,3 @@ class Jobs(Uploads):
     def results(self, job: Job) -> Path:
         """Return the folder of the results."""
         return self.folder / job.id / _RESULTS
-
-
-def _gone(what: str, cure: str, keep_s: float) -> str:
-    return (
-        f"no {what} is here: {what}s are deleted after {keep_s / 60:.0f} minutes, when they are cancelled,"
-        f" and when the server restarts. {cure}"
-    )

@@ -5,28 +5,26 @@ server's is older. Answers of a registry that only washes replace older ones.
 Each list is read as `stream-scrub file --list` reads it.
 """
 
-import csv
 import dataclasses
+import hashlib
 import re
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from stream_scrub.config import Settings
-from stream_scrub.files.source import open_input
-from stream_scrub.files.spreadsheet import text_of
-from stream_scrub.files.workbook import UnclearSheet, read_sheet
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.index_sources import IndexUsed, ListFile, of_lists
 from stream_scrub.imports.parsing.list_columns import ListReading
 from stream_scrub.index import Filter, Index, Register
+from stream_scrub.languages import say
 from stream_scrub.model import INTERNAL, RegisterKind, family
 from stream_scrub.numbering import e164, normalise, numbers_in
 from stream_scrub.scrub import scrubbing
-from stream_scrub.terminal import one_line
 
 # A phone number in a letter: digits with the signs that people write between them.
 _NUMBER = re.compile(r"\+?\(?\d(?:[ ./()+\u00a0\u202f\u2010\u2011-]{0,3}\d){5,60}")
@@ -35,13 +33,18 @@ _ALL_LINES = 1.0  # may be bad: `with_list` asks about each of them instead
 
 
 class UnclearList(BadList):
-    """A list that is not used as it is: lines have no valid number, or the server's list is newer or hashed."""
+    """A list that is not used as it is: lines have no valid number, or the server's list is newer or hashed. `go_on`: the
+    choice that leaves these lines out; empty if there is none."""
+
+    def __init__(self, text: str, figures: Sequence[str] = (), go_on: str = "") -> None:
+        super().__init__(text, figures)
+        self.go_on = go_on
 
 
 @dataclass(frozen=True, slots=True)
 class OwnList:
     """A list, the form's field that it came in, and its register. `columns` are its columns by role, `all_consented` as in
-    `ListFile`. `go_on`: the lines without a number that may be left out, in the words that asked for it."""
+    `ListFile`. `go_on`: the choice that leaves out lines without a number, of `UnclearList`."""
 
     field: str
     path: Path
@@ -83,40 +86,33 @@ def picked(text: str, region: str) -> PickedNumbers:
 
 
 def with_list(used: IndexUsed, own: OwnList, region: str | None, settings: Settings) -> IndexUsed:
-    """The index with one more list. Raises ConfigError, BadFile, BadList, UnclearList, TooMany."""
+    """The index with one more list. Raises ConfigError, BadList, UnclearList, TooMany."""
     lists = settings.lists.model_copy(update={"max_bad": _ALL_LINES})
-    with tempfile.TemporaryDirectory() as folder:
-        text = as_text(own.path, Path(folder))
-        listed = ListFile(text, region=region, columns=own.columns, all_consented=own.all_consented)
-        read, readings = of_lists({own.register: listed}, settings.model_copy(update={"lists": lists}))
+    listed = ListFile(own.path, region=region, columns=own.columns, all_consented=own.all_consented)
+    read, readings = of_lists({own.register: listed}, settings.model_copy(update={"lists": lists}))
     name, reading = next(iter(readings.items()))
     if reading.refused:
-        lines = f"{reading.refused:,} of {reading.total:,} lines have no valid number (line {reading.places})"
-        question = UnclearList(f"{own.path.name}: {lines}", [lines])
-        if own.go_on != one_line(question.shown):  # another file, or another country, has other lines
-            raise question
+        go_on = _reading_of(own, region)
+        if own.go_on != go_on:
+            lines = say(
+                "%(refused)s of %(total)s lines have no valid number (line %(places)s)",
+                refused=reading.refused,
+                total=reading.total,
+                places=str(reading.places),
+            )
+            raise UnclearList(f"{own.path.name}: {lines}", [lines], go_on)
     is_opposition = family(name) == INTERNAL
     index = used.index if is_opposition else _without_consents(used.index, reading, settings)
     index = _joined(index, read.registers[name], settings)
     return IndexUsed(index, used.source, {**used.files, name: own.path}, {**used.readings, name: reading})
 
 
-def as_text(path: Path, folder: Path) -> Path:
-    """The list itself; of a workbook its only sheet with rows, as CSV in that folder. Raises BadFile, UnclearList."""
-    with open_input(str(path)) as file:
-        if not file.spreadsheet:
-            return path
-        try:
-            _, rows = read_sheet(path.name, file.stream, "", file.table)
-        except UnclearSheet as error:
-            sheets = ", ".join(error.sheets)
-            raise UnclearList(
-                f"{path.name}: several sheets have rows ({sheets}): keep the one with the list"
-            ) from error
-    text = folder / f"{path.stem}.csv"
-    with text.open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([text_of(cell) for cell in row] for _, row in rows)
-    return text
+def _reading_of(own: OwnList, region: str | None) -> str:
+    """A digest of all that decides which lines have no number: another list, country or column leaves out other lines."""
+    read_by = [region, sorted(own.columns.items()), own.all_consented]
+    with own.path.open("rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(msgspec.json.encode([content, *read_by])).hexdigest()
 
 
 def _without_consents(index: Index, reading: ListReading, settings: Settings) -> Index:
@@ -136,26 +132,31 @@ def _joined(index: Index, own: Register, settings: Settings) -> Index:
     list is newer or hashed."""
     if own.areas is not None:  # a file does not say which areas it covers
         raise UnclearList(
-            f"{own.name} is sold by area, and only an import says for which areas: have your operator import your list"
+            say(
+                "a list that is sold by area counts for the areas that you bought: have your operator import it"
+            )
         )
     held = index.registers.get(own.name)
     if held is None or held.is_removed:
         return index.with_register(own)
     if held.hashed is not None:  # its numbers are digests, and hers are numbers
         raise UnclearList(
-            f"the server has {own.name} as hashes, to which no list can be added: leave yours out"
+            say("the server's list does not state its numbers, so yours cannot be added: leave yours out")
         )
     if family(own.name) not in ConsentLaw(scrubbing.rulebook(settings)).own_families:
         if held.effective_at > own.effective_at:
             raise UnclearList(
-                f"the server has a newer list of {own.name}, of {held.effective_at:%Y-%m-%d}: leave yours out"
+                say("the server has a newer list, of %(day)s: leave yours out", day=held.effective_at.date())
             )
         if own.kind is RegisterKind.DENY:
             lacking = len(held.numbers) - held.numbers.intersection_cardinality(own.numbers)
             if lacking > settings.lists.change_allowed(own.name) * len(held.numbers):
-                raise UnclearList(
-                    f"it lacks {lacking:,} of the {len(held.numbers):,} numbers of the server's {own.name}: upload the whole list"
+                lines = say(
+                    "numbers of the server's list that yours lacks: %(lacking)s of %(held)s. Upload the whole list",
+                    lacking=lacking,
+                    held=len(held.numbers),
                 )
+                raise UnclearList(lines, [lines])
             # A list that lacks people, by mistake or not, must not allow calls that the server's would block.
             numbers = held.numbers | own.numbers
             own = replace(own, numbers=numbers, filter=Filter.of(numbers))

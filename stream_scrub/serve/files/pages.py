@@ -6,9 +6,10 @@ The scope `file` admits to them. `jobs.py` keeps the files, `process.py` scrubs 
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stream_scrub.call import VOICE
-from stream_scrub.errors import ConfigError, StaleIndex, Unavailable
+from stream_scrub.errors import ConfigError, StaleIndex, Unavailable, code_of
 from stream_scrub.files.options import FileOptions
 from stream_scrub.files.outputs import PROOF
 from stream_scrub.files.scrub_file import SUMMARY
 from stream_scrub.imports.consents import ConsentLaw
 from stream_scrub.imports.parsing.roles import ROLES as LIST_ROLES
-from stream_scrub.languages import LANGUAGES, preferred
+from stream_scrub.languages import day, percent, say, translatable, translated
 from stream_scrub.model import CONSENT, INTERNAL, scoped_name
-from stream_scrub.ops import health, scrubbed_files
+from stream_scrub.ops import scrubbed_files
 from stream_scrub.rules.purposes import purposes_in, shipped
 from stream_scrub.serve.bodies import Kind, Problem, invalid
 from stream_scrub.serve.endpoints import AppContext, Handler, why_stale
@@ -35,54 +36,24 @@ from stream_scrub.serve.files.job_pages import JobPages, page
 from stream_scrub.serve.files.jobs import FILE_BYTES_MAX, TOKEN_JOBS_MAX, Jobs
 from stream_scrub.serve.files.own_lists import OwnList, picked
 from stream_scrub.serve.files.process import State
-from stream_scrub.serve.files.result import Result, result_of
+from stream_scrub.serve.files.result import LastDay, Result, result_of
+from stream_scrub.serve.files.words import PURPOSES
 from stream_scrub.serve.guard import Caller
 from stream_scrub.serve.page import forms
 from stream_scrub.serve.page.forms import Form, FormLimits
+from stream_scrub.serve.page.navigation import language_of
 from stream_scrub.serve.page.routes import StatusPage
 from stream_scrub.serve.uploads import Job
 from stream_scrub.terminal import one_line
+from stream_scrub.texts import plain
 from stream_scrub.timestamps import SUFFIX
 
-# Options that an error names, and where the page has them.
-_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?:(?<=max-bad) 1)?")
-_SAY_COUNTRY = "Choose “Country of numbers without a country code” if all of them are of one country"
-# What a command or an option of the terminal does, for which the page has nothing.
-_TERMINAL = (
-    (re.compile(r"; `stream-scrub purposes` lists (?:the words|them all)"), ""),
-    (re.compile(r" \(--list consent[^)]*\)"), ""),
-    (re.compile(r" \((?:put these people into )?--list [^)]*\)"), ""),
-    (re.compile(r" ?\(as in --campaign [^)]*\)"), ""),
-    # Of a list of hers.
-    (re.compile(r"; nothing was published"), ""),
-    (re.compile(r", or with --effective-at of `lists import` [^)]*\)"), ""),
-    (re.compile(r"; say another with --effective-at"), ""),
-    (
-        re.compile(r"choose one with --column\b[^`]*`stream-scrub lists import`, or save .*"),
-        "keep one of them in the file",
-    ),
-    (re.compile(r"Pass --region of [^)]*\) if all of them are of one country, or name .*"), _SAY_COUNTRY),
-    (re.compile(r", or name the columns?(?: that has the day, as in)?:? --columns .*"), ""),
-    (re.compile(r"Use --format wash, with --columns .*"), "Upload the registry's answer as it came"),
-    # Of a file of leads.
-    (re.compile(r"prospect[.]mixed = strip allows"), "“Allow a row by its other number” allows"),
-    (re.compile(r", or pass --set prospect[.][a-z_]+=other"), ""),
-)
-_FIELDS = {
-    "column": "What each column holds",
-    "region": "Country of numbers without a country code",
-    "purpose": "What is the call for?",
-    "campaign": "Campaign",
-    "titles": "Lines above the first lead",
-    "sheet": "Sheet",
-    "max-bad": "Many rows have no number",
-    "columns": "What each column holds",
-    **{f"{name.replace('_', '-')}-column": "What each column holds" for name in process.ROLES},
-}
 _CHOICE = re.compile(
     r"(?:column|consents)-[0-9]{1,3}|region|purpose|campaign|channel|who|relation|since|contract|voice_kind"
-    r"|language|titles|sheet|bad|strip|go_on-[a-z0-9_-]{1,64}|all_consented|pasted"
+    r"|titles|sheet|bad|strip|all_consented|consents_of|pasted"
 )
+# The list of consents that a form shows: the columns that it names are those of this list only.
+_CONSENTS_OF = "consents_of"
 _OF_CONSENTS = re.compile(r"consents-[0-9]{1,3}|all_consented")
 # A file has up to a hundred columns that are asked for, and so may a list; a pasted e-mail has up to 32 KiB.
 _FORM = FormLimits(fields=300, field_bytes=32_768, form_bytes=131_072)
@@ -97,13 +68,6 @@ _RESULT = re.compile(
 )
 
 
-def on_page(why: str) -> str:
-    """What an error of the command says, in the words of the page."""
-    for said, instead in _TERMINAL:
-        why = said.sub(instead, why)
-    return _OPTION.sub(lambda option: f"“{_FIELDS[option[1]]}”" if option[1] in _FIELDS else option[0], why)
-
-
 class FilePages(JobPages):
     """The routes."""
 
@@ -114,7 +78,7 @@ class FilePages(JobPages):
         self._channels = sorted(
             {channel for rule in context.rulebook.rules for channel in rule.channels} - {VOICE}
         )
-        self._purpose_words = purposes_in(shipped())
+        self._meanings = purposes_in(shipped())
         own_families = ConsentLaw(context.rulebook).own_families
         self._national = [name for name in context.rulebook.kinds if name not in own_families]
 
@@ -132,7 +96,26 @@ class FilePages(JobPages):
     async def files(self, request: Request, caller: Caller) -> Response:
         """Show the form for a file, and the files of this token."""
         jobs = self.listed(caller)
-        return self._render(request, "files.html.j2", jobs=jobs, earlier=self._earlier(caller, jobs))
+        earlier = self._earlier(caller, jobs)
+        return self._render(
+            request, "files.html.j2", jobs=jobs, earlier=earlier, ends=self._ends(jobs, earlier)
+        )
+
+    def _ends(
+        self, jobs: Sequence[tuple[Job, State, int]], earlier: Sequence[scrubbed_files.ScrubbedFile]
+    ) -> list[LastDay]:
+        """Until when the leads of each scrub may be called, the first end first."""
+        ends: list[LastDay] = []
+        for job, state, _ in jobs:
+            if state.stage == "done" and state.allowed and (last := self._result(job).until):
+                ends.append(LastDay(last, state.allowed, job.file, job.id))
+        today = datetime.now(UTC).date().isoformat()
+        ends += [
+            LastDay(date.fromisoformat(each.until), each.allowed, at=each.at)
+            for each in earlier
+            if each.allowed and each.until >= today
+        ]
+        return sorted(ends)
 
     def _earlier(
         self, caller: Caller, jobs: Sequence[tuple[Job, State, int]]
@@ -160,8 +143,9 @@ class FilePages(JobPages):
         try:
             form, files = await forms.receive(request, {"file": self.jobs.upload(job)}, job.most)
             if "file" not in files:
-                raise invalid([("file", "choose one")])
-            job = msgspec.structs.replace(job, most=0, file=files["file"], choices=_choices(form))
+                raise invalid([(say("file"), say("choose one"))])
+            choices = {**_choices(form), "language": language_of(request)}
+            job = msgspec.structs.replace(job, most=0, file=files["file"], choices=choices)
             answer = self._begin(job, self._looked, caller)
             begun = True
         finally:
@@ -176,7 +160,7 @@ class FilePages(JobPages):
         job = self.found(request, caller)
         state = self.jobs.state(job)
         if not state.asks:
-            raise Problem(Kind.INVALID, "this file is not waiting for an answer: upload it again")
+            raise Problem(Kind.INVALID, say("this file is not waiting for an answer: upload it again"))
         self.jobs.need_idle(job.owner)
         self.jobs.put(job, State("receiving"))  # no other form of this file is taken meanwhile
         begun = False
@@ -188,25 +172,26 @@ class FilePages(JobPages):
             for name, folder in folders.items():
                 if f"without-{name}" in form and name not in files:
                     shutil.rmtree(folder, ignore_errors=True)
-            choices = _choices(form)
+            choices = {**job.choices} if "again" in form else _choices(form)
+            choices["language"] = language_of(request)
             preview = self.jobs.preview(job)
-            if "look" in form:  # what is seen next decides anew
+            if "tab" in form:
+                choices["sheet"] = one_line(form["tab"])
+            looks = not form.keys().isdisjoint({"look", "tab"})
+            if looks:  # what is seen next decides anew
                 choices = {
                     name: each for name, each in choices.items() if not name.startswith(process.COLUMN)
                 }
                 if preview is not None and choices.get("titles") == str(preview.titles):
-                    del choices["titles"]
-            asked = {name: text for name, text in job.choices.items() if name.startswith(_GO_ON)}
-            choices = {**asked, **choices}
-            if CONSENTS in files:  # another file has other columns
-                choices = {name: each for name, each in choices.items() if not _OF_CONSENTS.fullmatch(name)}
-            job = msgspec.structs.replace(job, choices=choices)
-            problem = None if "look" in form else self._problem(job)
+                    del choices["titles"]  # suggested, not chosen
+            choices |= _clicks({**job.choices, **form}, (*fields, PASTED))
+            job = msgspec.structs.replace(job, choices=self._of_its_consents(job, choices))
+            problem = None if looks else self._problem(job)
             if problem is not None:
                 self.jobs.keep(job)
                 state = problem
                 return RedirectResponse(f"/files/{job.id}", 303)
-            answer = self._begin(job, self._looked if "look" in form else self._scrubbed, caller)
+            answer = self._begin(job, self._looked if looks else self._scrubbed, caller)
             begun = True
         finally:
             if not begun and not self.jobs.put(job, state):  # the disk is full: it would wait for nobody
@@ -225,32 +210,37 @@ class FilePages(JobPages):
         is_said = job.choices.get("purpose") or self.context.settings.prospect.default_purpose
         preview = self.jobs.preview(job)
         if preview is not None and preview.columns and not is_said and "purpose" not in options.columns.facts:
-            return State("unclear", why="say what the call is for", about="purpose")
+            return State("unclear", why=say("say what the call is for"), about="purpose")
         named = [role for name, role in job.choices.items() if name.startswith(f"{CONSENTS}-")]
         for role in LIST_ROLES:
             if named.count(role) > 1:
-                return State(
-                    "unclear", why="two columns of the consents have one role: choose one", about=CONSENTS
-                )
+                why = say("two columns of the consents hold the same: choose one of them")
+                return State("unclear", why=why, about=CONSENTS)
         lists = self._own_lists(job)
         if lists.get(CONSENTS) and not (
             job.choices.get("campaign") or self.context.settings.prospect.default_campaign
         ):
-            why = "a consent is given to one campaign: enter the campaign that these people consented to"
+            why = say("a consent is given to one campaign: enter the campaign that these people consented to")
             return State("unclear", why=why, about=CONSENTS)
         text = job.choices.get(PASTED, "")
         if text and OPT_OUTS in lists:
-            why = "send your opt-outs in one way: as a file, or as text"
+            why = say("send your opt-outs in one way: as a file, or as text")
             return State("unclear", why=why, about=OPT_OUTS)
         numbers, unclear = picked(text, region)
         shown = "\n".join(numbers)
         if text.split() == shown.split():
             return None
         job.choices[PASTED] = shown
-        why = f"your text has {len(numbers):,} phone numbers, shown below: check them, then press Scrub"
+        why = say(
+            "phone numbers in your text: %(count)s. Check them below, then press Scrub", count=len(numbers)
+        )
         if unclear:
-            lines = ", ".join(map(str, unclear[:_LINES_SHOWN]))
-            why += f". The digits on line {lines} are not a phone number: add what is missing"
+            why = say(
+                "phone numbers in your text: %(count)s. The digits on these lines are not a phone number: %(lines)s. Add what"
+                " is missing, then press Scrub",
+                count=len(numbers),
+                lines=", ".join(map(str, unclear[:_LINES_SHOWN])),
+            )
         return State("unclear", why=why, about=OPT_OUTS)
 
     def _own_lists(self, job: Job) -> dict[str, Path]:
@@ -261,6 +251,20 @@ class FilePages(JobPages):
                 paths[folder.name] = path
         return paths
 
+    def _of_its_consents(self, job: Job, choices: dict[str, str]) -> dict[str, str]:
+        """The choices, without the columns of a list of consents that the job does not have any more."""
+        if choices.get(_CONSENTS_OF, "") == self._version_of_consents(job):
+            return choices
+        return {name: choice for name, choice in choices.items() if not _OF_CONSENTS.fullmatch(name)}
+
+    def _version_of_consents(self, job: Job) -> str:
+        """A text that no other list of consents of the job has; empty without one."""
+        path = self._own_lists(job).get(CONSENTS)
+        if path is None:
+            return ""
+        status = path.stat()
+        return f"{status.st_ino}-{status.st_mtime_ns}"
+
     @page
     async def job(self, request: Request, caller: Caller) -> Response:
         """Show what has become of a file."""
@@ -268,51 +272,50 @@ class FilePages(JobPages):
         state, preview = self.jobs.state(job), self.jobs.preview(job)
         # Now, or before it asked again.
         is_scrubbed = state.asks and (self.jobs.results(job) / SUMMARY).is_file()
-        if preview is not None:
-            preview = msgspec.structs.replace(preview, why=on_page(preview.why))
         return self._render(
             request,
             "file.html.j2",
             job=job,
             state=state,
-            why=on_page(state.why),
             left=self.left(job),
             results=self._results(job) if state.stage == "done" else {},
             result=self._result(job) if is_scrubbed else None,
-            chosen=job.choices,
+            chosen=self._of_its_consents(job, job.choices),
             preview=preview,
             own={name: path.name for name, path in self._own_lists(job).items()} if state.asks else {},
+            consents_of=self._version_of_consents(job) if state.asks else "",
         )
 
     def _result(self, job: Job) -> Result:
-        result = result_of(self.jobs.results(job) / SUMMARY, self.context.rulebook)
-        return result._replace(notes=[on_page(note) for note in result.notes])
+        return result_of(self.jobs.results(job) / SUMMARY, self.context.rulebook)
 
     def _results(self, job: Job) -> dict[str, str]:
         """The results that are offered, each with the word for it."""
         names = sorted(each.name for each in self.jobs.results(job).iterdir())
         known = {
-            "allowed": "the leads that may be called",
-            "blocked": "the leads that may not be called",
-            "unreadable-numbers": "each cell that is not a number, with the reason",
+            "allowed": translatable("the leads that may be called"),
+            "blocked": translatable("the leads that may not be called, with the reason"),
+            "unreadable-numbers": translatable("each cell that is not a number, with the reason"),
         }
         rows = {name: known[stem] for name in names if (stem := name.partition(".")[0]) in known}
-        rows[PROOF] = "the proof to keep"
+        rows[PROOF] = translatable("the proof to keep")
         if f"{PROOF}{SUFFIX}" in names:
-            rows[f"{PROOF}{SUFFIX}"] = "the timestamp of the proof"
-        return {**rows, SUMMARY: "all counts, for programs"}
+            rows[f"{PROOF}{SUFFIX}"] = translatable("the timestamp of the proof")
+        return {**rows, SUMMARY: translatable("all counts, for programs")}
 
     def _render(self, request: Request, template: str, **values: Any) -> Response:
+        language = language_of(request)
         return self.status_page.page(
             request,
             template,
+            day=partial(day, language=language),
+            percent=partial(percent, language=language),
             minutes=self.context.settings.files.keep_minutes,
             most=FILE_BYTES_MAX >> 20,
             token_jobs=TOKEN_JOBS_MAX,
             channels=self._channels,
-            purpose_words=self._purpose_words,
-            languages=LANGUAGES,
-            language=preferred(request.headers.get("accept-language", "")),
+            purpose_words=PURPOSES,
+            meanings=self._meanings,
             **self.status_page.choices,
             **values,
         )
@@ -335,7 +338,7 @@ class FilePages(JobPages):
 
     def _looked(self, job: Job, token: str) -> State:
         """Look into the file."""
-        self.jobs.put(job, State("working", why="reading the file"))
+        self.jobs.put(job, State("working"))
         options, before = self._options(job, token), self.jobs.preview(job)
         state = process.look(self.context.settings, options, lambda: self.jobs.why_end(job))
         if before is not None and state.preview is not None and not state.preview.sheets:
@@ -378,15 +381,18 @@ class FilePages(JobPages):
         """Scrub the file for the owner of that token, and note it in the ledger; None if no index is safe now."""
         context, jobs = self.context, self.jobs
         follower, lag_max_s = context.follower, context.settings.rules.index_lag_max_s
-        if (stale := why_stale(follower, lag_max_s)) is not None:
-            why = health.cause(stale.cause, str(stale)).why
-            jobs.put(job, State("waiting", why=f"no verdict is safe at the moment: {why}"))
+        if why_stale(follower, lag_max_s) is not None:
+            why = say(
+                "the server's lists are not up to date at the moment: the scrub begins by itself when they are. If it lasts,"
+                " tell your operator"
+            )
+            jobs.put(job, State("waiting", why=why))
             return None
         jobs.put(job, State("working"))
         try:
             lists = self._lists(job)
         except OSError as error:
-            return State("failed", why=f"the server cannot store your opt-outs ({error.strerror})")
+            return State("failed", why=say(process.UNSTORED, code=code_of(error)))
         try:
             settings = context.settings
             if "strip" in job.choices:
@@ -412,9 +418,25 @@ class FilePages(JobPages):
         return outcome
 
 
+def _purpose_of(said: str) -> str:
+    """The purpose that the reader's language calls so; else what was said, for `rules/purposes.py` to understand."""
+    for purpose, word in PURPOSES.items():
+        if plain(said) == plain(translated(word)):
+            return purpose
+    return said
+
+
+def _clicks(said: Mapping[str, str], fields: Iterable[str]) -> dict[str, str]:
+    """The choices that leave out lines of own lists, by their fields. Each is good for the list that it was about."""
+    names = [_GO_ON + field for field in fields]
+    return {name: one_line(said[name]) for name in names if name in said}
+
+
 def _choices(form: Form) -> dict[str, str]:
     """The fields that choose something, as `process.options_of` takes them. Only what is pasted has lines."""
     choices = {name: one_line(value) for name, value in form.items() if _CHOICE.fullmatch(name)}
+    if "purpose" in choices:
+        choices["purpose"] = _purpose_of(choices["purpose"])
     if PASTED in form:
         choices[PASTED] = "\n".join(map(one_line, form[PASTED].splitlines()))
     return choices

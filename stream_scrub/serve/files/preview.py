@@ -10,18 +10,18 @@ from stream_scrub.config import Settings
 from stream_scrub.errors import ConfigError
 from stream_scrub.files import columns as columns_of
 from stream_scrub.files.added import earlier_in
-from stream_scrub.files.columns import SOME_NUMBERS, shares_in, shown
+from stream_scrub.files.columns import SOME_NUMBERS, shares_in
 from stream_scrub.files.csv_file import SAMPLE_ROWS, opening_of
 from stream_scrub.files.ndjson import is_ndjson
 from stream_scrub.files.options import REGION, Asked, FileOptions
 from stream_scrub.files.source import InputFile, open_input
-from stream_scrub.files.spreadsheet import text_of
-from stream_scrub.files.workbook import UnclearSheet, read_sheet
 from stream_scrub.imports.formats import open_list
 from stream_scrub.imports.parsing.cells import clean
 from stream_scrub.imports.parsing.csv_table import CsvTable
 from stream_scrub.imports.parsing.parsed_list import ParsedList
+from stream_scrub.imports.parsing.workbook import UnclearSheet, read_sheet, text_of
 from stream_scrub.terminal import one_line
+from stream_scrub.texts import shown
 
 PHONE = "phone"  # the role of a column of numbers to call
 _ROWS_SHOWN = 5
@@ -109,7 +109,7 @@ def _unclear(
     for place, share in enumerate(shares_in(rows[titles:], width, region, None)):
         name = shown(names[place].strip()) if place < len(names) else ""
         is_number = share >= SOME_NUMBERS
-        columns.append(PreviewColumn(name or f"column {place + 1}", PHONE if is_number else "", is_number))
+        columns.append(PreviewColumn(name, PHONE if is_number else "", is_number))
     return msgspec.structs.replace(_shown(columns, rows, titles, sheet, sheets), why=why)
 
 

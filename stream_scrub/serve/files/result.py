@@ -7,27 +7,37 @@ from typing import NamedTuple
 
 import msgspec
 
-from stream_scrub.files.summary import REASONS, Summary
+from stream_scrub.files.summary import REASONS, RegisterUsed, Summary
 from stream_scrub.imports.consents import ConsentLaw
+from stream_scrub.languages import translatable
 from stream_scrub.model import INTERNAL, Reason, Verdict, family
 from stream_scrub.rules import Rulebook
 from stream_scrub.rules.public_names import PublicRegister, public
 
+_SUMMARY = msgspec.json.Decoder(Summary)
+
 _BAR = 100  # the width of a bar for all rows
+_CONSENTS = translatable("Upload the list of the people who consented, and enter the campaign")
 # The next step for the rows blocked by a reason: what to do, and the part of the page where it is done.
 _STEPS = {
-    Reason.OPPOSED: ("Leave these people out: they asked not to be called", ""),
-    Reason.NO_CONSENT: ("Upload the list of the people who consented, and name the campaign", "consents"),
-    Reason.NOT_WASHED: ("Send the numbers to the registry, and upload its answer", "national"),
-    Reason.BANNED_PURPOSE: ("Choose another purpose if this one is wrong; no list changes it", "purpose"),
-    Reason.UNKNOWN_PURPOSE: ("Say what the call is for", "purpose"),
-    Reason.NOT_CALLABLE: ("Leave them out: these are service or special-rate numbers", ""),
-    Reason.INVALID_NUMBER: ("Check the columns of numbers, and the country", "columns"),
-    Reason.UNKNOWN_COUNTRY: ("Check the column of the country", "columns"),
-    Reason.UNREADABLE: ("Save the file as a workbook (XLSX), and upload that", ""),
-    Reason.NO_RULE: ("Ask your operator for the rules of these countries, or check the channel", "call"),
-    Reason.STALE_REGISTER: ("Upload a current list", "national"),
-    Reason.TOO_OFTEN: ("Scrub again in a few days: these people rest", ""),
+    Reason.OPPOSED: (translatable("Do not call these people: they asked for it"), ""),
+    Reason.NO_CONSENT: (_CONSENTS, "consents"),
+    Reason.NOT_WASHED: (translatable("Send the numbers to the registry, and upload its answer"), "national"),
+    Reason.BANNED_PURPOSE: (
+        translatable("Choose another purpose if this one is wrong; no list changes it"),
+        "purpose",
+    ),
+    Reason.UNKNOWN_PURPOSE: (translatable("Say what the call is for"), "purpose"),
+    Reason.NOT_CALLABLE: (translatable("Leave them out: these are service or special-rate numbers"), ""),
+    Reason.INVALID_NUMBER: (translatable("Check the columns of numbers, and the country"), "columns"),
+    Reason.UNKNOWN_COUNTRY: (translatable("Check the column of the country"), "columns"),
+    Reason.UNREADABLE: (translatable("Save the file as a workbook (XLSX), and upload that"), ""),
+    Reason.NO_RULE: (
+        translatable("Ask your operator for the rules of these countries, or check how they are reached"),
+        "call",
+    ),
+    Reason.STALE_REGISTER: (translatable("Upload a current list"), "national"),
+    Reason.TOO_OFTEN: (translatable("Scrub again in a few days: these people were called lately"), ""),
 }
 
 
@@ -53,11 +63,21 @@ class NeededList(NamedTuple):
 
 
 class ListUsed(NamedTuple):
-    """A list with which the file was scrubbed."""
+    """An own list with which the file was scrubbed. `name`: of its register, for the public."""
 
     name: str
-    numbers: int
     file: str
+    is_opt_outs: bool
+
+
+class LastDay(NamedTuple):
+    """Until when so many leads of a scrub may be called: of a file that is kept, or a scrub `at` a moment."""
+
+    last: date
+    allowed: int
+    file: str = ""
+    id: str = ""
+    at: str = ""
 
 
 class Result(NamedTuple):
@@ -69,12 +89,16 @@ class Result(NamedTuple):
     reasons: list[ReasonShown]
     needed: list[NeededList]
     own: list[ListUsed]
-    notes: list[str]
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a next step is on the page of the file."""
+        return any(each.where for each in self.reasons)
 
 
 def result_of(path: Path, rulebook: Rulebook) -> Result:
     """The answers in a summary. Raises OSError, msgspec.MsgspecError."""
-    made = msgspec.json.decode(path.read_bytes(), type=Summary)
+    made = _SUMMARY.decode(path.read_bytes())
     washes = made.reasons.get(str(Reason.NOT_WASHED), 0)
     law = ConsentLaw(rulebook)
     stale = [
@@ -94,8 +118,7 @@ def result_of(path: Path, rulebook: Rulebook) -> Result:
         made.scrub_again_by,
         _reasons(made, law.families),
         stale,
-        [ListUsed(_name_of(each.register), each.count, each.file) for each in made.registers if each.file],
-        made.notes,
+        [_used(each) for each in made.registers if each.file],
     )
 
 
@@ -116,11 +139,11 @@ def _step(reason: Reason, made: Summary, consents: Collection[str]) -> tuple[str
     of consents."""
     lacking = {family(each.register) for each in made.stale}
     if reason is Reason.STALE_REGISTER and INTERNAL in lacking:
-        return "Upload the list of the people who asked you not to call", "opt_outs"
+        return translatable("Upload the list of the people who asked you not to call"), "opt_outs"
     if reason is Reason.STALE_REGISTER and lacking and lacking <= {*consents}:
         return _STEPS[Reason.NO_CONSENT]
     return _STEPS.get(reason, ("", ""))
 
 
-def _name_of(register: str) -> str:
-    return "Opt-outs" if family(register) == INTERNAL else public(register).name
+def _used(used: RegisterUsed) -> ListUsed:
+    return ListUsed(public(used.register).name, used.file, family(used.register) == INTERNAL)

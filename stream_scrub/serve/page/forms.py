@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from stream_scrub.clock import utc_seconds
 from stream_scrub.index import FIRST_ZONE
+from stream_scrub.languages import say, translatable, translated
 from stream_scrub.serve import bodies
 from stream_scrub.serve.bodies import Kind, Problem, invalid, too_large
 
@@ -33,13 +34,15 @@ _TERMINAL = "delete others that you uploaded, or use `stream-scrub` in a termina
 Form = Mapping[str, str]
 # Members of an opt-out on its receipt, with their titles.
 _RECEIPT = {
-    "number": "Number",
-    "at": "Objected on",
-    "channel": "How",
-    "said_by": "Who objected",
-    "recorded_at": "Recorded at",
-    "source": "Recorded by",
+    "number": translatable("Number"),
+    "at": translatable("Day of the objection"),
+    "channel": translatable("How they objected"),
+    "said_by": translatable("Who objected"),
+    "recorded_at": translatable("Recorded at"),
+    "source": translatable("Recorded by"),
 }
+
+_CHOSEN = {"channel", "said_by"}  # from lists of the form, whose template has their texts
 
 
 class FormLimits(NamedTuple):
@@ -59,19 +62,26 @@ def need_same_site(request: Request) -> None:
     # Without TLS here a proxy may terminate it.
     schemes = ("https",) if request.url.scheme == "https" else ("http", "https")
     if not host or origin not in {f"{scheme}://{host}" for scheme in schemes}:
-        raise Problem(Kind.FORBIDDEN, "this form was not sent from this site")
+        raise Problem(Kind.FORBIDDEN, say("this form was not sent from this site"))
+
+
+def need_day(text: str) -> date:
+    """Return a day of a form. Raises Problem (422)."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise invalid([(say("day"), say("write it as 2026-11-24"))]) from error
+    if text != day.isoformat():  # as in 20261124, which no reader of requests knows
+        raise invalid([(say("day"), say("write it as %(day)s", day=str(day)))])
+    return day
 
 
 def need_past_day(text: str) -> None:
     """Raises Problem (422) unless the text is a day that has begun somewhere on earth."""
-    try:
-        day = date.fromisoformat(text)
-    except ValueError as error:
-        raise invalid([("day", "write it as 2026-11-24")]) from error
-    if text != day.isoformat():  # as in 20261124, which no reader of requests knows
-        raise invalid([("day", f"write it as {day}")])
+    day = need_day(text)
     if day > (datetime.now(UTC) + FIRST_ZONE).date():
-        raise invalid([("day", f"{day} is in the future: give the day on which the person objected")])
+        why = say("%(day)s is in the future: give the day on which the person objected", day=day)
+        raise invalid([(say("day"), why)])
 
 
 def request_of(verb: str, token: str, form: Form, *members: str) -> dict[str, str]:
@@ -84,9 +94,15 @@ def request_of(verb: str, token: str, form: Form, *members: str) -> dict[str, st
 
 def receipt_of(opt_out: Mapping[str, str], *, is_unclear: bool) -> list[tuple[str, str]]:
     """Return the rows of an objection's receipt. One that `is_unclear` counts for every campaign."""
-    rows = [(title, opt_out[name]) for name, title in _RECEIPT.items() if name in opt_out]
-    is_scoped = "scope" in opt_out and not is_unclear
-    return [*rows, ("Covers", f"calls for {opt_out['scope']}" if is_scoped else "all calls")]
+    rows = [
+        (say(title), translated(opt_out[name]) if name in _CHOSEN else opt_out[name])
+        for name, title in _RECEIPT.items()
+        if name in opt_out
+    ]
+    covered = say("all calls")
+    if "scope" in opt_out and not is_unclear:
+        covered = say("calls for the campaign %(campaign)s", campaign=opt_out["scope"])
+    return [*rows, (say("Covers"), covered)]
 
 
 async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:
@@ -97,7 +113,8 @@ async def read(request: Request, most_fields: int = _FIELDS_MAX) -> Form:
     try:
         pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=most_fields)
     except ValueError as error:
-        raise Problem(Kind.TOO_LARGE, f"send at most {most_fields} fields", limit=most_fields) from error
+        why = say("send at most %(most)s fields", most=most_fields)
+        raise Problem(Kind.TOO_LARGE, why, limit=most_fields) from error
     return {name: value.strip() for name, value in pairs if value.strip()}
 
 

@@ -36,7 +36,7 @@ from stream_scrub.model import INTERNAL, RegisterName
 from stream_scrub.ops import logs, processes
 from stream_scrub.ops.logs import mask
 from stream_scrub.serve.bodies import Kind, Problem, invalid
-from stream_scrub.serve.endpoints import AppContext, Queries
+from stream_scrub.serve.endpoints import AppContext
 from stream_scrub.serve.files.preview import list_rows
 from stream_scrub.serve.files.process import send_outcome
 from stream_scrub.serve.guard import Caller
@@ -106,6 +106,9 @@ class PageImport(msgspec.Struct, frozen=True):
     named: dict[int, str] = {}
 
 
+_PAGE_IMPORT = msgspec.msgpack.Decoder(PageImport)
+
+
 def time_limit_s(settings: Settings) -> float:
     """Return the seconds that an import may take."""
     return settings.lists.read_max_s + _BEYOND_READING_S
@@ -113,33 +116,27 @@ def time_limit_s(settings: Settings) -> float:
 
 def run(
     settings: Settings,
-    queries: Queries,
     file: Path,
     form: Form,
     dry_run: bool,
     stopping: Callable[[], bool],
 ) -> PageImport:
     """Import a list, or make a dry run, in a child process. Blocks; raises nothing."""
-    ends = time.monotonic() + time_limit_s(settings)
-
-    def why_end() -> str:
-        return "the server is stopping" if stopping() else ""
-
-    arguments = (settings, queries, str(file), form, dry_run)
-    with processes.one_child(_child, *arguments, name="import") as (ours, process):
-        try:
-            if why := processes.until_sent(ours, ends, "the import took too long", why_end):
-                return PageImport("ended", why)
-            return msgspec.msgpack.decode(ours.recv_bytes(), type=PageImport)
-        except (EOFError, OSError, msgspec.MsgspecError):
-            process.join()
-            why = f"its process ended with code {process.exitcode}; see the server's log"
-            return PageImport("ended", why)
+    arguments = (settings, import_list.asked, str(file), form, dry_run)
+    child = processes.one_child(_child, *arguments, name="import")
+    limit = time_limit_s(settings), "the import took too long"
+    try:
+        return processes.answer(
+            child, _PAGE_IMPORT, limit, lambda: "the server is stopping" if stopping() else ""
+        )
+    except processes.NoAnswer as error:
+        why = f"its process ended with code {error.code}; see the server's log"
+        return PageImport("ended", str(error) or why)
 
 
 def _child(
     settings: Settings,
-    queries: Queries,
+    asked: Callable[..., dict[str, object]],
     file: str,
     form: Form,
     dry_run: bool,
@@ -148,9 +145,7 @@ def _child(
 ) -> None:
     processes.begin_child(alive)
     log = logs.configure(settings.log.level, settings.log.format)
-    send_outcome(
-        parent, lambda: _outcome(lambda: queries.import_list(settings, log, file, form, dry_run), file)
-    )
+    send_outcome(parent, lambda: _outcome(lambda: asked(settings, log, file, form, dry_run), file))
 
 
 def _outcome(work: Callable[[], dict[str, Any]], file: str) -> PageImport:
@@ -350,7 +345,7 @@ class ListImport:
         settings, counters = self._context.settings, self._context.counters
         self._renew(job, time_limit_s(settings))
         form = {**job.choices, "token": job.owner}  # the form has no such field
-        asked = (settings, self._context.queries, self._file(job), form, dry_run)
+        asked = (settings, self._file(job), form, dry_run)
         return await asyncio.to_thread(run, *asked, lambda: counters.stopping)
 
 

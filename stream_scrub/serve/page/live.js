@@ -35,6 +35,10 @@ if (parts.length && window.EventSource) {
     });
   }
   const old = document.getElementById("old");
-  events.onerror = () => { old.hidden = false; };
+  events.onerror = async () => {
+    old.hidden = false;
+    const answer = await fetch(location.pathname).catch(() => null);
+    if (answer && answer.redirected) document.getElementById("signed-out").hidden = false;
+  };
   events.onopen = () => { old.hidden = true; };
 }

@@ -16,9 +16,10 @@ from stream_scrub.model import OWN, Reason, RegisterName, family
 from stream_scrub.numbering import REGIONS
 from stream_scrub.ops import health
 from stream_scrub.ops.logs import mask
+from stream_scrub.queries import history, rules_report
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.plans import strictest_ages
-from stream_scrub.serve.endpoints import Queries, why_stale
+from stream_scrub.serve.endpoints import why_stale
 from stream_scrub.serve.watch import recalls
 from stream_scrub.serve.watch.log_tail import DeltaSummary
 from stream_scrub.serve.watch.time_series import Point, TimeSeries
@@ -54,14 +55,13 @@ def overview(
     safety: Safety,
     follower: Follower,
     rulebook: Rulebook,
-    queries: Queries,
     checks: Mapping[Reason, int],
     now: datetime,
 ) -> dict[str, Any]:
     """Return the live part of the page."""
     stale, since = safety.look(now)
     index = follower.index
-    status = msgspec.to_builtins(queries.registers(index, rulebook, now))
+    status = msgspec.to_builtins(history.status(index, rulebook, now))
     unusable, notes = status["unusable"], {each["register"]: each["note"] for each in status["registers"]}
     return {
         "safe": stale is None,
@@ -130,10 +130,10 @@ def absent(shown: Mapping[str, Any]) -> list[str]:
     return [each["register"] for each in shown["unusable"] if each["register"] not in present]
 
 
-def rules_today(rulebook: Rulebook, queries: Queries, now: datetime) -> list[dict[str, Any]]:
+def rules_today(rulebook: Rulebook, now: datetime) -> list[dict[str, Any]]:
     """Return the rule of every country today, as the API does."""
     return [
-        msgspec.to_builtins(queries.rule(country, rulebook.day(country.regions[0], now) or now.date()))
+        msgspec.to_builtins(rules_report.of_day(country, rulebook.day(country.regions[0], now) or now.date()))
         for _, country in sorted(rulebook.countries.items())
     ]
 

@@ -6,102 +6,44 @@ with a bearer token, and no cookie.
 """
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
+from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import RedirectResponse, Response
 
 from stream_scrub.clock import from_millis
+from stream_scrub.languages import (
+    ENGLISH,
+    LANGUAGES,
+    catalogue,
+    count,
+    pages_in,
+    read_in,
+    say,
+    translatable,
+)
 from stream_scrub.numbering import REGIONS
 from stream_scrub.ops.logs import mask
+from stream_scrub.queries import answer as answers
 from stream_scrub.rules import Rule
 from stream_scrub.serve.bodies import Kind, Problem, invalid
 from stream_scrub.serve.endpoints import AcceptedRequest, AppContext, Endpoints, Handler
-from stream_scrub.serve.guard import COOKIE, Account, Caller
-from stream_scrub.serve.page import forms, overview
+from stream_scrub.serve.guard import COOKIE, Caller
+from stream_scrub.serve.page import forms, navigation, overview
 from stream_scrub.serve.page.forms import Form
 from stream_scrub.serve.page.list_import import COLUMN_FIELDS_MAX, ListImport
-from stream_scrub.serve.tokens import EVIDENCE
+from stream_scrub.serve.page.live_parts import LivePart, LiveParts, ViewersEvents
+from stream_scrub.serve.page.navigation import LANGUAGE_COOKIE, OBJECTION, OPERATOR, language_of
 from stream_scrub.serve.turns import while_connected
 from stream_scrub.stamp import decode
-from stream_scrub.terminal import pages
-from stream_scrub.texts import names_a_number
-
-LIVE_EVERY_S = 2.0
-_SPREAD = 0.2  # random share of it, so that viewers who reconnect after a restart do not stay in step
-
-
-class LivePart(NamedTuple):
-    """A part of the page: how to render it, and for how many seconds to reuse the result."""
-
-    render: Callable[[], str]
-    age_s: float
-
-
-class _RenderedPart(NamedTuple):
-    text: str
-    event: bytes
-    at: float
-
-
-class LiveParts:
-    """The parts that update themselves, by the names in the page's script; rendered once for all viewers."""
-
-    def __init__(self, parts: Mapping[str, LivePart]) -> None:
-        self._parts = parts
-        self._rendered: dict[str, _RenderedPart] = {}
-        self.viewers = 0
-
-    def text(self, name: str) -> str:
-        """Return a part as HTML."""
-        return self._current(name).text
-
-    def _current(self, name: str) -> _RenderedPart:
-        part = self._rendered.get(name)
-        if part is None or time.monotonic() - part.at >= self._parts[name].age_s:
-            text = self._parts[name].render()
-            event = b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(text) + b"\n\n"
-            part = self._rendered[name] = _RenderedPart(text, event, time.monotonic())
-        return part
-
-    async def events(self, goes_on: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Yield server-sent events for one viewer until it disconnects or `goes_on` returns False: each part at once, and
-        again whenever it has changed."""
-        sent: dict[str, bytes] = {}
-        while goes_on():
-            for name in self._parts:
-                event = self._current(name).event
-                if sent.get(name) is not event:
-                    sent[name] = event
-                    yield event
-            spread = random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311 - not for cryptography
-            await asyncio.sleep(LIVE_EVERY_S * spread)
-
-
-class _ViewersEvents(StreamingResponse):
-    """The events of one viewer, who counts with the page's and with the token's until they end."""
-
-    def __init__(self, events: AsyncIterator[bytes], *counts: LiveParts | Account) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self._counts = counts
-        for each in counts:
-            each.viewers += 1
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            for each in self._counts:
-                each.viewers -= 1
-
+from stream_scrub.texts import names_a_number, plain
 
 VIEWERS_MAX = 200
 TOKEN_VIEWERS_MAX = 20  # with one token
@@ -113,6 +55,7 @@ _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_LANGUAGE_S = 365 * 86_400
 _FOLDER = Path(__file__).parent
 _FOLDERS = (_FOLDER, _FOLDER.parent / "files")  # of templates
 _FILES = {"style.css": "text/css", "live.js": "text/javascript"}
@@ -127,12 +70,24 @@ def _form(action: Action) -> PageRoute:
 
     @wraps(action)
     async def route(self: "StatusPage", request: Request) -> Response:
-        try:
-            return await action(self, request, await forms.read(request))
-        except Problem as problem:
-            return self.problem(request, problem)
+        with read_in(language_of(request), UTC):
+            try:
+                return await action(self, request, await forms.read(request))
+            except Problem as problem:
+                return self.problem(request, problem)
 
     return route
+
+
+def _in_language(route: PageRoute) -> PageRoute:
+    """Wrap an operator's page: whoever may not open it is told so in their language."""
+
+    @wraps(route)
+    async def read(self: "StatusPage", request: Request) -> Response:
+        with read_in(language_of(request), UTC):
+            return await route(self, request)
+
+    return read
 
 
 def _form_of(*scopes: str) -> Callable[[AdmittedAction], PageRoute]:
@@ -144,47 +99,49 @@ def _form_of(*scopes: str) -> Callable[[AdmittedAction], PageRoute]:
         async def route(self: "StatusPage", request: Request) -> Response:
             form: Form = {}
             is_asked = request.method == "POST"
-            try:
-                if is_asked:
-                    forms.need_same_site(request)
-                with self._context.guard.admit_browser(request, *scopes) as caller:
-                    if not is_asked:
-                        return self.form(request, form)
-                    form = await forms.read(request)
-                    return await action(self, request, form, caller)
-            except Problem as problem:
-                return self.form(request, form, problem) if form else self.problem(request, problem)
+            with read_in(language_of(request), UTC):
+                try:
+                    if is_asked:
+                        forms.need_same_site(request)
+                    with self._context.guard.admit_browser(request, *scopes) as caller:
+                        if not is_asked:
+                            return self.form(request, form)
+                        form = await forms.read(request)
+                        return await action(self, request, form, caller)
+                except Problem as problem:
+                    return self.form(request, form, problem) if form else self.problem(request, problem)
 
         return route
 
     return wrap
 
 
+# Problems whose detail is for operators, and in English: what everybody else reads before it.
+_IN_WORDS = {
+    Kind.STALE_INDEX: translatable(
+        "The server cannot answer safely now. Try again in a minute, or ask an operator."
+    ),
+    Kind.NOT_WRITTEN: translatable("It may not be stored. Send it again: a duplicate does no harm."),
+}
+
+
 def _sentence(problem: Problem) -> str:
-    text = str(problem)
-    return f"{text[:1].upper()}{text[1:]}."
+    text = f"{str(problem)[:1].upper()}{str(problem)[1:]}."
+    if problem.kind not in _IN_WORDS:
+        return text
+    return Markup('{} <small lang="en">{}</small>').format(say(_IN_WORDS[problem.kind]), text)
 
 
-class _Page(NamedTuple):
-    """A page in the navigation, and the scopes of which it needs one."""
-
-    path: str
-    name: str
-    scopes: Sequence[str] = ("check",)
-
-
-_OBJECTION = ("request", EVIDENCE)  # scopes; an officer may add protection, and nothing else
-_PAGES = (
-    _Page("/", "Status"),
-    _Page("/check", "Check a number", ("check", "history")),
-    _Page("/dossiers", "Answer a complaint", (EVIDENCE,)),
-    _Page("/opt-out", "Record an objection", _OBJECTION),
-    _Page("/unread", "Unread requests", ("admin",)),
-    _Page("/lists", "Import a list", ("admin",)),
-    _Page("/files", "Scrub a file", ("file",)),
-    _Page("/docs", "API"),
-)
-_NOT_IN_A_TRIAL = {"/unread", "/dossiers", "/lists"}
+def _templates(language: str, *, trial: bool) -> Any:
+    environment = pages_in(language, *_FOLDERS)
+    environment.filters["moment"] = overview.moment
+    environment.filters["from_millis"] = from_millis
+    environment.filters["mask"] = mask
+    environment.filters["origin"] = overview.origin
+    environment.filters["translated"] = catalogue(language).gettext
+    environment.filters["count"] = partial(count, language=language)
+    environment.globals.update(trial=trial, page_language=language, page_languages=LANGUAGES)
+    return environment
 
 
 class StatusPage:
@@ -195,12 +152,7 @@ class StatusPage:
         self._endpoints = endpoints
         self._list_import = ListImport(context)
         self._safety = overview.Safety(context.follower, context.settings.rules.index_lag_max_s)
-        self._templates = pages(*_FOLDERS)
-        self._templates.filters["moment"] = overview.moment
-        self._templates.filters["from_millis"] = from_millis
-        self._templates.filters["mask"] = mask
-        self._templates.filters["origin"] = overview.origin
-        self._templates.globals["trial"] = context.trial
+        self._templates = {language: _templates(language, trial=context.trial) for language in LANGUAGES}
         ruled = overview.regions(context.rulebook)
         # What forms offer.
         self.choices: Mapping[str, Any] = {
@@ -227,6 +179,7 @@ class StatusPage:
             ("GET", "/sign-in", self.signing_in),
             ("POST", "/sign-in", self.sign_in),
             ("POST", "/sign-out", self.sign_out),
+            ("POST", "/language", self.choose_language),
             ("GET POST", "/check", self.check),
             ("GET POST", "/opt-out", self.opt_out),
             ("GET POST", "/unread", self.unread),
@@ -236,36 +189,34 @@ class StatusPage:
         ]
 
     async def status(self, request: Request) -> Response:
-        """Show the page, or the sign-in form."""
+        """Show the status to an operator, and lead everybody else to their start page."""
         context = self._context
         try:
-            context.guard.admit_browser(request, "check")
+            context.guard.admit_browser(request, OPERATOR)
         except Problem as problem:
-            if problem.kind is Kind.FORBIDDEN and self._may(request, "file"):
-                return RedirectResponse("/files", 303)
-            if problem.kind is Kind.FORBIDDEN and self._may(request, EVIDENCE):
-                return RedirectResponse("/dossiers", 303)
+            if problem.kind is Kind.FORBIDDEN and (start := self._pages(request)):
+                return RedirectResponse(start[0].path, 303)
             return self.problem(request, problem)
         return self.page(
             request,
             "status.html.j2",
             overview=self._shown or self._overview(),
             parts={name: self._live.text(name) for name in ("status", "past", "lists")},
-            rules=overview.rules_today(context.rulebook, context.queries, datetime.now(UTC)),
+            rules=overview.rules_today(context.rulebook, datetime.now(UTC)),
         )
 
     async def events(self, request: Request) -> Response:
         """Send the live parts as server-sent events."""
-        viewer = self._context.guard.admit_browser(request, "check").account
+        viewer = self._context.guard.admit_browser(request, OPERATOR).account
         most = TOKEN_VIEWERS_MAX if viewer.name else VIEWERS_MAX
         if self._live.viewers >= VIEWERS_MAX or viewer.viewers >= most:
             raise Problem(
                 Kind.TOO_MANY_REQUESTS, f"this page has {most} viewers with this token, the maximum"
             )
         events = self._live.events(
-            lambda: not self._context.counters.stopping and self._may(request, "check")
+            lambda: not self._context.counters.stopping and self._may(request, OPERATOR)
         )
-        return _ViewersEvents(events, self._live, viewer)
+        return ViewersEvents(events, self._live, viewer)
 
     async def file(self, request: Request) -> Response:
         """Send the stylesheet or the script. (StaticFiles would publish the templates next to them.)"""
@@ -275,16 +226,30 @@ class StatusPage:
         return Response((_FOLDER / name).read_bytes(), media_type=_FILES[name])
 
     async def signing_in(self, request: Request) -> Response:
-        """Show the sign-in form."""
-        return self.page(request, "sign-in.html.j2", wrong=False, signed_in=False)
+        """Show the sign-in form, which leads to the path `to`."""
+        return self._sign_in(request, request.query_params.get("to", ""))
+
+    def _sign_in(self, request: Request, to: str, status: int = 200, *, wrong: bool = False) -> Response:
+        ended = (
+            COOKIE in request.cookies and not wrong and not self._context.guard.knows(request.cookies[COOKIE])
+        )
+        return self.page(
+            request,
+            "sign-in.html.j2",
+            status,
+            wrong=wrong,
+            ended=ended,
+            signed_in=False,
+            to=navigation.way_back(to),
+        )
 
     @_form
     async def sign_in(self, request: Request, form: Form) -> Response:
-        """Store a valid token in a cookie."""
-        token = form.get("token", "")
+        """Store a valid token in a cookie, and lead back."""
+        token, to = form.get("token", ""), form.get("to", "")
         if not self._context.guard.knows(token):
-            return self.page(request, "sign-in.html.j2", 401, wrong=True, signed_in=False)
-        answer = RedirectResponse("/", 303)
+            return self._sign_in(request, to, 401, wrong=True)
+        answer = RedirectResponse(navigation.way_back(to), 303)
         secure = request.headers["origin"].startswith("https:")
         answer.set_cookie(COOKIE, token, path="/", secure=secure, httponly=True, samesite="strict")
         return answer
@@ -294,6 +259,16 @@ class StatusPage:
         """Delete the cookie."""
         answer = RedirectResponse("/", 303)
         answer.delete_cookie(COOKIE, path="/")
+        return answer
+
+    @_form
+    async def choose_language(self, _request: Request, form: Form) -> Response:
+        """Keep the language of the pages in a cookie, and lead back."""
+        language, to = form.get("language", ""), form.get("to", "")
+        if language not in LANGUAGES:
+            raise invalid([(say("language"), say("choose one of the list"))])
+        answer = RedirectResponse(navigation.way_back(to), 303)
+        answer.set_cookie(LANGUAGE_COOKIE, language, _LANGUAGE_S, path="/", httponly=True, samesite="strict")
         return answer
 
     @_form_of("check", "history")
@@ -314,16 +289,16 @@ class StatusPage:
             history = await while_connected(request, work)
         rule, events = self._rule(stamp.rules), history.events if history else ()
         proof: list[tuple[str, Any]] = [
-            ("Reason", stamp.reason),
-            ("Registers", ", ".join(stamp.registers) or "none"),
-            ("Rule", stamp.rules or "none"),
-            ("Position of the log", stamp.index),
-            ("Checked at", stamp.at_text),
+            (say("Reason"), Markup("<code>{}</code>").format(stamp.reason)),
+            (say("Registers"), ", ".join(stamp.registers) or say("none")),
+            (say("Rule"), stamp.rules or say("none")),
+            (say("Position of the log"), stamp.index),
+            (say("Checked at"), stamp.at_text),
         ]
         return self.form(
             request,
             form,
-            answer=self._context.queries.answer(stamp, rule, events),
+            answer=answers.answer(stamp, rule, events),
             number=stamp.number or "",
             tone="yes" if stamp.allowed else "no",
             proof=proof,
@@ -347,38 +322,55 @@ class StatusPage:
             return None
         return reading.result()
 
-    @_form_of(*_OBJECTION)
+    @_form_of(*OBJECTION)
     async def opt_out(self, request: Request, form: Form, caller: Caller) -> Response:
         """Write an opt-out to its topic."""
         if "at" in form:
             forms.need_past_day(form["at"])
-        if names_a_number(form.get("scope", "")):  # the publisher would take it for all calls
-            raise invalid([("campaign", "it looks like a phone number: write its name, or leave it empty")])
+        if names_a_number(plain(form.get("scope", ""))):  # the publisher would take it for all calls
+            raise invalid(
+                [
+                    (
+                        say("campaign"),
+                        say(
+                            "this looks like a phone number: write the campaign's name, or leave the field empty"
+                        ),
+                    )
+                ]
+            )
         return await self._opt_out(
             request, form, caller, "number", "region", "scope", "at", "channel", "said_by"
         )
 
     async def _opt_out(self, request: Request, form: Form, caller: Caller, *members: str) -> Response:
         opt_out = forms.request_of("opt-out", caller.name, form, *members)
-        place = await self._endpoints.requests.answer(msgspec.json.encode(opt_out), "", caller)
+        place = await self._endpoints.requests.answer(msgspec.json.encode(opt_out), caller)
         doubts = []
         if place.invalid:
             doubts.append(
-                f"{place.invalid} of the numbers could not be read: an administrator finds them among the unread requests."
+                say(
+                    "Some of the numbers could not be read. An administrator finds them under Unread requests."
+                )
             )
         if place.note:
-            doubts.append(f"Not all of it was understood ({place.note}), so it counts for every campaign.")
+            why = place.note
+            doubts.append(
+                say("Part of the objection is unclear (%(why)s), so it counts for every campaign.", why=why)
+            )
         return self._written(
             request,
             place,
-            "The objection is recorded",
-            "The number is blocked once the publisher applies the objection, usually within a second.",
-            "Print this page: it is the receipt.",
+            say("The objection is recorded"),
+            say(
+                "The number is blocked as soon as the publisher applies the objection, usually within a second."
+            ),
+            say("Print this page as the receipt."),
             *doubts,
             tone="" if doubts else "yes",
             given=forms.receipt_of(opt_out, is_unclear=bool(place.note)),
         )
 
+    @_in_language
     async def unread(self, request: Request) -> Response:
         """Show the requests that may be oppositions and could not be read, or settle one: with the number that it means,
         or as no opposition."""
@@ -420,9 +412,10 @@ class StatusPage:
         tone: str = "yes",
         given: Sequence[tuple[str, str]] = (),
     ) -> Response:
-        rows = [("Reference", f"{place.topic}/{place.partition}/{place.offset}"), *given]
+        rows = [(say("Reference"), f"{place.topic}/{place.partition}/{place.offset}"), *given]
         return self._answer(request, *says, tone=tone, rows=rows)
 
+    @_in_language
     async def upload_list(self, request: Request) -> Response:
         """Receive a list and show the dry run; on a GET, the form."""
         try:
@@ -500,10 +493,10 @@ class StatusPage:
         """Return a page for a problem: without a valid token, the one to sign in."""
         if problem.kind is Kind.UNAUTHORIZED:
             if request.method != "POST":
-                return RedirectResponse("/sign-in", 303)
-            return self.page(request, "sign-in.html.j2", 401, wrong=False, signed_in=False)
+                return RedirectResponse(navigation.sign_in_for(request.url.path), 303)
+            return self._sign_in(request, navigation.page_of(request.url.path, navigation.PAGES).path, 401)
         answer = self._answer(
-            request, problem.kind.value[1], _sentence(problem), tone="no", status=problem.kind.status
+            request, say(problem.kind.value[1]), _sentence(problem), tone="no", status=problem.kind.status
         )
         answer.headers.update(problem.headers)
         return answer
@@ -511,9 +504,7 @@ class StatusPage:
     def _overview(self) -> dict[str, Any]:
         context = self._context
         checks = context.counters.checks()
-        return overview.overview(
-            self._safety, context.follower, context.rulebook, context.queries, checks, datetime.now(UTC)
-        )
+        return overview.overview(self._safety, context.follower, context.rulebook, checks, datetime.now(UTC))
 
     def _status(self) -> str:
         shown = self._shown = self._overview()
@@ -552,8 +543,8 @@ class StatusPage:
             recalled_trouble=recalls.trouble,
         )
 
-    def _render(self, template: str, **values: Any) -> str:
-        return self._templates.get_template(template).render(**values)
+    def _render(self, template: str, language: str = ENGLISH, /, **values: Any) -> str:
+        return str(self._templates[language].get_template(template).render(**values))
 
     def _may(self, request: Request, *scopes: str) -> bool:
         """Whether the viewer has one of these scopes now: the token may have been revoked."""
@@ -562,6 +553,15 @@ class StatusPage:
         except Problem:
             return False
         return True
+
+    def _pages(self, request: Request) -> list[navigation.Page]:
+        """The pages that the viewer may open."""
+        trial = self._context.trial
+        return [
+            each
+            for each in navigation.PAGES
+            if navigation.shown(each, trial=trial) and self._may(request, *each.scopes)
+        ]
 
     def _rule(self, digest: str) -> Rule | None:
         """Return the rule of a stamp, if it is in force now."""
@@ -578,16 +578,12 @@ class StatusPage:
 
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """Return a page from a template."""
+        path, pages = request.url.path, self._pages(request)
         values.setdefault("signed_in", COOKIE in request.cookies)
-        hidden = _NOT_IN_A_TRIAL if self._context.trial else ()
-        values["pages"] = [
-            each for each in _PAGES if self._may(request, *each.scopes) and each.path not in hidden
-        ]
-        values["path"] = request.url.path
-        values["back"] = next(
-            (each for each in values["pages"] if f"{values['path']}/".startswith(f"{each.path}/")), _PAGES[0]
-        )
-        text = self._render(template, **values)
+        values |= {"path": path, "pages": pages, "back": navigation.page_of(path, pages)}
+        # The answer to a form cannot be shown again in another language: what was filled in would be lost.
+        values["here"] = values.get("to", path) if request.method == "GET" else ""
+        text = self._render(template, language_of(request), **values)
         # With "no-referrer" browsers would send a form's Origin as null.
         headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "same-origin"}
         return Response(text, status, headers, "text/html")

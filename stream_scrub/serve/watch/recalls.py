@@ -79,8 +79,8 @@ class RecallCount:
         day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         topic, deadline = self._settings.topics.recalled, Deadline.after(_ASK_S)
         if self._reader is None:
-            self._reader = clients.output_reader(
-                self._settings, self._log, [topic], self._settings.worker.group_id
+            self._reader = clients.Brokers(self._settings, self._log).output_reader(
+                [topic], self._settings.worker.group_id
             )
         ends = {key: self._reader.bounds(key, deadline)[1] for key in self._reader.partitions(deadline)}
         if day != self._day:

@@ -68,6 +68,9 @@ class _Ready(msgspec.Struct):
     loops: tuple[_LoopCauses, ...]
 
 
+_READY = msgspec.json.Decoder(_Ready)
+
+
 class Address(NamedTuple):
     """A target: the configured name and port, and one of the name's current addresses."""
 
@@ -85,7 +88,7 @@ def scrape(target: Address) -> list[LoopStatus]:
     ends = Deadline.after(SCRAPE_S)
     try:
         metrics = _get(target, "/metrics", _METRICS_BYTES_MAX, ends).decode()
-        ready = msgspec.json.decode(_get(target, "/readyz", _READY_BYTES_MAX, ends), type=_Ready)
+        ready = _READY.decode(_get(target, "/readyz", _READY_BYTES_MAX, ends))
         return _loops(metrics, {each.worker: each for each in ready.loops})
     except TimeoutError as error:
         raise ScrapeError(f"no answer for {SCRAPE_S:.0f} s") from error

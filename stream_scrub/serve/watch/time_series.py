@@ -39,6 +39,9 @@ class _SavedSeries(msgspec.Struct):
     minutes: list[Minute]
 
 
+_SAVED_SERIES = msgspec.json.Decoder(_SavedSeries)
+
+
 class _LastCounters(NamedTuple):
     at: datetime
     verdicts: Mapping[str, float]
@@ -161,7 +164,7 @@ class TimeSeries:
             return
         try:
             with (self._folder / FILE).open("rb") as file:
-                saved = msgspec.json.decode(file.read(_BYTES_MAX), type=_SavedSeries)
+                saved = _SAVED_SERIES.decode(file.read(_BYTES_MAX))
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
             return
         if saved.format == _FORMAT:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Unavailable
+from stream_scrub.imports import import_list
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.guards import UnstatedConsents
 from stream_scrub.imports.parsing.parsed_list import ListColumn
-from stream_scrub.serve.endpoints import Queries
 from stream_scrub.serve.page import list_import
 
 
@@ -80,5 +80,5 @@ def imported(_settings, _log, file: str, said: Mapping[str, str], dry_run: bool)
 def serve_one(file: str) -> None:
     """What a server does that has one list imported."""
     settings = load(flags={"http.listen": "127.0.0.1:0"}, environ={})
-    questions = Queries(*[print] * 8, import_list=imported, answer=print)
-    list_import.run(settings, questions, Path(file), {"register": "tps"}, False, lambda: False)
+    import_list.asked = imported
+    list_import.run(settings, Path(file), {"register": "tps"}, False, lambda: False)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import msgspec
 from pyroaring import BitMap64
 
-from stream_scrub.cli import dossier_page
 from stream_scrub.config.settings import Settings
 from stream_scrub.fanout.receipt import FanoutReceipt
 from stream_scrub.index import deltas
@@ -20,6 +19,7 @@ from stream_scrub.log import wire
 from stream_scrub.log.replay import Replay
 from stream_scrub.model import Deadline, LogRecord
 from stream_scrub.queries import dossier
+from stream_scrub.queries.dossier_files import dossier_page
 from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, FoundProspect, OldestLeft
 from stream_scrub.queries.side_topics import ReportedAttempt, SideRecords, TopicKept

@@ -49,13 +49,16 @@ def directions(of: dict) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(each)) for name, each in actions.items()}
 
 
-def message_lines(name: str, message: dict) -> list[str]:
-    """A message's key, value and headers."""
+def message_lines(name: str, message: dict, above: dict[str, str]) -> list[str]:
+    """A message's key, value and headers. Headers that an earlier table has are not repeated."""
     payload, file = schema_of(message["payload"])
     value = f"JSON, [{file}](../../schemas/{file})" if file else payload["description"]
     key = message["bindings"]["kafka"]["key"]["description"]
     lines = ["", f"| {name} | |", "|---|---|", f"| key | {key} |", f"| value | {value} |"]
     headers, _ = schema_of(message.get("headers", {}))
+    if (shown := json.dumps(headers, sort_keys=True)) in above and headers.get("properties"):
+        return [*lines, f"| headers | as in the table `{above[shown]}` above |"]
+    above[shown] = name
     for header, each in headers.get("properties", {}).items():
         lines.append(f"| header `{header}` | {each['description']} |")
     return lines
@@ -65,6 +68,7 @@ def made() -> str:
     """The page."""
     of = document()
     lines = [HEAD]
+    above: dict[str, str] = {}  # the name of the first table with these headers
     for name, doing in directions(of).items():
         channel = of["channels"][name]
         lines += [
@@ -73,7 +77,7 @@ def made() -> str:
             f"`{channel['address']}` (`topics.{name}`). {DIRECTIONS[doing]}. {channel['description']}",
         ]
         for called, reference in channel["messages"].items():
-            lines += message_lines(called, found(reference))
+            lines += message_lines(called, found(reference), above)
         lines.append("")
     return "\n".join(lines).rstrip().replace("README.md", "[README.md](../../schemas/README.md)") + "\n"
 

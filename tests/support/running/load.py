@@ -58,9 +58,13 @@ class _Sender(threading.Thread):
             return False
         return True
 
+    def stop(self) -> None:
+        """Send nothing more; a test that failed does not wait for what is under way."""
+        self._stopping.set()
+
     def finish(self) -> int:
         """Stop, and wait until everything is delivered. Returns how many records there were."""
-        self._stopping.set()
+        self.stop()
         self.join(130)
         assert not self.is_alive()
         return self.sent

@@ -59,7 +59,7 @@ def lag(publisher: PublisherProcess) -> int:
     settings, log = load(environ=publisher.env), logs.configure("error", "json")
     total = 0
     for lifts in (False, True):
-        with closing(clients.requests(settings, log, lifts=lifts)) as requests:
+        with closing(clients.Brokers(settings, log).requests(lifts=lifts)) as requests:
             total += requests.lag()
     return total
 

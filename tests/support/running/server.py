@@ -16,11 +16,8 @@ import httpx
 import msgspec
 from pyroaring import BitMap64
 
-from stream_scrub.cli import dossier
-from stream_scrub.cli.complaint import ComplaintAnswer, ErasureStep, TimelineRow
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import Unavailable
-from stream_scrub.imports import import_list
 from stream_scrub.index import Register, deltas
 from stream_scrub.kafka import clients
 from stream_scrub.log import wire
@@ -32,13 +29,14 @@ from stream_scrub.model import Deadline, Logger, Progress, RegisterKind
 from stream_scrub.ops import logs
 from stream_scrub.ops.daemon import Process
 from stream_scrub.ops.loop_state import ServerState
-from stream_scrub.queries import answer, history, month_report, rules_report, verify_log
+from stream_scrub.queries import month_report, verify_log
 from stream_scrub.queries.dossier import DossierRequest
+from stream_scrub.queries.dossier_files import build
+from stream_scrub.queries.dossier_files.complaint import ComplaintAnswer, ErasureStep, TimelineRow
 from stream_scrub.queries.month_report import ListDates, MonthCounts, MonthReport
 from stream_scrub.queries.verify_log import LogProof
 from stream_scrub.scrub import scrubbing
 from stream_scrub.serve import serving, uploads
-from stream_scrub.serve.endpoints import Queries
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.running.stage import Stage
 from tests.support.running.worker import SCRIPT, WAIT_S, WorkerProcess
@@ -50,13 +48,15 @@ UNREADABLE_MONTH = date(2026, 1, 1)
 SLOW, UNREADABLE = "slow", "unreadable"  # campaigns whose dossiers are never read, or cannot be
 
 
-def read_dossier(_settings: Settings, asked: DossierRequest, progress: Progress) -> dict[str, bytes]:
+def read_dossier(
+    _settings: Settings, _log: Logger, asked: DossierRequest, progress: Progress
+) -> dict[str, bytes]:
     """A dossier without any topic."""
     progress("searching prospects.allowed", 1, 2)
     while asked.campaign == SLOW:
         time.sleep(0.05)
     if asked.campaign == UNREADABLE:
-        raise Unavailable(f"no broker answers, not even for +{asked.number}")
+        raise Unavailable(f"no broker answers, not even for +{asked.number} (fe80::1%eth0 <b>)")
     named = ("first", "last", "made_by", "case", "language")
     made = {"number": f"+{asked.number}", **{name: getattr(asked, name) for name in named}}
     answer = ComplaintAnswer(
@@ -92,20 +92,6 @@ def verify_nothing(settings: Settings, _log: Logger, filed: FiledProof | None, t
     """The proof of an empty log."""
     proof = verify_log.verify(Reader(Log()), lambda *_: None, Deadline.after(60), filed=filed)
     return msgspec.structs.replace(proof, made_by=clients.made_by(settings, token), at="2026-11-24T12:00:00Z")
-
-
-QUESTIONS = Queries(
-    registers=history.status,
-    rule=rules_report.of_day,
-    history=history.of,
-    dossier_request=dossier.asked,
-    dossier=read_dossier,
-    report_month=month_report.first_day,
-    report=read_month,
-    verify=verify_nothing,
-    import_list=import_list.asked,
-    answer=answer.answer,
-)
 
 
 def publish(
@@ -172,8 +158,11 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     # Else all servers of one machine share a folder: its places, whose file is not finished, and who deletes what is old.
     if tempfile.gettempdir() == SHARED:  # not a test's own
         monkeypatch.setattr(uploads, "tempfile", SimpleNamespace(gettempdir=lambda: folder.name))
+    monkeypatch.setattr(build, "files_of", read_dossier)
+    monkeypatch.setattr(month_report, "gather", read_month)
+    monkeypatch.setattr(verify_log, "of_log", verify_nothing)
     monkeypatch.setattr(clients.Brokers, "log_reader", lambda *_: reader)
-    monkeypatch.setattr(clients, "reading", lambda _settings, _log: nullcontext(Reader(log)))
+    monkeypatch.setattr(clients.Brokers, "reading", lambda _brokers: nullcontext(Reader(log)))
     monkeypatch.setattr(
         clients.Brokers, "index_guards", lambda *_, **__: []
     )  # they ask brokers, and there is none
@@ -184,7 +173,7 @@ def served(monkeypatch, log: Log, **settings: object) -> Iterator[Served]:
     def run() -> None:
         try:
             log_ = logs.configure("info", "json", out)
-            serving.serve(QUESTIONS, False, Process(made, state, log_, stopping, lambda: [state.status()]))
+            serving.serve(False, Process(made, state, log_, stopping, lambda: [state.status()]))
         except BaseException as error:  # told to the test below
             ended.append(error)
 

@@ -169,9 +169,12 @@ def logs_of(folder: Path | None) -> Iterator[Path]:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float = WAIT_S, every: float = 0.1) -> float:
-    """Wait until the condition holds. Returns the seconds that it took; fails after `timeout`."""
+    """Wait until the condition holds. Returns the seconds that it took; fails after `timeout`. It asks less often the
+    longer it waits: many conditions read a topic or run a command.
+    """
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < timeout, "it did not happen in time"
-        time.sleep(every)
+        waited = time.monotonic() - started
+        assert waited < timeout, "it did not happen in time"
+        time.sleep(max(every, min(waited / 10, 1.0)))
     return time.monotonic() - started

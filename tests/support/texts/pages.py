@@ -12,7 +12,10 @@ USER_PAGES = [
 ]
 ALL_PAGES = [
     *USER_PAGES,
-    *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    *(
+        ROOT / name
+        for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "tests/README.md")
+    ),
     *(
         ROOT / "kits" / name
         for name in ("README.md", "go/README.md", "java/README.md", "typescript/README.md")

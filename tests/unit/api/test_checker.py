@@ -202,6 +202,7 @@ def test_a_table_of_verdicts_can_be_replayed(checker):
     stamps = [json.loads(stamp.json) for stamp in many]
     assert table["index"].to_pylist() == [stamp["index"] for stamp in stamps]
     assert table["rules"].to_pylist() == [stamp.get("rules", "") for stamp in stamps]
+    assert table["why"].to_pylist() == [stamp.get("why") for stamp in stamps] == [None, None, "no-digits"]
     assert {f"{moment:%Y-%m-%dT%H:%M}" for moment in table["at"].to_pylist()} == {stamps[0]["at"][:16]}
 
 
@@ -608,7 +609,7 @@ def test_a_log_that_was_read_once_is_not_believed_for_long(monkeypatch, settings
     def reading(*_arguments):
         yield Reader(log)
 
-    monkeypatch.setattr(clients, "reading", reading)
+    monkeypatch.setattr(clients.Brokers, "reading", reading)
     monkeypatch.setattr(clients.Brokers, "index_guards", lambda *_, **__: [])
     checker = Checker.from_config(settings=settings)
     assert checker.check(OPPOSED).reason is Reason.OPPOSED

@@ -63,7 +63,7 @@ def _reading(*_args: object) -> Iterator[object]:
 def output(name: str, *more: str) -> str:
     """What a command writes on the log of tests/golden/evidence."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(clients, "reading", _reading):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(clients.Brokers, "reading", _reading):
         os.chdir(folder)
         try:
             result = CliRunner().invoke(

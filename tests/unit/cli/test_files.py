@@ -42,6 +42,21 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    """Runs `produce --check` in a folder with rules of the tests' own and no broker."""
+    no_settings(monkeypatch, tmp_path)
+    Bureau(tmp_path)
+
+    def run(*options: str, source: str):
+        told = ["produce", source, "--check", "--set", "rules.folder=rules", *options]
+        monkeypatch.setattr(sys, "argv", ["stream-scrub", *told])
+        code = _command()
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
 class Done(NamedTuple):
     returncode: int
     stdout: str
@@ -170,3 +185,68 @@ def test_a_list_of_consents_is_refused_with_the_whole_command(call, tmp_path):
     assert "consent@a: rows: consented 1, unclear 1" in done.stdout
     assert "consent@a: columns used: Mobile (phone), Opt-in (consent)" in done.stdout
     assert call(*given, "--columns", "consent:phone=1", "--force").returncode == 2
+
+
+def test_a_check_counts_what_a_stream_would_block_and_shows_no_number(check, tmp_path):
+    """A producer's faults would show when its leads are blocked already, or a number stand in a terminal's log."""
+    (tmp_path / "leads.csv").write_text(
+        f"phone;country\n{FREE};FR\n{OPPOSED};FR\n06 12 34;FR\n06 12 35;FR\n{FREE};XX\n"
+    )
+
+    done = check("--json", source="leads.csv")
+
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["prospects"], told["sound"]) == (1, 5, 2), done.stderr
+    assert told["blocked"] == [
+        {
+            "reason": "invalid-number",
+            "why": "too-short",
+            "member": "",
+            "prospects": 2,
+            "first": [{"line": 4, "number": "## ## ##"}, {"line": 5, "number": "## ## ##"}],
+        },
+        {
+            "reason": "unknown-country",
+            "why": None,
+            "member": "",
+            "prospects": 1,
+            "first": [{"line": 6, "number": re.sub(r"\d", "#", FREE)}],
+        },
+    ]
+    people = check(source="leads.csv")
+    assert "2 would be blocked as invalid-number (too-short)" in people.stdout
+    assert "line 4: ## ## ##" in people.stdout and "2 of 5 prospects have no fault" in people.stdout
+
+
+def test_a_check_reads_lines_as_the_stream_reads_them(check, tmp_path):
+    """A check would call lines sound that come out unreadable."""
+    sound = b"".join(b'{"phone": "061234568%d"}\n' % digit for digit in range(8))
+    (tmp_path / "leads.ndjson").write_bytes(sound + b'{"phone": "1", "phone": "2"}\n\xff\n')
+
+    told = json.loads(check("--json", source="leads.ndjson").stdout)
+
+    assert (told["prospects"], told["sound"]) == (10, 8)
+    assert {(each["why"], each["first"][0]["line"]) for each in told["blocked"]} == {
+        ("member-twice", 9),
+        ("not-utf-8", 10),
+    }
+
+
+def test_a_check_finds_numbers_that_nobody_may_call_and_rows_that_are_too_large(check, tmp_path):
+    """A producer would call rows sound that no topic takes, or that no register could ever clear."""
+    (tmp_path / "leads.csv").write_text(f"phone;note\n{FREE};x\n08 92 12 34 56;x\n{FREE};{'x' * 1_048_576}\n")
+    told = json.loads(check("--json", source="leads.csv").stdout)
+    assert [(each["reason"], each["why"], each["first"][0]["line"]) for each in told["blocked"]] == [
+        ("not-callable", None, 3),
+        ("unreadable", "too-large", 4),
+    ]
+
+
+def test_a_check_of_sound_rows_ends_well_and_one_of_avro_says_what_to_pass(check, tmp_path):
+    """A pipeline would stop for rows without a fault, or take rows for checked that nobody judged."""
+    (tmp_path / "leads.csv").write_text(f"phone\n{FREE}\n")
+    assert check(source="leads.csv").returncode == 0
+    avro = {"prospect.format": "avro", "prospect.stamp": "header", "registry.url": "http://localhost:1"}
+    settings = [part for name, value in avro.items() for part in ("--set", f"{name}={value}")]
+    done = check(*settings, source="leads.csv")
+    assert done.returncode == 2 and "--set prospect.format=json" in done.stderr

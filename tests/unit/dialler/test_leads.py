@@ -1,7 +1,9 @@
 """Which leads a dialler is given, and when they are taken back: without Kafka."""
 
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from stream_scrub.dialler import Allowed
@@ -12,7 +14,7 @@ from stream_scrub.errors import ConfigError, Corrupt
 from stream_scrub.model import Reason, Verdict
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.rules import Rulebook
-from stream_scrub.stamp import NumberStamp, Stamp
+from stream_scrub.stamp import CallHours, NumberStamp, Stamp
 
 BOOK = Rulebook.load()
 DAY = date(2026, 11, 24)
@@ -67,8 +69,8 @@ def test_a_lead_is_good_until_the_end_of_its_last_day_where_the_person_is(rules,
     in_time, late = desk(made), desk(made)
 
     assert handed_out(in_time, moment) == [0]
-    assert in_time.may_dial(made.place, moment)
-    assert not in_time.may_dial(made.place, moment + timedelta(seconds=1))
+    assert in_time.may_dial(made, moment).allowed
+    assert in_time.may_dial(made, moment + timedelta(seconds=1)).why == "past-until"
     assert handed_out(late, moment + timedelta(seconds=1)) == []
     assert late.dropped == {"past-until": 1}
     assert late.take_done() == [made.place]
@@ -265,15 +267,32 @@ OF_0 = ("prospects.allowed", 0), 0
 def test_a_lead_that_was_handed_out_stays_the_same_lead_with_a_later_end():
     """A person would be called twice for one lead, or a call in progress be stopped though it may go on."""
     leads = desk(lead(0, until=DAY))
-    assert handed_out(leads) == [0]
+    given = leads.take(NOON)
+    assert given is not None
     leads.renew(renewal(4), OF_0, is_done=False)
     leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=False)
 
     assert handed_out(leads) == []
-    assert leads.may_dial(OF_0, LATER)
+    assert leads.may_dial(given, LATER).allowed
     assert leads.out[OF_0].until == DAY + timedelta(days=9)
     assert [offset for _, offset in leads.finish(OF_0)] == [0, 4, 9]
-    assert not leads.may_dial(OF_0, LATER)
+    assert leads.may_dial(given, LATER).why == "not-held"
+
+
+def test_a_renewal_by_a_rule_whose_register_is_suspended_takes_the_lead_back_until_it_resumes():
+    """A lead in a dialler's hands would be called by a verdict that rests on a list which is too old."""
+    leads = desk(lead(0, until=DAY))
+    given = leads.take(NOON)
+    assert given is not None
+    leads.apply(RecallNotice(kind="suspended", index=6, at="2026-11-24T11:30:00Z", register="tps"))
+    assert leads.may_dial(given, NOON).allowed, "the French rule does not ask it"
+    moved = {"rules": BOOK.on("GB", DAY).digest, "at_text": "2026-11-24T12:30:00.000Z"}
+    told = leads.renew(lead(4, until=DAY + timedelta(days=5), **moved), OF_0, is_done=False)
+
+    assert [(back.offset, why) for back, why in told] == [(0, "suspended")]
+    assert not leads.may_dial(given, NOON).allowed and handed_out(leads) == []
+    leads.apply(RecallNotice(kind="resumed", index=7, at="2026-11-24T11:40:00Z", register="tps"))
+    assert handed_out(leads, LATER) == [0]
 
 
 def test_a_lead_that_waits_is_handed_out_once_by_its_last_verdict():
@@ -347,9 +366,11 @@ def test_a_renewal_without_a_number_takes_that_number_back_before_its_recall_is_
     told = leads.renew(lead(4, number=None, numbers=each, callable=(NUMBER,), **later), OF_0, is_done=False)
 
     assert [(back.offset, why) for back, why in told] == [(0, "recalled")]
-    assert not leads.may_dial(OF_0, NOON) and not leads.apply(recalled(other))
+    assert leads.may_dial(given, NOON).why == "recalled" and not leads.apply(recalled(other))
     again = leads.take(LATER)
     assert again is not None and (again.offset, again.numbers) == (0, (NUMBER,))
+    # The dialler may still have the lead as it was given first, with the number that opted out.
+    assert leads.may_dial(again, LATER).allowed and not leads.may_dial(given, LATER).allowed
     assert not leads.renew(renewal(9, days=9), (OF_0[0], 4), is_done=False)
 
 
@@ -361,3 +382,163 @@ def test_no_lead_is_given_whose_recall_may_be_older_than_what_was_read(hours, ex
     leads.add(lead())
 
     assert handed_out(leads) == expected
+
+
+AFTERNOON = CallHours(zones=("Europe/Paris",), windows=("2026-11-24T13:00Z/2026-11-24T19:00Z",), local="")
+AT_ONE, AT_SEVEN = NOON + timedelta(hours=1), NOON + timedelta(hours=7)
+
+
+def suspended(index: int = 6, kind: str = "suspended") -> RecallNotice:
+    return RecallNotice(kind=kind, index=index, at=f"2026-11-24T11:{24 + index}:00Z", register="tps")
+
+
+def after_a_no(leads: LeadQueue, given: Lead, now: datetime = NOON, **more: bool) -> str | None:
+    """What the documented program does after a no. Returns why it is one."""
+    answer = leads.may_dial(given, now, **more)
+    assert not answer.allowed
+    if answer.not_before is not None:
+        leads.postpone(given, answer.not_before)
+    return answer.why
+
+
+def test_a_lead_of_a_register_that_is_suspended_before_the_call_comes_again():
+    """The documented program would lose each lead that it holds when a list is late."""
+    leads = desk(lead(rules=BOOK.on("GB", DAY).digest))
+    given = leads.take(NOON)
+    leads.apply(suspended())
+
+    assert after_a_no(leads, given) == "suspended"
+    assert handed_out(leads) == []
+    leads.apply(suspended(index=7, kind="resumed"))
+    assert handed_out(leads) == [0]
+
+
+def test_a_lead_that_loses_one_number_before_the_call_comes_again_with_the_others():
+    """The documented program would lose each lead of which one number objects, though the stamp says that some are enough."""
+    leads = desk(several(NUMBER, "+33612345681", some=True))
+    given = leads.take(NOON)
+    leads.apply(recalled("+33612345681"))
+
+    assert after_a_no(leads, given) == "recalled"
+    assert leads.take(NOON).numbers == (NUMBER,)
+
+
+def test_a_lead_outside_its_hours_comes_again_when_they_begin_and_stops_no_other():
+    """A person would be called at night, a lead that arrives at night be lost, or everybody wait for it."""
+    leads = desk(lead(0, call=AFTERNOON), lead(1))
+    given = leads.take(NOON)
+
+    assert after_a_no(leads, given) == "outside-hours"
+    assert handed_out(leads, AT_ONE - timedelta(seconds=1)) == [1]
+    assert leads.may_dial(given, AT_ONE).why == "not-held"
+    assert handed_out(leads, AT_ONE) == [0]
+    assert leads.may_dial(given, AT_ONE).allowed
+
+
+def test_a_lead_ends_with_its_last_window_unless_its_verdict_is_renewed():
+    """A lead whose hours are over would be kept for ever, vanish without a count, or be lost though it was renewed."""
+    leads = desk(lead(0, call=AFTERNOON))
+    given = leads.take(AT_ONE)
+
+    assert after_a_no(leads, given, AT_SEVEN) == "outside-hours"
+    assert (leads.dropped, leads.take_done()) == ({"outside-hours": 1}, [OF_0])
+    leads.renew(renewal(4), OF_0, is_done=True)
+    assert handed_out(leads, AT_SEVEN) == [4]
+
+
+def test_a_lead_may_not_be_called_while_recalls_are_unknown_and_comes_again_within_moments():
+    """A person who has just objected would be called, or a broken connection end the dialler."""
+    leads = desk(lead())
+    given = leads.take(NOON)
+
+    assert after_a_no(leads, given, is_known=False) == "unknown"
+    assert handed_out(leads) == []
+    assert handed_out(leads, NOON + timedelta(seconds=1)) == [0]
+
+
+def test_hours_that_cannot_be_read_end_the_lead():
+    """Somebody would be called at night, or one foreign stamp end the dialler again at each start."""
+    leads = desk(lead(call=CallHours(zones=(), windows=("x",), local="")))
+
+    assert after_a_no(leads, leads.take(NOON)) == "not-allowed"
+    assert leads.dropped == {"not-allowed": 1}
+
+
+def test_a_number_that_was_called_too_often_is_told_from_one_that_objected():
+    """An operator would take numbers that rest for people who opted out."""
+    leads = desk(lead())
+    given = leads.take(NOON)
+    leads.apply(msgspec.structs.replace(recalled(), reason=Reason.TOO_OFTEN))
+    assert after_a_no(leads, given) == "too-often"
+    leads.apply(recalled(index=7))
+    assert after_a_no(leads, given) == "recalled"
+
+
+def test_an_answer_is_no_truth_value():
+    """`if leads.may_dial(lead)` would call everybody, whatever the answer is."""
+    with pytest.raises(TypeError, match=r"ask `\.allowed`"):
+        bool(desk(lead()).may_dial(lead(), NOON))
+
+
+def test_a_postponed_lead_is_judged_again_when_it_is_due():
+    """A person who objects at night would be called in the morning."""
+    leads = desk(lead(0), lead(1, rules=BOOK.on("GB", DAY).digest), lead(2, until=DAY), lead(3))
+    for given in [leads.take(NOON) for _ in range(4)]:
+        leads.postpone(given, AT_ONE)
+    leads.renew(renewal(9), (OF_0[0], 3), is_done=False)
+    leads.apply(suspended())
+
+    assert handed_out(leads, NOON + timedelta(hours=12)) == [0, 3]
+    assert leads.dropped == {"past-until": 1}
+    leads.postpone(leads.out[OF_0], AT_ONE)
+    leads.apply(recalled())
+    assert handed_out(leads, AT_ONE) == []
+
+
+def test_a_postponed_lead_that_is_done_or_moved_does_not_come_again():
+    """A person would be called twice, or by two diallers."""
+    leads = desk(lead(0), lead(1))
+    for given in (leads.take(NOON), leads.take(NOON)):
+        leads.postpone(given, AT_ONE)
+    leads.finish(OF_0)
+    leads.give_up([OF_0[0]])
+    assert handed_out(leads, AT_ONE) == []
+
+    leads.add(lead(1))
+    given = leads.take(NOON)
+    leads.postpone(given, AT_SEVEN)
+    assert handed_out(leads, AT_ONE) == [], "it has moved back, and the earlier moment is over"
+
+
+def test_postponed_leads_that_end_meanwhile_leave_the_memory():
+    """Leads that wait for days would fill a dialler's memory, and no lead be read any more."""
+    leads = desk(lead(0, until=DAY), lead(1))
+    for given in (leads.take(NOON), leads.take(NOON)):
+        leads.postpone(given, NOON + timedelta(days=5))
+    leads.sweep(NOON + timedelta(hours=12))
+
+    assert [offset for _, offset in leads.postponed] == [1]
+    assert leads.dropped == {"past-until": 1}
+
+
+def test_the_hour_that_clocks_show_twice_in_autumn_keeps_its_order():
+    """A lead would wait for one that is due later, until its hours are over."""
+    paris = ZoneInfo("Europe/Paris")
+    evening = datetime(2027, 10, 30, 20, tzinfo=UTC)
+    leads = desk(*(lead(offset, at_text="2027-10-30T19:00:00.000Z") for offset in range(2)))
+    first, second = leads.take(evening), leads.take(evening)
+    leads.postpone(first, datetime(2027, 10, 31, 2, 30, tzinfo=paris))
+    leads.postpone(second, datetime(2027, 10, 31, 2, 10, tzinfo=paris, fold=1))
+
+    assert handed_out(leads, datetime(2027, 10, 31, 0, 31, tzinfo=UTC)) == [0]
+    assert handed_out(leads, datetime(2027, 10, 31, 1, 11, tzinfo=UTC)) == [1]
+
+
+def test_only_a_lead_in_the_callers_hands_is_postponed():
+    """A lead that was taken back in between would be handed out twice."""
+    leads = desk(lead())
+    given = leads.take(NOON)
+    leads.apply(recalled())
+    leads.postpone(given, AT_ONE)
+
+    assert handed_out(leads, AT_ONE) == []

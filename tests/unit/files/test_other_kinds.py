@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 import zipfile
 from html import escape
 from pathlib import Path
@@ -79,6 +80,21 @@ def test_a_workbook_comes_back_as_one(bureau):
     assert done.summary.input.kind == "spreadsheet" and done.summary.input.written_as == "sheet Leads"
     assert (done.folder / "allowed.xlsx").exists() and not [
         p for p in done.folder.iterdir() if p.name[0] == "."
+    ]
+
+
+def test_a_workbook_that_comes_back_can_be_read_and_filtered_at_once(bureau):
+    """The manager would widen each column and lose the header while she scrolls, before she sees a reason."""
+    long = [["name", "phone"], ["A" * 200, FREE], ["Bob", OPPOSED]]
+    done = bureau.scrub(book({"Leads": long}), "leads.xlsx")
+    with zipfile.ZipFile(io.BytesIO(done.files[2])) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/>' in sheet
+    assert '<autoFilter ref="A1:H3"/>' in sheet
+    assert re.findall(r'<col min="(\d)" max="\1" width="(\d+)"', sheet)[:3] == [
+        ("1", "60"),
+        ("2", "12"),
+        ("3", "24"),
     ]
 
 
@@ -464,6 +480,6 @@ def test_a_table_that_is_cut_off_is_not_opened(bureau, made, cut):
 @pytest.mark.parametrize(("content", "extra"), [(b"Obj\x01", "avro"), (b"PAR1", "arrow")])
 def test_a_library_that_is_missing_is_named(bureau, monkeypatch, content, extra):
     """The user would see a trace instead of what to install."""
-    monkeypatch.setattr("stream_scrub.files.workbook.find_spec", lambda _: None)
+    monkeypatch.setattr("stream_scrub.imports.parsing.workbook.find_spec", lambda _: None)
     with pytest.raises(BadFile, match=rf"pip install 'stream-scrub\[{extra}\]'"):
         bureau.scrub(content, "leads")

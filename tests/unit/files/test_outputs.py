@@ -128,7 +128,15 @@ def test_a_forced_run_leaves_no_older_results(bureau):
     again.write_bytes(b"n\tphone\na\t0611111111\n")
     scrub_file(again, out, lists=bureau.lists, settings=bureau.settings, force=True)
     held = {each.name for each in out.iterdir()}
-    assert held == {"allowed.tsv", "blocked.tsv", "mine.csv", "summary.json", "report.html", "proof.json"}
+    assert held == {
+        "allowed.tsv",
+        "blocked.tsv",
+        "mine.csv",
+        "summary.json",
+        "report.html",
+        "proof.json",
+        "SHA256SUMS",
+    }
 
 
 def test_no_run_replaces_its_own_input(bureau):
@@ -143,7 +151,9 @@ def test_no_run_replaces_its_own_input(bureau):
     assert path.read_bytes() == before and (done.folder / "proof.json").exists()
 
 
-@pytest.mark.parametrize("name", ["summary.json", "proof.json", "report.html", "allowed.tsv", "wash-tps.csv"])
+@pytest.mark.parametrize(
+    "name", ["summary.json", "proof.json", "SHA256SUMS", "report.html", "allowed.tsv", "wash-tps.csv"]
+)
 @pytest.mark.parametrize("what", ["leads", "list", "link"])
 def test_no_run_replaces_or_removes_what_it_reads(bureau, name, what):
     """--force would delete the only copy of an opt-out list, or of the leads, and say that all is well."""

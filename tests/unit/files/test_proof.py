@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from datetime import UTC, date, datetime
 
 import pytest
@@ -32,6 +33,19 @@ def changed(path, place: int):
 def named(bureau):
     """Where the input of the first run and the lists are."""
     return str(bureau.folder / "1" / "leads.csv"), {name: each.path for name, each in bureau.lists.items()}
+
+
+def test_every_result_can_be_checked_without_the_product(done):
+    """An auditor would have to install stream-scrub to see that nothing was changed."""
+    names = {path.name for path in done.folder.iterdir()} - {"SHA256SUMS"}
+
+    def check() -> subprocess.CompletedProcess[str]:
+        asked = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+        return subprocess.run(asked, cwd=done.folder, capture_output=True, text=True, check=False)
+
+    assert {*check().stdout.splitlines()} == {f"{name}: OK" for name in names}
+    (done.folder / "blocked.csv").write_bytes(b"")
+    assert "blocked.csv: FAILED" in check().stdout and check().returncode == 1
 
 
 def test_a_proof_says_when_it_was_made_and_apart_from_it_for_which_day(bureau):

@@ -13,7 +13,7 @@ import fastavro
 import pytest
 
 from stream_scrub import BadFile, ConfigError
-from stream_scrub.files import workbook
+from stream_scrub.imports.parsing import workbook
 from tests.support.running.files import FREE
 from tests.unit.files.test_other_kinds import book, ods, ods_rows, raw_book, rows_of
 
@@ -27,7 +27,7 @@ OPENS = """
 import re, sys
 from pathlib import Path
 from stream_scrub.errors import BadFile
-from stream_scrub.files import workbook
+from stream_scrub.imports.parsing import workbook
 workbook.WORKBOOK_MEMORY_MAX = 1 << 30
 try:
     with open(sys.argv[1], "rb") as document:

@@ -36,10 +36,10 @@ def log(monkeypatch):
         return replay
 
     monkeypatch.setattr(import_list.read_log, "replayed", replayed)
-    monkeypatch.setattr(import_list.clients, "reading", lambda *_, **__: nullcontext(Reader(made)))
+    monkeypatch.setattr(import_list.clients.Brokers, "reading", lambda *_, **__: nullcontext(Reader(made)))
     made.opened = []
 
-    def log_writer(settings, register, said, also=(), nbytes=0):
+    def log_writer(_brokers, register, also=(), nbytes=0):
         writer = Writer(made, at_most=max(3_000, 2 * nbytes))
         made.opened.append(writer)
         if made.meanwhile:
@@ -47,12 +47,12 @@ def log(monkeypatch):
         return writer
 
     made.meanwhile = []
-    monkeypatch.setattr(import_list.clients, "log_writer", log_writer)
-    monkeypatch.setattr(import_list.clients, "topics", lambda *_: nullcontext())
+    monkeypatch.setattr(import_list.clients.Brokers, "log_writer", log_writer)
+    monkeypatch.setattr(import_list.clients.Brokers, "topics", lambda *_: nullcontext())
     monkeypatch.setattr(import_list.preflight, "need", lambda *_: None)
     monkeypatch.setattr(import_list.preflight, "need_log", lambda *_: None)
     monkeypatch.setattr(import_list.ownership, "leave_to_daemon", lambda *_: None)
     monkeypatch.setattr(import_list.publish_rules, "keep_rules", lambda *_: None)
     made.replayed = lambda: replayed(None, None, keep_ends=True)
-    monkeypatch.setattr(import_list.clients, "last_prospects", lambda *_: [])
+    monkeypatch.setattr(import_list.clients.Brokers, "last_prospects", lambda *_: [])
     return made

@@ -89,13 +89,12 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "IsolatedReader", Beside)
 
     @contextmanager
-    def reading(_settings, _log, **_):
+    def reading(**_):
         yield Reader(made.desk.publisher.log)
 
     made = SimpleNamespace(root=tmp_path, desk=desk, settings=Settings(lists=LISTS), log_id="the-first")
     witnesses = SimpleNamespace(id_of=lambda _topic, _deadline: made.log_id)
-    monkeypatch.setattr(module.clients, "reading", reading)
-    brokers = SimpleNamespace(witnesses=witnesses, close=lambda: None)
+    brokers = SimpleNamespace(witnesses=witnesses, reading=reading, close=lambda: None)
     monkeypatch.setattr(module.clients, "Brokers", lambda *_: brokers)
     return made
 
@@ -184,6 +183,22 @@ def test_who_said_no_in_a_dropped_export_is_opposed_by_the_settings(world):
     assert held(world, "consent@acme") == YES and held(world, "internal@acme") == NO
     report = json.loads((world.root / "consent@acme/done/a.csv.report.json").read_text())
     assert report["opt_outs"]["register"] == "internal@acme" and report["opt_outs"]["added"] == 1
+
+
+def test_nothing_is_published_of_a_dropped_list_that_does_not_fit_with_its_opt_outs(world):
+    """The opt-outs would be in force, and the report say that nothing was published."""
+    columns = {"consent": {"phone": "Mobile", "consent": "Opt-in"}}
+    said = {"columns": columns, "no_into": {"consent": "internal@acme"}, "max_numbers": 50}
+    lists = world.settings.lists.model_copy(update=said)
+    world.settings = world.settings.model_copy(update={"lists": lists})
+    put(world, "internal@b/b.csv", "+493012345670\n+493012345671\n")  # in one block: they count as 22
+    inbox = opened(world)
+    assert worked(inbox) == {"files": 1}
+    put(world, "consent@acme/a.csv", EXPORT)
+    assert worked(inbox) == {"files_refused": 1}
+    why = json.loads((world.root / "consent@acme/refused/a.csv.report.json").read_text())["why"]
+    assert "all registers together count as 64" in why and "nothing was published" in why
+    assert "internal@acme" not in world.desk.replay.index.registers
 
 
 def test_a_file_is_read_as_the_order_beside_it_says_and_no_other_file_is(world):
@@ -397,7 +412,7 @@ class Killed(BaseException):
 def killed_over(world, monkeypatch):
     """A life of the publisher that is killed while it is at a file."""
 
-    def kill(*_):
+    def kill(*_, **__):
         raise Killed
 
     inbox = opened(world)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pyroaring import BitMap64
 
-from stream_scrub.imports import guards, plan_import
+from stream_scrub.imports import guards, list_day, plan_import
 from stream_scrub.imports.formats import BadList
 from stream_scrub.index import Filter, Register, as_numbers, deltas
 from stream_scrub.model import RegisterKind
@@ -98,38 +98,38 @@ def test_an_older_list_is_refused_with_both_moments(days):
     """Last month's file would bring back whoever has left the register since, and call whoever has come."""
     held = replace(register(10), effective_at=NOW + timedelta(hours=9))
     with pytest.raises(BadList) as caught:
-        plan_import.moment_of(held, NOW + days * DAY, NOW, whole=True)
-    for told in ("bloctel", f"{NOW + days * DAY:%Y-%m-%d}", "2026-11-24T09:00:00Z", plan_import.OLDER):
+        list_day.moment_of(held, NOW + days * DAY, NOW, whole=True)
+    for told in ("bloctel", f"{NOW + days * DAY:%Y-%m-%d}", "2026-11-24T09:00:00Z", list_day.OLDER):
         assert told in str(caught.value)
-    assert plan_import.moment_of(held, NOW + days * DAY, NOW, whole=True, older=True) == NOW + days * DAY
+    assert list_day.moment_of(held, NOW + days * DAY, NOW, whole=True, older=True) == NOW + days * DAY
 
 
 def test_a_list_that_names_only_the_day_is_not_older_than_one_of_that_day():
     """The second import of a day would be refused wherever lists say their day and no hour."""
     held = replace(register(10), effective_at=NOW + timedelta(hours=9))
-    assert plan_import.moment_of(held, NOW, NOW, whole=True) == held.effective_at
+    assert list_day.moment_of(held, NOW, NOW, whole=True) == held.effective_at
     with pytest.raises(BadList):
-        plan_import.moment_of(held, NOW + timedelta(hours=8), NOW, whole=True)
+        list_day.moment_of(held, NOW + timedelta(hours=8), NOW, whole=True)
 
 
 def test_a_full_list_says_how_old_a_register_is():
     """A register would seem as old as its first list for ever, or younger than its last one."""
     held = register(10)
-    assert plan_import.moment_of(held, NOW + DAY, NOW, whole=True) == NOW + DAY
-    assert plan_import.moment_of(held, None, NOW + DAY, whole=True) == NOW + DAY
-    assert plan_import.moment_of(None, NOW - DAY, NOW, whole=True) == NOW - DAY
-    assert plan_import.moment_of(None, None, NOW, whole=False) == NOW
+    assert list_day.moment_of(held, NOW + DAY, NOW, whole=True) == NOW + DAY
+    assert list_day.moment_of(held, None, NOW + DAY, whole=True) == NOW + DAY
+    assert list_day.moment_of(None, NOW - DAY, NOW, whole=True) == NOW - DAY
+    assert list_day.moment_of(None, None, NOW, whole=False) == NOW
 
 
 def test_an_older_list_of_oppositions_to_the_company_adds_and_moves_no_date():
     """A list of opt-outs that was found late could not be imported without a flag, though it takes nobody out."""
     held = register(10, "internal@acme")
-    assert plan_import.moment_of(held, NOW - DAY, NOW, whole=True) == NOW
+    assert list_day.moment_of(held, NOW - DAY, NOW, whole=True) == NOW
 
 
 def test_changes_move_a_date_only_forward_and_only_when_somebody_says_so():
     """Ten numbers added to a list that nobody has fetched for months would make it look fresh."""
     held = register(10)
-    assert plan_import.moment_of(held, None, NOW + DAY, whole=False) == NOW
-    assert plan_import.moment_of(held, NOW - DAY, NOW + DAY, whole=False) == NOW
-    assert plan_import.moment_of(held, NOW + DAY, NOW + DAY, whole=False) == NOW + DAY
+    assert list_day.moment_of(held, None, NOW + DAY, whole=False) == NOW
+    assert list_day.moment_of(held, NOW - DAY, NOW + DAY, whole=False) == NOW
+    assert list_day.moment_of(held, NOW + DAY, NOW + DAY, whole=False) == NOW + DAY

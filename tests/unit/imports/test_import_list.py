@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from pyroaring import BitMap64
 
 from stream_scrub.config import load
 from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.imports import import_list, plan_import, remove_register
 from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.isolated_reader import IsolatedReader
-from stream_scrub.log.encode import marked
-from stream_scrub.log.wire import MOVED, RULES, DeltaSource
+from stream_scrub.index import deltas
+from stream_scrub.log.encode import marked, records_of
+from stream_scrub.log.wire import MOVED, RULES, Cursor, DeltaSource, request_line
 from stream_scrub.model import RegisterKind
 from stream_scrub.queries import history
 from stream_scrub.scrub import scrubbing
@@ -366,6 +368,19 @@ def test_an_older_list_is_refused_with_both_days(log, tmp_path):
     assert let_through.effective_at == "2026-10-20T00:00:00Z"
 
 
+def test_a_dry_run_says_everything_that_an_import_would_be_refused_for(log, tmp_path):
+    """An operator would let one refusal through, and meet the next one in the import."""
+    run(written(tmp_path, b"".join(b"+336110000%02d\n" % n for n in range(100))), "bloctel", effective_at=NOW)
+    file, order = (
+        written(tmp_path, b"0612345678\n"),
+        {"effective_at": NOW - timedelta(days=30), "max_change": 0.1},
+    )
+    why = run(file, "bloctel", dry_run=True, **order).would_be_refused
+    assert "--allow-older" in why and "lists.max_change" in why
+    with pytest.raises(BadList, match="--allow-older"):
+        run(file, "bloctel", **order)
+
+
 def test_a_list_that_may_grow_too_old_says_its_day(log, tmp_path):
     """A file that somebody forgot to fetch anew would be judged by for ever, as young as its last import."""
     file = written(tmp_path, b"+447400123456\n")
@@ -407,6 +422,52 @@ def test_another_name_makes_no_bytes_younger(log, tmp_path):
             run(fresh, "tps")
     said = datetime(2026, 11, 21, tzinfo=UTC)
     assert run(named[2], "tps", effective_at=said).effective_at == "2026-11-21T00:00:00Z"
+
+
+def published(log, delta, name, cursor=None, digest="ab" * 32):
+    """Publish a delta of `tps` as a daemon does."""
+    replay = log.replayed()
+    base, source = replay.index.registers["tps"], DeltaSource(name, digest)
+    records, _ = records_of(
+        base, delta, base.effective_at, source, known=replay.known("tps"), cursor=cursor, full_every=3
+    )
+    Writer(log).publish(records)
+
+
+def restated_by_lists(log, folder):
+    """More lists, until the next publisher starts at a later full set than the first list's."""
+    for hour in range(8):
+        at = datetime(2026, 11, 21, hour, tzinfo=UTC)
+        run(written(folder, b"+44740012346%d\n" % hour), "tps", effective_at=at)
+    stated = log.replayed().known("").log.read.stated
+    assert stated is not None and log.replayed().known("tps").span[0] > log.records[1].offset
+
+
+def corrected_by_requests(log, folder):
+    """A correction, and a list after it."""
+    delta = replace(deltas.nothing(BitMap64(), "requests"), requests=(request_line(0, 0, 0, b"{}"),))
+    published(log, delta, "requests", Cursor("requests", "id", {0: 1}))
+    (folder / "tps-2026-11-20.txt").write_bytes(b"+447400123457\n+447400123458\n")
+    run(folder / "tps-2026-11-20.txt", "tps")
+
+
+def ended_each_day(log, folder):
+    """More deltas of the publisher's own than lists whose days are kept."""
+    for day in range(40):
+        published(log, deltas.nothing(BitMap64(), "ended"), "ends", digest=f"{day:064x}")
+
+
+@pytest.mark.parametrize("meanwhile", [restated_by_lists, corrected_by_requests, ended_each_day])
+def test_another_name_makes_no_bytes_younger_whatever_came_between(log, tmp_path, meanwhile):
+    """Whoever opposed since an overdue list would be called, for as long as its copy counts as current."""
+    (tmp_path / "stream-scrub.toml").write_text("[lists]\nfull_every = 3\n")
+    stale = tmp_path / "tps-2026-11-20.txt"
+    run(written(tmp_path, b"+447400123456\n+447400123457\n").rename(stale), "tps")
+    meanwhile(log, tmp_path)
+    fresh = tmp_path / "tps-2026-11-23.txt"
+    fresh.write_bytes(stale.read_bytes())
+    with pytest.raises(BadList, match="byte for byte the list of 2026-11-20T00:00:00Z"):
+        run(fresh, "tps")
 
 
 def test_an_answer_of_a_register_that_only_washes_says_its_day(log, tmp_path):

@@ -1,6 +1,7 @@
 """A list of consents counts only the people who said yes: `lists import`, with the log in memory."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -152,6 +153,27 @@ def test_a_no_is_imported_as_an_opt_out_in_the_same_run(log, tmp_path):
         imported(file, columns=columns, no_into="tps")
     with pytest.raises(ConfigError, match="--no-into: name the column"):
         imported(file, columns={"phone": "Mobile"}, all_consented=True, no_into="internal")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_published_of_a_list_that_does_not_fit_with_its_opt_outs(log, tmp_path, dry_run):
+    """The opt-outs would be in force, and the error say that nothing was published; or the dry run would promise both."""
+    file = export(tmp_path, HEAD, ["Oui", "Non", "", "nein", "Oui"])
+    columns = {"phone": "Mobile", "consent": "Consentement téléphone"}
+    others = tmp_path / "others.csv"
+    others.write_text("".join(f"+49301234{n:03d}\n" for n in range(40)))
+    imported(others, register="de-list", register_unknown=True)
+    # Two numbers of one block count as 22, and the forty as 60.
+    alone = {"columns": columns, "max_numbers": 90, "dry_run": dry_run}
+    why = "all registers together count as 104"
+
+    if dry_run:
+        assert imported(file, **alone).would_be_refused == ""
+        assert why in imported(file, **alone, no_into="internal@a").would_be_refused
+    else:
+        with pytest.raises(BadList, match=f"{why}.*nothing was published"):
+            imported(file, **alone, no_into="internal@a")
+    assert (held(log), held(log, "internal@a")) == ([], [])
 
 
 def test_a_no_ends_an_earlier_consent_also_among_numbers_to_add(log, tmp_path):
@@ -380,3 +402,112 @@ def test_no_command_is_shown_for_a_consent_that_may_be_another_one(log, tmp_path
         imported(export(tmp_path, head, rows))
     assert "if one of its columns says who agreed to these calls, name it" in str(refused.value)
     assert "consent" not in refused.value.named
+
+
+WINDOWED = {"phone": "Mobile", "given": "Date", "from": "Begin", "until": "End"}
+EVENING = ("2026-12-01T20:30:00+01:00", "2026-12-01T21:30:00+01:00")
+
+
+def windows(tmp_path, *rows, register="consent-hours@a+60m", columns=WINDOWED, **more):
+    """Import rows of a begin and an end."""
+    stated = [f"{day(-1)};{begin};{end}" for begin, end in rows]
+    file = export(tmp_path, "Nom;Mobile;Date;Begin;End", stated)
+    return imported(file, register, columns=columns, all_consented=True, **more)
+
+
+def test_a_list_states_windows_in_two_columns(log, tmp_path):
+    """A person would be called at another hour than the one that they asked for, or at any."""
+    half, no_zone = ("2026-12-01T20:30:00Z", "2026-12-01T21:00:00Z"), ("2026-12-01 20:30", "2026-12-01 21:30")
+    long = ("2026-12-01T20:30:00Z", "2026-12-02T20:31:00Z")
+    over = ("2026-11-20T20:30:00Z", "2026-11-20T21:30:00Z")
+    told = windows(tmp_path, EVENING, half, no_zone, long, over)
+
+    assert held(log, "consent-hours@a+60m") == [0]
+    ends = log.replayed().known("consent-hours@a+60m").ends.stated().ends
+    assert ends.tolist() == [int(datetime.fromisoformat(EVENING[1]).timestamp())]
+    assert told.outcomes == {
+        "consented": 1,
+        "ended": 1,
+        "without two moments with a zone, at most a day apart": 2,
+        "for +30m": 1,
+    }
+    assert any("--register consent-hours@acme+30m" in line for line in told.reading)
+
+    windows(tmp_path, EVENING, half, register="consent-hours@a+30m")
+    assert held(log, "consent-hours@a+30m") == [1]
+
+
+LATER = ("2026-12-01T22:00:00+01:00", "2026-12-01T22:30:00+01:00")
+
+
+def test_a_window_that_is_moved_closes_the_one_before_it(log, tmp_path):
+    """A person who asked for another hour would be called at the first one, too, because it has another length."""
+    windows(tmp_path, EVENING, EVENING)
+    windows(tmp_path, LATER, register="consent-hours@a+30m")
+    told = windows(tmp_path, LATER, change="adds", allow_change=True)
+    assert held(log, "consent-hours@a+60m") == [1]
+    assert told.outcomes == {"consented": 0, "for +30m": 1}
+    assert held(log, "consent-hours@a+30m") == [0]
+
+
+def test_of_two_windows_of_one_person_in_a_list_none_counts(log, tmp_path):
+    """She would be called at the hour that she took back: a list does not say which one holds."""
+    file = tmp_path / "c.csv"
+    rows = [
+        f"Rose;{phone};{day(-1)};{begin};{end}"
+        for phone, (begin, end) in [
+            (PEOPLE[0], EVENING),
+            (PEOPLE[1], EVENING),
+            (PEOPLE[0], ("2026-12-01T22:30:00+01:00", "2026-12-01T23:30:00+01:00")),
+            (PEOPLE[1], EVENING),
+        ]
+    ]
+    file.write_text("\n".join(["Nom;Mobile;Date;Begin;End", *rows]))
+    told = imported(file, "consent-hours@a+60m", columns=WINDOWED, all_consented=True)
+    assert held(log, "consent-hours@a+60m") == [1]
+    assert told.outcomes == {"consented": 2, "with two windows": 2}
+
+
+def test_a_french_window_later_than_the_year_of_its_consent_does_not_count(log, tmp_path):
+    """The law would end the consent earlier, and the window would open at an hour that nobody stated."""
+    given = datetime.combine(NOW.date() - timedelta(days=300), NOW.time(), UTC)
+    rows = [
+        "Rose;+33612345678;{:%Y-%m-%d};{};{}".format(
+            given, *((given + timedelta(days=days, minutes=m)).isoformat(timespec="seconds") for m in (0, 60))
+        )
+        for days in (363, 367)
+    ]
+    file = tmp_path / "c.csv"
+    second = rows[1].replace("+33612345678", "+33612345679")
+    file.write_text("\n".join(["Nom;Mobile;Date;Begin;End", rows[0], second]))
+    told = imported(file, "consent-hours@a+60m", columns=WINDOWED, all_consented=True)
+    assert told.outcomes == {"consented": 1, "ended": 1}
+    assert [*log.replayed().index.registers["consent-hours@a+60m"].numbers] == [33612345678]
+
+
+@pytest.mark.parametrize(
+    ("register", "columns", "says"),
+    [
+        ("consent-hours@a+60m", {"phone": "Mobile"}, "from=Begin,until=End"),
+        ("consent-hours@a+60m", {"phone": "Mobile", "given": "Date", "until": "End"}, "from=Begin,until=End"),
+        ("consent-hours@a+60m", {"phone": "Mobile", "from": "Begin", "until": "End"}, "given=Date"),
+        ("consent-hours@a+60m", {}, "from=Begin,until=End"),
+        ("consent-hours@a", WINDOWED, "--register consent-hours@acme+60m"),
+        ("consent-hours@a+1441m", WINDOWED, "--register consent-hours@acme+60m"),
+        ("consent@a", WINDOWED, "--register consent-hours@acme+60m"),
+    ],
+)
+def test_windows_and_their_register_go_together(log, tmp_path, register, columns, says):
+    """The end of a consent would be taken for the end of a window, or a window for a consent to any hour."""
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        windows(tmp_path, EVENING, register=register, columns=columns)
+    assert log.records == []
+
+
+def test_people_are_removed_from_a_register_of_windows_by_their_numbers(log, tmp_path):
+    """Who takes the consent back would be called in the evening until somebody found the hour that they had agreed to."""
+    windows(tmp_path, EVENING)
+    file = tmp_path / "gone.csv"
+    file.write_text(PEOPLE[0])
+    imported(file, "consent-hours@a+60m", change="removes")
+    assert held(log, "consent-hours@a+60m") == []

@@ -29,7 +29,7 @@ def test_who_has_named_no_broker_is_told_how(monkeypatch, flags, told):
     monkeypatch.setattr(clients, "last_records", silent)
     settings = load(flags=flags, environ={})
     with pytest.raises(Unavailable, match=f"tried {settings.kafka.bootstrap_servers}") as found:
-        next(clients.last_refused(settings, configure("info", "json"), 1))
+        next(clients.Brokers(settings, configure("info", "json")).last_refused(1))
     assert ("set STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS" in str(found.value)) == told
 
 

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from stream_scrub.errors import Corrupt
 from stream_scrub.index import Filter, Register, deltas
 from stream_scrub.log import wire
-from stream_scrub.log.audit import LogAudit, LogProblem, compare
+from stream_scrub.log.audit import LogAudit, compare
+from stream_scrub.log.delta import LogProblem
 from stream_scrub.log.encode import records_of
 from stream_scrub.log.replay import Replay
 from stream_scrub.model import LogRecord, RegisterKind
@@ -67,7 +68,7 @@ def test_a_sound_log_is_sound():
     audit = audited(RECORDS)
 
     assert audit.problems == [] and audit.problems_left_out == 0 and not audit.unsealed
-    assert {name: each.tally.restated for name, each in audit.registers.items()} == {
+    assert {name: audit.tallies[name].restated for name in audit.registers} == {
         "rules": 1,
         "list": 2,
         "washed": 1,
@@ -201,7 +202,7 @@ def test_after_a_damage_the_next_full_set_is_proven_again():
 
     audit = audited(records)
 
-    (span,) = audit.registers["list"].tally.unproven
+    (span,) = audit.registers["list"].unknown
     full = next(r for r in RECORDS[4:] if r.key == b"list" and wire_kind(r) == "full")
     assert span == (records[2].offset, full.offset)
     assert set(audit.registers["list"].register.numbers) == set(
@@ -223,7 +224,7 @@ def test_a_damage_that_no_full_set_follows_leaves_the_register_unproven():
     audit = audited(records)
 
     assert audit.registers["internal"].register is None
-    assert audit.registers["internal"].tally.unproven == [(records[place].offset, None)]
+    assert audit.registers["internal"].unknown == ((records[place].offset, None),)
 
 
 def test_sealing_anew_changes_nothing_by_itself():
@@ -250,6 +251,30 @@ def test_a_figure_that_is_wrong_under_a_chain_that_is_right_is_found(wrong):
     assert audited(records).problems
     with pytest.raises(Corrupt):
         taken(records)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        {"cd" * 32: "2026-11-24T00:00:00Z"},
+        {"ab" * 32: "yesterday"},
+        {f"{at:064x}": "2026-11-24T00:00:00Z" for at in range(33)},
+    ],
+    ids=["of another log", "without a moment", "too many"],
+)
+def test_a_restatement_of_other_lists_than_the_log_had_is_found(lists):
+    """Yesterday's bytes under today's name would make a register young for those who read from the restatement."""
+    restatements = [
+        place
+        for place in PLACES
+        if part_of(place) == "seal"
+        and RECORDS[place].key == b"list"
+        and (seal := wire.decode_seal(RECORDS[place].value)[0]).kind == "full"
+        and seal.seq > 1
+    ]
+    records = resealed(RECORDS, restatements[0], lists=lists)
+
+    assert audited(records).problems[0].offset == RECORDS[restatements[0]].offset
 
 
 def stating(place):
@@ -453,7 +478,7 @@ def test_a_register_that_is_not_proven_cannot_be_compared():
 
 def test_a_log_that_was_written_anew_is_found_by_what_was_filed():
     """Whoever owns the broker could write another log whose every chain is right, and nothing would tell."""
-    filed = {name: (each.seq, each.head) for name, each in audited(RECORDS[:18]).registers.items()}
+    filed = {name: (each.seq, each.chain) for name, each in audited(RECORDS[:18]).registers.items()}
     assert audited(RECORDS, filed=filed).problems == []
     place = next(p for p in PLACES if RECORDS[p].key == b"list" and part_of(p) == "seal")
     anew = resealed(RECORDS, place, reason="tidied")
@@ -467,7 +492,7 @@ def test_a_log_that_was_written_anew_is_found_by_what_was_filed():
 
 def test_a_log_that_is_shorter_than_what_was_filed_is_found():
     """The last oppositions could be cut off the log and nobody would miss them."""
-    filed = {name: (each.seq, each.head) for name, each in audited(RECORDS).registers.items()}
+    filed = {name: (each.seq, each.chain) for name, each in audited(RECORDS).registers.items()}
     last = [r.offset for r in RECORDS if dict(r.headers)["part"] == b"seal"][-2]
     shorter = [r for r in RECORDS if r.offset <= last]
     assert audited(shorter).problems == []

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from pyroaring import BitMap64
@@ -68,6 +69,47 @@ def cause(follower, lag=LAG):
 def test_before_it_has_read_anything_no_index_is_usable():
     """A worker would allow everybody in its first second."""
     assert cause(Follower(lambda: Reader(Log()))) == "log-behind"
+
+
+def stopped_in_between(log):
+    """A reader that gives no record after the first seal of a follower, and what tells it of a swap."""
+    reader = Reader(log, at_once=1)
+
+    def stop(*_):
+        reader.silent = True
+
+    return reader, stop
+
+
+def test_no_snapshot_is_of_half_a_log(following):
+    """Whoever scrubs a file by it would be allowed to call people whose opt-outs come later in the log."""
+    log = Log()
+    first = put(log, range(1, 100))
+    put(log, range(1, 200), first)
+    reader, stop = stopped_in_between(log)
+    offered = []
+    snapshots = SimpleNamespace(
+        begin=lambda *_: None,
+        offer=lambda state: offered.append(state.index.position),
+        stop=lambda: None,
+    )
+    follower = following(reader, on_swap=stop, snapshots=snapshots)
+    until(lambda: follower.index.position == first.position)
+    reader.silent = False
+    until(lambda: offered)
+    assert offered[0] == log.records[-1].offset
+
+
+def test_a_start_that_reads_says_how_far_it_is(following):
+    """Nobody could tell a start that takes an hour from one that stands still."""
+    log = Log()
+    first = put(log, range(1, 100))
+    put(log, range(1, 200), first)
+    reader, stop = stopped_in_between(log)
+    follower = following(reader, on_swap=stop)
+    until(lambda: follower.index.position == first.position)
+    with pytest.raises(StaleIndex, match=f"for the first time: offset {first.position} of {log.end}$"):
+        follower.usable(LAG)
 
 
 def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(monkeypatch):

@@ -12,7 +12,7 @@ from tests.support.fakes.publisher import seal_of
 
 def delta(name, seq, offset, read=wire.NOTHING_READ):
     seal = seal_of(register=name, seq=seq, count=1, read=read, chain=f"{seq:064x}")
-    return SealedDelta(offset, offset, seal, [], restates=False, sound=True)
+    return SealedDelta(name, offset, offset, seq, seal, b"", [])
 
 
 def test_a_publisher_may_be_behind_and_is_checked_as_far_as_is_remembered():

@@ -119,11 +119,11 @@ def test_nobody_uses_a_log_that_is_not_put_together_yet():
 def test_a_renewed_log_holds_every_register_as_it_was_and_knows_its_lists():
     """A list that has grown stale would be taken once more under a later day, and its register pass for fresh."""
     old = listed(3)
-    digests = old.replay.known("tps").listed
+    digests = old.replay.known("tps").lists
     assert digests, "the old log knows the list"
     new = followed(renewed(old), keep_ends=True)
     assert not list(differing(old.replay, {}, new))
-    assert digests.items() <= new.known("tps").listed.items()
+    assert digests.items() <= new.known("tps").lists.items()
     assert new.index.registers["tps"].effective_at == AT + timedelta(days=3)
 
 

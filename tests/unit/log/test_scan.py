@@ -6,7 +6,7 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.index.deltas import Delta, adding
 from stream_scrub.log.encode import marked, records_of
-from stream_scrub.log.scan import check_known, mark_seals, read_into, replay_to_end, scan
+from stream_scrub.log.scan import begin, check_known, last_seal, mark_seals, read_into, replay_to_end, scan
 from stream_scrub.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import Deadline
 from tests.support.fakes.log import Log, Reader, Writer
@@ -42,11 +42,35 @@ def test_only_silence_is_too_long(monkeypatch):
     assert seen == 5
 
     reader = Reader(log_of(5), at_once=1)
-    batches = scan(reader, Deadline.after(2), since=0, renewed=False)
+    batches = scan(reader, Deadline.after(2), since=0)
     next(batches)
+    reader.silent = True
+    assert next(batches) == ([], False)
     now += 5.0
     with pytest.raises(Unavailable, match="in time"):
         list(batches)
+
+
+def test_a_log_that_comes_slowly_is_begun_and_checked(monkeypatch):
+    """A worker behind a slow link would give up before it has found the log's last seal, begin again, and never start."""
+    now = 0.0
+
+    class Slow(Reader):
+        def read(self, timeout_s: float):
+            nonlocal now
+            now += 10.0
+            return super().read(timeout_s)
+
+    log = Log()
+    in_one_transaction(log, [f"internal@tenant{at}" for at in range(20)])
+    published = followed(log)
+    for at in range(20):
+        log.append(b"list", b"%d" % at, [("part", b"add")])  # of a delta that is not sealed yet
+    monkeypatch.setattr(clock, "elapsed", lambda: now)
+
+    assert last_seal(Slow(log, at_once=1), 15).offset == published.index.position
+    begin(Slow(log, at_once=1), Deadline.after(15))
+    check_known(Slow(log, at_once=1), published, Deadline.after(15))
 
 
 def test_a_replay_to_the_end_reads_all_or_says_that_it_could_not():
@@ -116,8 +140,7 @@ def in_one_transaction(log: Log, names) -> None:
 
 @pytest.mark.parametrize("more", [False, True], ids=["last", "behind another"])
 def test_after_an_outage_many_scopes_of_one_transaction_are_checked_at_once(more):
-    """Every worker would hold, after a broker's restart, until somebody publishes again: a seek to each of 2,000 tenants takes
-    two minutes, and the check has 15 s."""
+    """Every worker would hold for two minutes after a broker's restart: so long take seeks to each of 2,000 tenants."""
 
     class Counting(Reader):
         seeks = 0

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from stream_scrub.config import Settings
 from stream_scrub.config.settings import Worker
-from stream_scrub.errors import Corrupt, Migrated, Refused, StaleIndex, Unavailable, Uncertain
+from stream_scrub.errors import ConfigError, Corrupt, Migrated, Refused, StaleIndex, Unavailable, Uncertain
 from stream_scrub.index import Index
 from stream_scrub.ops.daemon import Daemon, Process, judge_until_stopped, until_answered
 from stream_scrub.ops.log_lines import RecurringProblem
@@ -32,7 +32,8 @@ def problem():
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(None, 0), (Refused("no right"), 1), (Corrupt("a gap", offset=7), 3)]
+    ("error", "code"),
+    [(None, 0), (Refused("no right"), 1), (ConfigError(["no folder"]), 2), (Corrupt("a gap", offset=7), 3)],
 )
 def test_the_exit_code_says_how_it_ended(error, code):
     """A supervisor would restart what cannot work, or leave a corrupt log to itself."""
@@ -52,11 +53,29 @@ def test_processes_on_one_host_have_names_of_their_own(tmp_path):
     host = socket.gethostname()
     with identity(kept, Side.WORKER) as first:
         with identity(kept, Side.WORKER) as second, identity(kept, Side.RECALL) as recall:
-            assert (first, second, recall) == (host, f"{host}.2", host)
+            assert (first, second, recall) == (host, f"{host}_2", host)
         with identity(kept, Side.WORKER) as again, identity(Worker(id="w1"), Side.WORKER) as named:
-            assert (again, named) == (f"{host}.2", "w1")
+            assert (again, named) == (f"{host}_2", "w1")
     with identity(kept, Side.WORKER) as restarted:
         assert restarted == host
+
+
+def test_a_second_process_does_not_take_the_name_of_the_first(tmp_path):
+    """Two workers whose disk takes no lock would end each other's transactions for ever."""
+    kept = Worker(state_dir=str(tmp_path))
+    with identity(kept, Side.WORKER):
+        (tmp_path / f"stream-scrub-{Side.WORKER}-2.lock").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(ConfigError, match="its own --id"), identity(kept, Side.WORKER):
+            pass
+
+
+def test_a_folder_in_place_of_the_lock_is_named(tmp_path):
+    """Each of two workers would take the host's name without a word, and end the other's transactions for ever."""
+    lock = tmp_path / f"stream-scrub-{Side.WORKER}-1.lock"
+    lock.mkdir()
+    with pytest.raises(ConfigError) as raised, identity(Worker(state_dir=str(tmp_path)), Side.WORKER):
+        pass
+    assert f"worker.state_dir: {lock} must be a plain file: remove it" in str(raised.value)
 
 
 def test_brokers_are_waited_for_and_the_state_says_so():
@@ -103,6 +122,14 @@ def test_a_turn_that_fails_is_given_up_and_repeated():
     assert len(turns) == 3 and len(given_up) == 2 and its.state.stopping
     assert its.state.waiting is None, "the status says what the index waits for"
     assert value(its.state, RETRY_FAILURES) == 2
+
+
+def test_a_command_whose_configuration_fails_late_ends_with_2(tmp_path):
+    """systemd would start it again for ever: it gives up on a 2 or a 3 alone."""
+    (tmp_path / "stream-scrub-recall-1.lock").mkdir()
+    command = [sys.executable, "-m", "stream_scrub", "recall", "--set", f"worker.state_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "must be a plain file" in done.stdout + done.stderr
 
 
 def test_no_process_leaves_a_core_dump():

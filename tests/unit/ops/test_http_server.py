@@ -248,8 +248,6 @@ def test_it_ends_with_the_worker_and_gives_the_port_back():
     """A restarted worker would find its own port taken."""
     with served() as (port, _, _):
         pass
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), 1)
     with served(listen=f"127.0.0.1:{port}") as (again, _, _):
         assert again == port and ask(port)[0].status == 200
 

@@ -122,11 +122,23 @@ def test_digits_that_are_spelled_out_are_masked(spell, between):
 
 
 @pytest.mark.parametrize(
-    "text", ["33.61.23.45:678", "33.6.12.34:5678", "44.79.111.23:4567", "ipv4#33.61.23.45:678"]
+    "text",
+    [
+        "33.61.23.45:678",
+        "33.6.12.34:5678",
+        "44.79.111.23:4567",
+        "ipv4#33.61.23.45:678",
+        "http://33.61.23.45:678",
+        "http://33612345678",
+        "tel://0612345678",
+        "tel://172.26.58.193",
+        "http://192.168.112.34,0612345678",
+        "http://192.168.112.34-5678",
+    ],
 )
 def test_a_number_that_looks_like_an_address_is_masked(text):
     """Who wants a number in the log would write it as the address of a broker."""
-    assert mask(text) in (MASK, f"ipv{MASK}")
+    assert mask(text) in (MASK, f"ipv{MASK}", f"http://{MASK}", f"tel://{MASK}")
 
 
 @pytest.mark.parametrize(
@@ -202,6 +214,8 @@ def test_counting_keys_do_not_let_texts_through():
         "rules fr@9c01f2",
         "topic prospects.allowed: max.message.bytes=1048588, should be max.message.bytes=2097152 or more",
         "retention.ms=604800000",
+        "the schema registry http://192.168.100.200:80/subjects/prospects-value answers 503",
+        "https://192.168.100.200/x",
         "worker-7c9d8f6b5-x2x9q",
         "took 12.5 ms for 10000 records",
     ],
@@ -236,8 +250,8 @@ NAMED = {
     "client": {"client"},
     "group": {
         "settings.worker.group_id",
-        "clients.retry_group(self._settings)",
-        "clients.recall_group(self._settings)",
+        "clients.side_group(self._settings, 'retry')",
+        "clients.side_group(self._settings, 'recall')",
         "group",
     },
     "listen": {"f'{shown!s}:{port}'", "_shown(listening)"},

@@ -50,6 +50,15 @@ def test_the_commands_name_the_own_topics_and_each_principal():
 
 
 @pytest.mark.parametrize(
+    "principal", ["", " ", "-x", "worker", "User:", "User: worker", "User:CN=a\u00a0b", "User:a\nb"]
+)
+def test_no_command_is_printed_for_another_principal(principal):
+    """The command would grant the rights to somebody else."""
+    with pytest.raises(ConfigError, match="--kafka-acls"):
+        commands(of_role("worker", Settings()), [principal], "broker:9093")
+
+
+@pytest.mark.parametrize(
     ("role", "prospects", "why"),
     [("workers", "leads", "choose one of worker, "), ("worker", "^leads[.]", "common prefix")],
 )

@@ -38,20 +38,20 @@ def log(monkeypatch):
     made = Log()
     made.opened, made.meanwhile = [], []
 
-    def opened(_settings, register, _log, also=(), nbytes=0, **_):
+    def opened(brokers, register, also=(), nbytes=0, **_):
         writer = Timed(made, at_most=max(SHORT, nbytes))
         made.opened.append((register, nbytes, writer))
         if nbytes and made.meanwhile:
             made.meanwhile.pop(0)()
         return writer
 
-    def taken_over(settings, register, said, also=(), _deadline=None):
-        writer = opened(settings, register, said, also)
+    def taken_over(brokers, register, also=(), _deadline=None):
+        writer = opened(brokers, register, also)
         writer.wait_for_others = lambda _: None
         return writer
 
-    monkeypatch.setattr(module.clients, "log_writer", opened)
-    monkeypatch.setattr(module.clients, "taken_over", taken_over)
+    monkeypatch.setattr(module.clients.Brokers, "log_writer", opened)
+    monkeypatch.setattr(module.clients.Brokers, "taken_over", taken_over)
     monkeypatch.setattr(module.clients.Brokers, "log_reader", lambda *_: Reader(made))
     return made
 
@@ -123,13 +123,13 @@ def test_whose_its_own_registers_are_is_asked_when_a_writer_was_replaced(log, na
 @pytest.fixture
 def slow(log, monkeypatch):
     """Opening a writer of a register that is not the publisher's own waits until it is let go."""
-    go, opened = threading.Event(), module.clients.log_writer
+    go, opened = threading.Event(), module.clients.Brokers.log_writer
 
     def held(*arguments, **more):
         go.wait(60)
         return opened(*arguments, **more)
 
-    monkeypatch.setattr(module.clients, "log_writer", held)
+    monkeypatch.setattr(module.clients.Brokers, "log_writer", held)
     yield go
     go.set()
 
@@ -157,13 +157,13 @@ def test_a_writer_that_opens_after_it_was_given_up_is_closed(desk, log, slow):
 
 def test_what_opening_a_writer_raises_is_raised_once_and_tried_again(desk, log, monkeypatch):
     """A broker that is away for a moment would keep a list out for as long as the publisher lives."""
-    opened = module.clients.log_writer
+    opened = module.clients.Brokers.log_writer
 
     def away(*_arguments, **_more):
-        monkeypatch.setattr(module.clients, "log_writer", opened)
+        monkeypatch.setattr(module.clients.Brokers, "log_writer", opened)
         raise Unavailable("no broker answers")
 
-    monkeypatch.setattr(module.clients, "log_writer", away)
+    monkeypatch.setattr(module.clients.Brokers, "log_writer", away)
     with pytest.raises(Unavailable, match="no broker answers"):
         until_ready(desk, "bloctel")
     until_ready(desk, "bloctel")

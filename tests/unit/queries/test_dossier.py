@@ -13,7 +13,6 @@ import xlsxwriter
 from typer.testing import CliRunner
 
 from stream_scrub import languages
-from stream_scrub.cli import complaint, dossier_page
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings
 from stream_scrub.config.evidence import EvidenceSettings
@@ -25,6 +24,7 @@ from stream_scrub.index import deltas
 from stream_scrub.model import Deadline, RegisterKind
 from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries import dossier, file_results, month_report
+from stream_scrub.queries.dossier_files import complaint, dossier_page
 from stream_scrub.queries.explain import EmittedProspect
 from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft
 from stream_scrub.queries.side_topics import SideRecords, TopicKept
@@ -104,6 +104,31 @@ def test_an_erasure_says_what_goes_by_itself_and_what_stays(told):
     of_one = [msgspec.structs.replace(each, register="internal@acme", held=True) for each in made.registers]
     steps = complaint.of(msgspec.structs.replace(made, registers=of_one)).erasure
     assert any(step.state == "open" and step.says.startswith("Record the objection first") for step in steps)
+
+
+def test_an_erasure_of_an_opposed_person_is_done_once_the_log_is_renewed(told):
+    """An officer would renew the log for ever, and the erasure that was promised would never be done."""
+    made = golden.made(told)
+    opposed = msgspec.structs.replace(made.changes[0], reason="renewed", requests=[])
+    consented = msgspec.structs.replace(opposed, register="consent", kind=RegisterKind.ALLOW)
+
+    def log_step(*changes):
+        renewed = msgspec.structs.replace(made, changes=list(changes))
+        (line, *_) = (each.says for each in complaint.of(renewed).timeline if "renewed log" in each.says)
+        assert line == "Carried over to the renewed log, in internal."
+        (step,) = (each for each in complaint.of(renewed).erasure if each.says.startswith("opposition.log"))
+        return step
+
+    step = log_step(opposed)
+    assert (step.state, step.says) == (
+        "done",
+        "opposition.log: only the opposition in internal is left, which must stay. Ask the operator whether the earlier log"
+        " is deleted.",
+    )
+    assert log_step(opposed, consented).state == "open", "the next renewal leaves it out"
+    counted = msgspec.structs.replace(opposed, register="rested")
+    assert log_step(opposed, counted).state == "open", "how often somebody was called is no opposition"
+    assert log_step(opposed, made.changes[1]).state == "open", "a later change is on the log again"
 
 
 def test_a_verdict_ends_when_the_log_ends_it_whether_or_not_recall_ran(told):

@@ -43,10 +43,12 @@ class Stage:
             def now(self, _):
                 return [LatestTimestamp(1, at, is_brokers=True) for at in stage.markers[-1:]]
 
-        brokers = SimpleNamespace(witnesses=Times(), log_reader=lambda: Reader(self.log))
-
-        monkeypatch.setattr(module.clients, "log_writer", lambda *_, **__: Timed(self.log))
-        monkeypatch.setattr(module.clients, "taken_over", lambda *_, **__: Timed(self.log))
+        brokers = SimpleNamespace(
+            witnesses=Times(),
+            log_reader=lambda: Reader(self.log),
+            log_writer=lambda *_: Timed(self.log),
+            taken_over=lambda *_: Timed(self.log),
+        )
         monkeypatch.setattr(module.clients, "Brokers", lambda *_: brokers)
         monkeypatch.setattr(module, "_MARKER_S", 0.0)
         monkeypatch.setattr(clock, "elapsed", lambda: self.elapsed)

@@ -18,10 +18,10 @@ UNREADABLE = b'{"request":"opt-out","number":"call me never"}'
 def desk(monkeypatch) -> Desk:
     made = Desk()
 
-    def last(_settings, _log, count):
+    def last(_brokers, count):
         return iter(made.refused if count is None else made.refused[-count:])
 
-    monkeypatch.setattr(clients, "last_refused", last)
+    monkeypatch.setattr(clients.Brokers, "last_refused", last)
     return made
 
 

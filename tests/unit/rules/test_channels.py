@@ -54,9 +54,9 @@ def test_every_rule_in_force_is_told_with_its_countrys_time():
         ),
         ([CALLS, CALLS], "two rules start on 2020-01-01: give each its own day or channel"),
         ([CALLS + "channels = []\n"], "`channels` is empty"),
-        ([CALLS + 'channels = ["SMS"]\n'], '"SMS" is no channel'),
-        ([CALLS + 'channels = ["unknown"]\n'], '"unknown" is no channel'),
-        ([CALLS + 'channels = ["a--b"]\n'], '"a--b" is no channel'),
+        ([CALLS + 'channels = ["SMS"]\n'], '"SMS" is not a channel'),
+        ([CALLS + 'channels = ["unknown"]\n'], '"unknown" is not a channel'),
+        ([CALLS + 'channels = ["a--b"]\n'], '"a--b" is not a channel'),
         ([CALLS + 'channels = "sms"\n'], "`channels` must be a list"),
     ],
 )

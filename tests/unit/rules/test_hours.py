@@ -1,7 +1,6 @@
 """The hours in rule files: what is understood, what is refused, and the holidays that are shipped."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -108,21 +107,6 @@ def test_a_day_of_a_region_closes_no_other_year():
         '{ mon-fri = ["09:00-20:00"], holidays = ["FR"], holidays_in = { YY = [2026-08-03] }, source = "l" }'
     )
     assert rule.hours.on(date(2027, 8, 3), "YY") and not rule.hours.on(date(2026, 8, 3), "YY")
-
-
-def test_the_page_has_the_hours_of_every_rule():
-    """A dialler's planner would read other hours than those on the stamp."""
-    page = (Path(__file__).parents[3] / "docs" / "hours.md").read_text("utf-8")
-    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| ")]
-    told = {
-        code: hours.strip()
-        for codes, hours in rows
-        for code in codes.partition(" since")[0].replace(",", " ").split()
-    }
-    for country in Rulebook.load().countries.values():
-        hours = country.of("voice")[-1].hours
-        expected = None if hours is None else hours.in_words.replace("; ", ", ")
-        assert told.get(country.code) == expected, country.code
 
 
 def easter(year: int) -> date:

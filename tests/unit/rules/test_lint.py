@@ -66,7 +66,7 @@ def country(text: str) -> Country:
         ),
         (
             GOOD + 'banned_purposes = ["contract"]\n',
-            ['xx.toml:9: `banned_purposes`: "contract" is no purpose: use it in `lifted_by`'],
+            ['xx.toml:9: `banned_purposes`: "contract" is not a purpose: use it in `lifted_by`'],
         ),
     ],
 )

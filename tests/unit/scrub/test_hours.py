@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from stream_scrub.index.end_table import EndTable
 from stream_scrub.numbering import normalise
 from stream_scrub.rules import Archive, Rulebook
 from stream_scrub.scrub.batch import Scrubber, Terms
@@ -18,7 +20,7 @@ from tests.support.fakes.scrubbers import MEMBERS
 GOLDEN = Path(__file__).parents[2] / "golden" / "rules" / "hours.toml"
 ROWS = tomllib.loads(GOLDEN.read_text("utf-8"))["hours"]
 KEYS = {
-    *("law", "source", "confidence", "number", "numbers", "held", "open", "closed", "free"),
+    *("law", "source", "confidence", "number", "numbers", "held", "window_ends", "open", "closed", "free"),
     *("residence", "contract", "who", "purpose"),
 }
 FACTS = ("residence", "contract", "who", "purpose")
@@ -32,7 +34,7 @@ CASES = [
 ]
 
 
-def index(number: str, now: datetime, held=(), residence: str = ""):
+def index(number: str, now: datetime, held=(), residence: str = "", window_ends: datetime | None = None):
     """An index in which nothing denies and everything that may be asked consents."""
     digits, line = normalise(number, "FR")
     regions = [BOOK.region_of(digits, line.region), *([residence] if residence else [])]
@@ -45,7 +47,13 @@ def index(number: str, now: datetime, held=(), residence: str = ""):
     reassigned = {name for rule in rules for name in rule.reassigned if name in held}
     registers += [law.register(name, [digits], days_old=age) for name in sorted(reassigned)]
     asked = {each for each in asked if not each.startswith("consent-hours")} | {*held} - reassigned
-    return law.index(*registers, *(law.allow(name, [digits], days_old=age) for name in sorted(asked)))
+    consents = [law.allow(name, [digits], days_old=age) for name in sorted(asked)]
+    if window_ends is not None:
+        ends = EndTable.none().changed(
+            np.empty(0, np.uint64), np.array([digits], np.uint64), np.array([int(window_ends.timestamp())])
+        )
+        consents = [replace(each, ends=ends if each.name in held else each.ends) for each in consents]
+    return law.index(*registers, *consents)
 
 
 def stamps(book, prospects, of_index, now, *, asks_now=True):
@@ -63,7 +71,7 @@ def prospect(number, row=None):
 @pytest.mark.parametrize(("row", "number", "at", "expected"), CASES)
 def test_the_hours_of_the_law(row, number, at, expected):
     """Somebody would be called at an hour that the law forbids, or not in one that it allows."""
-    of_index = index(number, at, row.get("held", ()), row.get("residence", ""))
+    of_index = index(number, at, row.get("held", ()), row.get("residence", ""), row.get("window_ends"))
     (stamp,) = stamps(BOOK, [prospect(number, row)], of_index, at)
     assert stamp.allowed, (row["law"], stamp)
     if expected == "free":

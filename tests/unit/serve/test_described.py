@@ -42,7 +42,7 @@ class Taking:
 def test_the_server_is_as_it_is_described(serve, lists, monkeypatch, tmp_path):
     """A generated client would send what is refused, or stumble over an answer; or a body that nobody thought of would
     be a fault of ours."""
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: Taking())
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: Taking())
     token = tokens.add(tmp_path / "tokens.json", "d", ["admin"], datetime.now(UTC)).token
     server = serve(lists, http__tokens=str(tmp_path / "tokens.json"), http__rate_per_s="1000000")
     (tmp_path / "schemathesis.toml").write_text(REFUSED)

@@ -109,7 +109,7 @@ def test_a_person_gets_everything_that_is_held(desk):
 def test_an_officer_records_an_objection_and_gets_a_receipt(desk, monkeypatch):
     """Somebody who complains and says no would be called again, and have nothing that shows what they said."""
     shop = Desk()
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: shop)
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: shop)
     said = {"number": "06 11 11 11 11", "at": "2026-11-30", "channel": "letter", "said_by": "the person"}
 
     def object_to_calls(**changed):
@@ -118,18 +118,26 @@ def test_an_officer_records_an_objection_and_gets_a_receipt(desk, monkeypatch):
     receipt = object_to_calls().text
     rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', receipt))
     assert rows["Reference"].startswith("opposition.requests/0/")
-    assert (rows["Objected on"], rows["How"]) == ("2026-11-30", "letter")
+    assert (rows["Day of the objection"], rows["How they objected"]) == ("2026-11-30", "letter")
     by = (rows["Who objected"], rows["Covers"], rows["Recorded by"])
     assert by == ("the person", "all calls", "page:officer")
     assert shop.opposed == [("internal", CONSENTING)]
     rows = dict(re.findall(r'<th scope="row">([^<]*)</th><td>([^<]*)</td>', object_to_calls(scope="*").text))
     assert rows["Covers"] == "all calls" and shop.opposed[1:] == [("internal", CONSENTING)]
     refused = object_to_calls(scope=f"+{CONSENTING}")
-    assert refused.status_code == 422 and "Campaign: it looks like a phone number" in refused.text
+    assert refused.status_code == 422 and "Campaign: this looks like a phone number" in refused.text
+    refused = object_to_calls(scope="http://172.26.58.193")
+    assert refused.status_code == 422, "the publisher would take it for a number, too"
+    for sign in ("%s", "100 %", "%(x)s"):
+        receipt = object_to_calls(channel=sign, said_by=sign).text
+        assert receipt.count(f"<td>{sign}</td>") == 2
     for day in ("2999-01-01", "30/11/2026", "20261130", "2026-W48-1"):
         refused = object_to_calls(at=day)
         assert refused.status_code == 422 and "Day: " in refused.text
-        assert 'value="06 11 11 11 11"' in refused.text and "<option selected>letter" in refused.text
+        assert (
+            'value="06 11 11 11 11"' in refused.text
+            and '<option value="letter" selected>letter' in refused.text
+        )
 
 
 def test_an_officer_reads_evidence_and_lifts_nothing(desk):
@@ -152,10 +160,10 @@ def test_an_officer_reads_evidence_and_lifts_nothing(desk):
     ("wrong", "word"),
     [
         ({"number": "12"}, "number"),
-        ({"from": "12/11/2026"}, "from"),
+        ({"from": "12/11/2026"}, "day: write it as"),
         ({"to": "2026-10-31"}, "before the first day"),
         ({"from": "1990-01-01", "to": "1990-01-02"}, "between 2000"),
-        ({"region": "XX"}, "region"),
+        ({"region": "XX"}, "country: write its code"),
         ({"language": "pt"}, "language"),
     ],
 )
@@ -189,6 +197,9 @@ def test_one_reading_of_a_token_at_a_time_and_it_can_be_ended(desk):
 
 def test_why_a_dossier_cannot_be_made_is_said_without_its_number(desk):
     """An officer would not know what to do, or read a person's number where it does not belong."""
-    found = finished(desk, ask(desk, campaign=UNREADABLE))
+    begun = ask(desk, campaign=UNREADABLE)
+    found = finished(desk, begun)
     assert found["stage"] == "failed"
     assert "no broker answers" in found["why"] and str(OPPOSED) not in found["why"]
+    page = get(desk, begun.headers["location"])
+    assert page.status_code == 200 and "fe80::1%eth0 &lt;b&gt;" in page.text

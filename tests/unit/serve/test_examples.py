@@ -1,4 +1,4 @@
-"""The examples of docs/check-api.md, each run in its language where that is on this machine."""
+"""The examples of docs/check-api.md and of the kits' pages, each run in its language where that is on this machine."""
 
 import os
 import re
@@ -26,10 +26,15 @@ RUN = {
     "php": ("php", "example.php", ["php", "{file}"]),
 }
 BY_KIT = {"javascript": kits.typescript, "java": kits.java, "go": kits.go}
+PAGES = [
+    ROOT / "docs" / "check-api.md",
+    *(ROOT / "kits" / kit / "README.md" for kit in ("typescript", "java", "go")),
+]
 EXAMPLES = {
     block.language: block.text
-    for block in blocks(ROOT / "docs" / "check-api.md")
-    if block.language in {*RUN, *BY_KIT}
+    for page in PAGES
+    for block in blocks(page)
+    if block.language in RUN or (block.language in BY_KIT and "CheckClient(" in block.text)
 }
 
 

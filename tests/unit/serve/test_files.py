@@ -20,15 +20,20 @@ import xlsxwriter
 
 from stream_scrub.config import Settings
 from stream_scrub.files.report import notes
+from stream_scrub.imports.formats import BadList
 from stream_scrub.imports.index_sources import IndexUsed
 from stream_scrub.index.hashing import Hashing
+from stream_scrub.languages import LANGUAGES, catalogue, read_in
+from stream_scrub.rules.purposes import purposes_in, shipped
 from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Kind, Problem
 from stream_scrub.serve.files import jobs as kept
-from stream_scrub.serve.files import pages, process
+from stream_scrub.serve.files import process
 from stream_scrub.serve.files.own_lists import OwnList, UnclearList, picked, with_list
 from stream_scrub.serve.files.process import State
+from stream_scrub.serve.files.words import PURPOSES
 from stream_scrub.serve.guard import COOKIE
+from stream_scrub.texts import plain
 from tests.kafka.broker import free_ports
 from tests.support.fakes import law
 from tests.support.fakes.log import Log
@@ -118,9 +123,19 @@ def finished(server, answer):
     return path, server.client.get(path).text
 
 
+def is_blocked(server, number):
+    answer = server.check({"number": f"+{number}"}, Authorization=f"Bearer {server.tokens['dialler']}")
+    return answer.json()["verdict"] == "blocked"
+
+
 def go_on(page):
     """The field that leaves out the lines that the page asks about."""
     return dict(re.findall(r'name="(go_on-[a-z_-]+)" value="([^"]+)"', page))
+
+
+def shown(page):
+    """The hidden fields of the page's form."""
+    return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page))
 
 
 def held(server):
@@ -163,7 +178,7 @@ def test_her_own_lists_count_for_this_scrub_alone(own):
     _, page = finished(server, scrub(server, path, lists, purpose="insurance"))
     assert "A consent is given to one campaign" in page
     _, page = finished(server, scrub(server, path, purpose="insurance", campaign="acme"))
-    assert "1 of 3 leads" in page and "opt-outs.txt (Opt-outs)" in page
+    assert "1 of 3 leads" in page and "opt-outs.txt (opt-outs)" in page
     allowed = server.client.get(f"{path}/allowed.csv").text
     assert "Cid;" in allowed and "Bob;" not in allowed and "Ann;" not in allowed
     proof = server.client.get(f"{path}/proof.json").json()
@@ -181,7 +196,7 @@ def test_numbers_in_a_pasted_mail_are_shown_before_they_count(own):
     server = own()
     mail = "Bonjour,\nmerci de retirer le 06 11 11 11 11 et 06.22.22.22.22.\nDossier 123456789012\n"
     path, page = finished(server, send(server, pasted=mail))
-    assert "has 2 phone numbers" in page and "on line 3" in page
+    assert "numbers in your text: 2." in page and "not a phone number: 3." in page
     assert f"+{CONSENTING}\n+{NOBODY}</textarea>" in page
     _, page = finished(server, scrub(server, path, pasted=f"+{CONSENTING}\r\n+{NOBODY}"))
     assert "0 of 3 leads" in page
@@ -203,7 +218,7 @@ def test_digits_between_odd_signs_are_asked_about(own, sign):
     path, _ = finished(server, send(server))
     mail = f"Thanks for the call.\nMine is {sign.join(['06', '33', '33', '33', '33'])}.\n"
     _, page = finished(server, scrub(server, path, pasted=mail, region="FR"))
-    assert "The digits on line 2 are not a phone number" in page
+    assert "not a phone number: 2." in page
 
 
 def test_a_line_of_a_list_without_a_number_is_asked_about(own):
@@ -230,9 +245,9 @@ def test_each_list_asks_for_its_own_lines(own):
     }
     path, _ = finished(server, send(server, campaign="acme"))
     _, page = finished(server, scrub(server, path, lists, campaign="acme"))
-    assert "Yes.txt: 1 of 2 lines" in page
+    assert "yes.txt: 1 of 2 lines" in page
     _, page = finished(server, scrub(server, path, campaign="acme", **go_on(page)))
-    assert "Out.txt: 1 of 2 lines" in page
+    assert "out.txt: 1 of 2 lines" in page
     _, page = finished(server, scrub(server, path, campaign="acme", **go_on(page)))
     assert "1 of 3 leads" in page
 
@@ -250,6 +265,43 @@ def test_lines_that_another_country_makes_unreadable_are_asked_about_again(own):
     assert "2 of 2 lines have no valid number" in page
 
 
+def test_a_click_is_good_for_the_list_that_it_was_about(own):
+    """A mistyped opt-out of her next list would be dropped unseen, and its person called, because of a click for the first."""
+    server = own()
+    mistyped = f"+33 6 11 11 11 1l\n+{NOBODY}\n"
+    path, _ = finished(server, send(server))
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", f"n/a\n+{NOBODY}\n")}))
+    click = go_on(page)
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", mistyped)}, **click))
+    assert "1 of 2 lines have no valid number (line 1)" in page
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("x --max-bad 1.txt", mistyped)}))
+    assert "1 of 2 lines" in page and click != go_on(page)
+    _, page = finished(server, scrub(server, path, **go_on(page)))
+    assert "1 of 3 leads" in page
+
+
+def test_no_other_country_drops_a_line_of_a_long_list_unseen(own):
+    """Twenty lines are shown: a person on a later line would be dropped by a wrong country, in the same words."""
+    server = own()
+    lines = "".join(f"{word}\n" for word in ["n/a"] * 30 + ["07400 123456", "06 11 11 11 11"])
+    path, _ = finished(server, send(server))
+    _, page = finished(server, scrub(server, path, {"opt_outs": ("out.txt", lines)}, region="FR"))
+    _, page = finished(server, scrub(server, path, region="FR", **go_on(page)))
+    assert "0 of 3 leads" in page
+    _, page = finished(server, scrub(server, path, region="GB"))
+    assert "30 of 31 lines have no valid number" in page and go_on(page)
+
+
+def test_fields_that_no_form_has_are_not_kept(own):
+    """The server's disk would fill with what somebody invents."""
+    server = own()
+    path, _ = finished(server, send(server))
+    finished(server, scrub(server, path, {"opt_outs": ("out.txt", "n/a\n+33\n")}))
+    finished(server, scrub(server, path, **{f"go_on-x{count}": "y" * 900 for count in range(90)}))
+    (job,) = server.folder.parent.rglob("job.json")
+    assert job.stat().st_size < 2_000
+
+
 def test_consents_count_only_by_the_columns_that_she_names(own):
     """People who said no would count as consenting, because a list of names looks like one of consents."""
     server = own()
@@ -259,7 +311,7 @@ def test_consents_count_only_by_the_columns_that_she_names(own):
     answer = scrub(server, path, {"consents": ("crm.csv", rows)}, campaign="acme")
     _, page = finished(server, answer)
     assert "Say which columns of crm.csv state the consents" in page
-    named = {"consents-1": "phone", "consents-2": "consent", "consents-3": "given"}
+    named = shown(page) | {"consents-1": "phone", "consents-2": "consent", "consents-3": "given"}
     _, page = finished(server, scrub(server, path, campaign="acme", **named))
     allowed = server.client.get(f"{path}/allowed.csv").text
     assert "Cid;" in allowed and "Bob;" not in allowed, page
@@ -271,15 +323,38 @@ def test_the_columns_of_one_list_are_not_those_of_the_next(own):
     first = f"Tel;Calls\n+{NOBODY};yes\n+{CONSENTING};yes\n"
     path, _ = finished(server, send(server, campaign="acme"))
     _, page = finished(server, scrub(server, path, {"consents": ("a.csv", first)}, campaign="acme"))
-    named = {"consents-1": "phone", "consents-2": "consent"}
+    named = shown(page) | {"consents-1": "phone", "consents-2": "consent"}
     _, page = finished(server, scrub(server, path, campaign="acme", **named))
     assert "2 of 3 leads" in page
     second = f"Tel;Newsletter;Calls\n+{NOBODY};yes;no\n+{CONSENTING};yes;yes\n"
     _, page = finished(server, scrub(server, path, {"consents": ("b.csv", second)}, campaign="acme", **named))
     assert "Say which columns of b.csv state the consents" in page
-    named = {"consents-1": "phone", "consents-3": "consent"}
+    named = shown(page) | {"consents-1": "phone", "consents-3": "consent"}
     _, page = finished(server, scrub(server, path, campaign="acme", **named))
     assert "1 of 3 leads" in page
+
+
+def test_a_form_that_shows_an_earlier_list_names_no_columns_of_this_one(own):
+    """A yes to a newsletter would count as one to calls, because she went back to a form of the list before, or sent two
+    lists of which the second was empty."""
+    server = own()
+    first, second = (
+        f"Tel;Calls\n+{NOBODY};yes\n+{CONSENTING};yes\n",
+        f"Tel;Newsletter;Calls\n+{NOBODY};yes;no\n+{CONSENTING};yes;yes\n",
+    )
+    for files, status in (({}, 303), ({"list-bloctel": ("bloctel.csv", "")}, 422)):
+        path, _ = finished(server, send(server, campaign="acme"))
+        _, page = finished(server, scrub(server, path, {"consents": ("a.csv", first)}, campaign="acme"))
+        named = shown(page) | {"consents-1": "phone", "consents-2": "consent"}
+        _, page = finished(server, scrub(server, path, campaign="acme", **named))
+        assert "2 of 3 leads" in page
+        form = shown(page)
+        answer = scrub(server, path, {"consents": ("b.csv", second), **files}, campaign="acme", **form)
+        assert answer.status_code == status
+        finished(server, httpx.Response(303, headers={"location": path}))
+        for again in (form, {"again": "1"}, shown(server.client.get(path).text)):
+            _, page = finished(server, scrub(server, path, campaign="acme", **again))
+            assert "Say which columns of b.csv state the consents" in page
 
 
 def test_consents_may_be_a_workbook(own, tmp_path):
@@ -294,7 +369,7 @@ def test_consents_may_be_a_workbook(own, tmp_path):
     path, _ = finished(server, send(server, campaign="acme"))
     _, page = finished(server, scrub(server, path, {"consents": workbook}, campaign="acme"))
     assert "Say which columns of crm.xlsx state the consents" in page and f"<td>+{NOBODY}</td>" in page
-    named = {"consents-1": "phone", "consents-2": "consent"}
+    named = shown(page) | {"consents-1": "phone", "consents-2": "consent"}
     _, page = finished(server, scrub(server, path, campaign="acme", **named))
     assert "Cid;" in server.client.get(f"{path}/allowed.csv").text and "1 of 3 leads" in page
 
@@ -309,13 +384,13 @@ def test_what_is_wrong_with_a_list_is_mended_on_the_page(own, tmp_path):
     phones = f"name;mobile;home\nA;+33655555555;+{CONSENTING}\nB;+33655555556;+{NOBODY}\n"
     wrong = {
         "two": ("opt_outs", "two.xlsx", (tmp_path / "two.xlsx").read_bytes(), "keep the one with the list"),
-        "phones": ("opt_outs", "out.csv", phones, "keep one of them in the file"),
-        "undated": ("list-tps", "tps.txt", "+442079460000\n", "Put the date in the file&#39;s name"),
+        "phones": ("opt_outs", "out.csv", phones, "Keep one of them in the list"),
+        "undated": ("list-tps", "tps.txt", "+442079460000\n", "Put its date into the file&#39;s name"),
         "future": (
             "list-tps",
             "tps-2030-01-01.txt",
             "+442079460000\n",
-            "Put the date in the file&#39;s name",
+            "Put its date into the file&#39;s name",
         ),
         "abroad": ("opt_outs", "out.txt", "0171 1234567\n+4917112345678\n0612345678\n", "country"),
     }
@@ -334,7 +409,7 @@ def test_opt_outs_may_be_a_workbook(own, tmp_path):
     path, page = finished(server, send(server))
     workbook = ("out.xlsx", (tmp_path / "out.xlsx").read_bytes())
     _, page = finished(server, scrub(server, path, {"opt_outs": workbook}, region="FR"))
-    assert "0 of 3 leads" in page and "out.xlsx (Opt-outs)" in page
+    assert "0 of 3 leads" in page and "out.xlsx (opt-outs)" in page
 
 
 def test_a_missing_list_has_its_public_name_and_is_taken_from_her(own):
@@ -343,7 +418,8 @@ def test_a_missing_list_has_its_public_name_and_is_taken_from_her(own):
     leads = "phone\n+442079460000\n+442079460001\n"
     path, page = finished(server, send(server, leads))
     assert (
-        "0 of 2 leads" in page and "2 leads need the Telephone Preference Service, which is missing" in page
+        "0 of 2 leads" in page
+        and "2 leads need this list: Telephone Preference Service. The server does not have it." in page
     )
     assert "tpsonline.org.uk" in page
     today = datetime.now(UTC).date()
@@ -384,7 +460,7 @@ def test_half_a_national_list_makes_no_old_one_current(own):
     path, _ = finished(server, send(server, "phone\n+442079460002\n"))
     listed = {"list-tps": (f"tps-{datetime.now(UTC).date()}.txt", "+442079460100\n")}
     _, page = finished(server, scrub(server, path, listed))
-    assert "It lacks 19 of the 20 numbers" in page and "upload the whole list" in page
+    assert "list that yours lacks: 19 of 20. Upload the whole list" in page
 
 
 @pytest.mark.parametrize("before", [(), law.register("us-dnc", [12125550100], days_old=9)])
@@ -395,6 +471,27 @@ def test_a_list_that_is_sold_by_area_is_left_to_the_operator(tmp_path, before):
     used = IndexUsed(law.index(*([before] if before else [])), "log")
     with pytest.raises(UnclearList, match="sold by area"):
         with_list(used, OwnList("list-us-dnc", path, "us-dnc"), "US", Settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tps.txt", "+442079460000\n", "die Liste hat kein Datum"),
+        ("tps-2026-11-24.txt", "", "die Liste ist leer"),
+        ("tps-2026-11-24.csv", "a;b\n+442079460000;+442079460001\n", "mehrere Spalten der Liste enthalten"),
+        ("tps-2026-11-24.zip", "PK\3\4" + "\0" * 100, "die Datei ist beschädigt oder durch ein Passwort"),
+    ],
+    ids=["undated", "empty", "columns", "zip"],
+)
+def test_what_is_wrong_with_a_list_is_said_in_her_language(tmp_path, name, content, said):
+    """She would get an English sentence with an option of the command, in the middle of a German page."""
+    path = tmp_path / name
+    path.write_text(content)
+    used = IndexUsed(law.index(), "log")
+    with read_in("de", UTC, on_page=True), pytest.raises(BadList) as error:
+        with_list(used, OwnList("list-tps", path, "tps"), "GB", Settings())
+    text = error.value.shown
+    assert said in text and "--" not in text and "`" not in text
 
 
 @pytest.mark.parametrize("register", ["internal", "consent"])
@@ -413,7 +510,7 @@ def test_no_list_is_added_to_one_of_hashes(tmp_path, register):
     path.write_text("+442079460000\n")
     hashed = replace(law.register(register, [7], days_old=9_000), hashed=Hashing("sha256", "+", "", ""))
     used = IndexUsed(law.index(hashed), "log")
-    with pytest.raises(UnclearList, match="as hashes, to which no list can be added"):
+    with pytest.raises(UnclearList, match="does not state its numbers, so yours cannot be added"):
         with_list(used, OwnList("opt_outs", path, register), "GB", Settings())
 
 
@@ -431,7 +528,7 @@ def test_the_columns_below_title_rows_are_shown_with_their_rows(own):
     assert "1 of 2 leads" in page
     doubled = {"column-1": "region", "column-2": "phone", "column-3": "region"}
     _, page = finished(server, scrub(server, path, **doubled))
-    assert "have one role" in page
+    assert "these columns hold the same".capitalize() in page
 
 
 def test_the_line_of_a_scrub_stays_when_its_file_is_gone(own):
@@ -471,17 +568,10 @@ def test_the_newest_list_decides(own):
     """Somebody who opted out a second ago would be in the file of allowed leads."""
     server = own(in_process=True)
     publish(server.log, "internal", [CONSENTING, NOBODY])
-    server.until(
-        lambda: (
-            server.check({"number": f"+{NOBODY}"}, Authorization=f"Bearer {server.tokens['dialler']}").json()[
-                "verdict"
-            ]
-            == "blocked"
-        )
-    )
+    server.until(lambda: is_blocked(server, NOBODY))
     path, page = finished(server, send(server))
     assert "0 of 3 leads" in page
-    assert "the person does not want to be called" in page and "Leave these people out" in page
+    assert "the person does not want to be called" in page and "Do not call these people" in page
     assert '<option value="phone" selected>' in page
     _, page = finished(server, scrub(server, path, campaign="acme"))
     assert "0 of 3 leads" in page and 'value="acme"' in page
@@ -493,11 +583,12 @@ def test_what_is_not_clear_is_chosen_on_the_page(own):
     leads = f"first;second\n+{OPPOSED};+{CONSENTING}\n+{NOBODY};+{CONSENTING}\n"
     path, page = finished(server, send(server, leads))
     assert "not clear which columns" in page
-    assert "“What each column holds”" in page and "--column" not in page
-    assert page.count("(check)") == 2
-    again = scrub(server, path, **{"column-2": "phone", "region": "FR", "language": "fr"})
+    assert "choose them below" in page and "--column" not in page
+    assert page.count("(please check)") == 2
+    server.client.headers["Accept-Language"] = "fr"
+    again = scrub(server, path, **{"column-2": "phone", "region": "FR"})
     _, page = finished(server, again)
-    assert "2 of 2 leads in leads.csv may be called" in page
+    assert "2 contacts sur 2 dans leads.csv peuvent être appelés" in page
     assert '<html lang="fr">' in server.client.get(f"{path}/report.html").text
 
 
@@ -506,11 +597,11 @@ def test_odd_choices_are_told(own):
     server = own()
     odd = {"sheet": "a\0b", "titles": "\u00b2" + "9" * 5000, "column-999": "1", "language": "xx", "job": "x"}
     path, page = finished(server, send(server, region="QQ", language="fr"))
-    assert "“Country of numbers without a country code”: " in page and "--region" not in page
+    assert "“Country of numbers without a country code” is not known" in page and "--region" not in page
     for name, value in odd.items():
         answer = scrub(server, path, **{"region": "QQ", name: value})
         path, page = finished(server, answer)
-        assert "“Country of numbers without a country code”: " in page
+        assert "“Country of numbers without a country code” is not known" in page
     assert not [line for line in server.lines() if line["level"] == "error"]
     _, page = finished(server, scrub(server, path, region="FR"))
     assert "1 of 3 leads" in page
@@ -531,7 +622,8 @@ def test_a_note_names_nothing_that_only_a_terminal_has():
         ("word", "purposes", "countries", "taken", "others"), "energy"
     )
     for text in notes.TEXTS:
-        said = pages.on_page(notes.Note(text, values).said())
+        with read_in("en", UTC, on_page=True):
+            said = notes.Note(text, values).said()
         assert "--" not in said and "`" not in said
 
 
@@ -539,8 +631,7 @@ def test_a_file_in_which_many_rows_have_no_number_needs_a_click(own):
     """She would need a terminal, because one column of hers is half empty."""
     server = own()
     path, page = finished(server, send(server, f"phone\n+{CONSENTING}\nx\ny\n"))
-    assert "2 of 3 rows (66.7%) hold no readable number" in page and "first is on line 3" in page
-    assert "“Many rows have no number” scrubs it anyway" in page
+    assert "without a readable number: 2 of 3, the first on line 3" in page and "--max-bad" not in page
     _, page = finished(server, scrub(server, path, bad="1"))
     assert "1 of 3 leads" in page
 
@@ -551,7 +642,7 @@ def test_a_file_in_which_many_rows_have_no_number_needs_a_click(own):
         ("one-line.csv.gz", gzip.compress(b"0" * 20_000_000, 1), "No column holds numbers"),
         ("rows.csv.gz", gzip.compress(b"phone\n" + b"+33611111111\n" * 2_000_000, 1), "take too much room"),
         ("empty.csv", b"", "File: it is empty"),
-        ("leads.zip", b"PK\x03\x04" + b"\0" * 100, "broken"),
+        ("leads.zip", b"PK\x03\x04" + b"\0" * 100, "locked by a password"),
         ("leads.xlsx", b"\xd0\xcf\x11\xe0" + b"\xff" * 1000, "cannot be opened"),
         ("noise.csv", bytes(range(256)) * 100, ""),
     ],
@@ -584,7 +675,8 @@ def test_one_tenant_never_sees_anothers(own):
         assert scrub(server, path, region="FR").status_code == status
         assert path not in server.client.get("/files").text
     server.client.cookies.clear()
-    assert server.client.get(path).headers["location"] == "/sign-in" and upload(server).status_code == 401
+    assert server.client.get(path).headers["location"] == f"/sign-in?to={path}"
+    assert upload(server).status_code == 401
     sign_in(server, "marketer")
     assert path in server.client.get("/files").text
     assert upload(server, origin="https://evil.example").status_code == 403
@@ -797,9 +889,43 @@ def test_the_page_goes_on_without_a_safe_index(own):
     server.reader.silent = True
     server.until(lambda: server.client.get("/readyz").status_code == 503)
     path = send(server).headers["location"]
-    server.until(lambda: "no verdict is safe" in server.client.get(path).text)
+    server.until(lambda: "not up to date at the moment" in server.client.get(path).text)
     server.reader.silent = False
     server.until(lambda: stage(server, path) == "done", 30)
+
+
+def test_a_file_is_scrubbed_again_with_one_click_by_the_lists_of_today(own):
+    """She would fill in the form anew before each campaign, or call people who objected since."""
+    server = own()
+    path, page = finished(server, send(server, purpose="insurance"))
+    assert "1 of 3 leads" in page
+    assert "Scrub again with today's lists" in page
+    publish(server.log, "internal", [CONSENTING])
+    server.until(lambda: is_blocked(server, CONSENTING))
+    _, page = finished(server, scrub(server, path, again="1"))
+    assert "0 of 3 leads" in page
+
+
+@pytest.mark.parametrize(
+    ("language", "word"), [("fr", "assurance"), ("de", "Versicherung"), ("es", "seguros")]
+)
+def test_the_page_speaks_her_language(own, language, word):
+    """She would read English sentences in the middle of her page, and enter purposes that nobody knows."""
+    server = own()
+    server.client.headers["Accept-Language"] = language
+    path, page = finished(server, send(server, "phone\n+33611111111\n", purpose=word))
+    assert f'value="{word}"' in page and f'<html lang="{language}">' in page
+    assert server.client.get(f"{path}/summary.json").json()["facts"]["purpose"] == "insurance"
+    assert "may be called" not in page and 'lang="en"' not in page.partition("<footer")[0]
+    assert f'lang="{language}"' in server.client.get(f"{path}/report.html").text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_purpose_has_one_word_in_each_language(language):
+    """She would choose one purpose from the list, and the file would be scrubbed for another."""
+    assert PURPOSES.keys() == purposes_in(shipped()).keys()
+    words = [plain(catalogue(language).gettext(word)) for word in PURPOSES.values()]
+    assert len({*words}) == len(words)
 
 
 def test_a_server_that_stops_deletes_all(rules, tmp_path):

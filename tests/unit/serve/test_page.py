@@ -13,7 +13,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.model import RegisterKind
 from stream_scrub.serve import serving, tokens
-from stream_scrub.serve.page import routes
+from stream_scrub.serve.page import live_parts, navigation, routes
 from tests.support.fakes.desk import Desk
 from tests.support.fakes.log import Log
 from tests.support.running.server import Served, publish
@@ -87,7 +87,7 @@ def test_a_form_stays_filled(server):
 def test_a_history_is_told(server):
     """A person who asks would get no answer without a shell on the server."""
     page = send(server, "/check", number="06 12 34 56 78")
-    assert "Now in: consent, internal." in page.text and 'value="06 12 34 56 78"' in page.text
+    assert "Now in these registers: consent, internal." in page.text and 'value="06 12 34 56 78"' in page.text
     assert "never in a register" in send(server, "/check", number="0699999999", history="yes").text
 
 
@@ -113,7 +113,7 @@ def test_a_number_is_checked_after_its_opt_out(serve, lists, tmp_path):
             "Blocked: opposed on 12 November 2026 by an opt-out request",
         )
         assert "In internal since 12 November 2026, by an opt-out request." in checked.text
-        assert "Now in: " in checked.text
+        assert "Now in these registers: " in checked.text
 
 
 def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
@@ -128,7 +128,7 @@ def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: Writer())
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: Writer())
     page = send(server, "/opt-out", number="06 11 11 11 11", scope="acme")
     assert heading(page) == "The objection is recorded" and "opposition.requests/0/7" in page.text
     ((key, said),) = taken
@@ -142,8 +142,8 @@ def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
 def test_an_unread_request_is_settled(serve, lists, monkeypatch):
     """Whoever said no in words that no program reads would be called until somebody reads a topic of Kafka."""
     server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: desk)
-    monkeypatch.setattr(clients, "last_refused", lambda *_: iter(desk.refused))
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
+    monkeypatch.setattr(clients.Brokers, "last_refused", lambda *_: iter(desk.refused))
     desk.ask(b'{"request":"opt-out","number":"the <b>blue</b> house"}', b"crm-7")
     desk.ask(b"don't call me")
     page = server.client.get("/unread")
@@ -169,8 +169,8 @@ def test_an_unread_request_is_settled(serve, lists, monkeypatch):
 def test_nothing_of_an_unread_request_is_missing_without_a_word(serve, lists, monkeypatch):
     """Somebody would settle a request that looks empty or whole, and leave people in the rest of it unprotected."""
     server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: desk)
-    monkeypatch.setattr(clients, "last_refused", lambda *_: iter(desk.refused))
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
+    monkeypatch.setattr(clients.Brokers, "last_refused", lambda *_: iter(desk.refused))
     desk.ask(b"call nobody " * 200)
     page = server.client.get("/unread").text
     assert "352 more bytes are not shown" in page
@@ -185,13 +185,13 @@ def test_nothing_of_an_unread_request_is_missing_without_a_word(serve, lists, mo
 def test_an_opt_out_that_was_not_understood_whole_says_so(serve, lists, monkeypatch):
     """Whoever records an opt-out for a couple would not learn that half of it opposes nobody."""
     server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients, "requests_writer", lambda *_: desk)
+    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
     desk.ask(b'{"request":"opt-out","number":["blue","red"]}')
     both = send(server, "/unread", settles="anId/0/0", number="06 12 34 56 80, 06 12 34 56 81", region="FR")
     assert desk.opposed == [("internal", 33612345680), ("internal", 33612345681)]
     assert "could not be read" not in both.text
     half = send(server, "/opt-out", number="06 12 34 56 82, 06 12 34", scope="!", region="FR")
-    assert "1 of the numbers could not be read" in half.text
+    assert "Some of the numbers could not be read" in half.text
     assert "(invalid-register), so it counts for every campaign." in half.text
 
 
@@ -201,7 +201,7 @@ def test_unread_requests_that_cannot_be_looked_up_are_not_none(server, monkeypat
     def refuses(*_):
         raise Unavailable("reading opposition.refused: no broker answers")
 
-    monkeypatch.setattr(clients, "last_refused", refuses)
+    monkeypatch.setattr(clients.Brokers, "last_refused", refuses)
     page = server.client.get("/unread")
     assert page.status_code == 503 and "no broker answers" in page.text and "None." not in page.text
 
@@ -285,7 +285,7 @@ def test_no_number_in_the_name_of_a_list_is_shown(serve, lists):
 def test_a_trial_says_so(rules, monkeypatch, lists):
     """Somebody would take the verdicts of made-up lists for real ones, and call people by them."""
     real = serving.serve
-    monkeypatch.setattr(serving, "serve", lambda queries, _trial, process: real(queries, True, process))
+    monkeypatch.setattr(serving, "serve", lambda _trial, process: real(True, process))
     with starting(rules) as start:
         server = start(lists)
         for page in (server.client.get("/").text, send(server, "/check", number="0611111111").text):
@@ -298,7 +298,7 @@ def test_a_trial_says_so(rules, monkeypatch, lists):
 
 def test_the_page_is_live(serve, lists, monkeypatch):
     """A supervisor would look at a state of an hour ago."""
-    monkeypatch.setattr(routes, "LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live_parts, "LIVE_EVERY_S", 0.05)
     monkeypatch.setattr(routes, "VIEWERS_MAX", 1)
     server = serve(lists, rules__index_lag_max_s="0.3")
     with server.client.stream("GET", "/events") as events:
@@ -314,7 +314,7 @@ def test_the_page_is_live(serve, lists, monkeypatch):
 
 def test_a_viewer_does_not_keep_the_server_from_ending(serve, lists, monkeypatch):
     """Every restart would wait for whoever has the page open."""
-    monkeypatch.setattr(routes, "LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live_parts, "LIVE_EVERY_S", 0.05)
     server = serve(lists)
     with httpx.Client(base_url=server.url) as viewer, viewer.stream("GET", "/events") as events:
         lines = events.iter_lines()
@@ -325,9 +325,9 @@ def test_a_viewer_does_not_keep_the_server_from_ending(serve, lists, monkeypatch
 
 def test_a_revoked_token_ends_what_it_looks_at(serve, lists, tmp_path, monkeypatch):
     """Whoever was shut out would go on looking for as long as their page is open."""
-    monkeypatch.setattr(routes, "LIVE_EVERY_S", 0.05)
+    monkeypatch.setattr(live_parts, "LIVE_EVERY_S", 0.05)
     file = tmp_path / "tokens.json"
-    leaked = tokens.add(file, "leaked", ["check"], datetime.now(UTC)).token
+    leaked = tokens.add(file, "leaked", ["admin"], datetime.now(UTC)).token
     server = serve(lists, http__tokens=str(file))
     with (
         httpx.Client(base_url=server.url, cookies={"scrub_token": leaked}, timeout=60) as viewer,
@@ -364,11 +364,114 @@ def test_with_tokens_one_signs_in(serve, lists, tmp_path):
         .lower()
     )
     server.client.cookies.set("scrub_token", dialler)
-    assert heading(server.client.get("/")) == "Safe to dial: yes"
+    assert server.client.get("/events").status_code == 403, "the status is the operator's"
     assert send(server, "/check", number="0611111111").status_code == 200
-    assert "Now in: " not in send(server, "/check", number="0611111111").text, "the history has a scope"
+    assert "Now in these registers: " not in send(server, "/check", number="0611111111").text, (
+        "the history has a scope"
+    )
     assert send(server, "/opt-out", number="0611111111").status_code == 403
     assert send(server, "/unread", settles="anId/0/0", none="yes").status_code == 403
     assert server.client.get("/unread").status_code == 403
     assert server.client.post("/v1/check", json={"number": CONSENTING}).status_code == 401, "no cookie there"
     assert 'scrub_token=""' in send(server, "/sign-out", x="1").headers["set-cookie"]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "pages"),
+    [
+        (["admin"], ["/", "/dossiers", "/files", "/check", "/opt-out", "/unread", "/lists", "/docs"]),
+        (["evidence"], ["/dossiers", "/check", "/opt-out"]),
+        (["file"], ["/files"]),
+        (["check"], ["/check", "/docs"]),
+        (["request"], ["/opt-out"]),
+        (["history"], ["/check"]),
+        (["check", "file"], ["/files", "/check", "/docs"]),
+    ],
+    ids=lambda value: "+".join(value) if value[0].isalpha() else "",
+)
+def test_everybody_starts_with_their_own_task(serve, lists, tmp_path, scopes, pages):
+    """A marketer would begin among the operator's figures, or follow a link that refuses her."""
+    file = tmp_path / "tokens.json"
+    token = tokens.add(file, "user", scopes, datetime.now(UTC)).token
+    server = serve(lists, http__tokens=str(file))
+    server.client.cookies.set("scrub_token", token)
+    start = server.client.get("/", follow_redirects=True)
+    assert start.status_code == 200 and start.url.path == pages[0]
+    nav = re.search(r"<nav.*?</nav>", start.text)[0]
+    assert re.findall(r'href="([^"]*)"', nav) == pages
+    assert {server.client.get(path).status_code for path in pages} <= {200, 503}, "503: it asks a broker"
+    others = {page.path for page in navigation.PAGES} - {*pages, "/", "/docs"}
+    assert {server.client.get(path).status_code for path in others} <= {403}
+    lost = server.client.get("/chek", headers={"Accept": "text/html"})
+    assert f'<a href="{pages[0]}">Back to: ' in lost.text
+
+
+def test_signing_in_leads_back_to_where_one_came_from(serve, lists, tmp_path):
+    """An officer who opens the link to an answer would have to find it again; or a link would lead elsewhere."""
+    file = tmp_path / "tokens.json"
+    token = tokens.add(file, "officer", ["evidence", "check"], datetime.now(UTC)).token
+    server = serve(lists, http__tokens=str(file))
+    wanted = "/dossiers/0123456789abcdef0123456789abcdef/dossier.html"
+    led = server.client.get(wanted)
+    assert led.headers["location"] == f"/sign-in?to={wanted}"
+    form = server.client.get(led.headers["location"]).text
+    assert form.count(f'name="to" value="{wanted}"') == 2, "also of the choice of a language"
+    wrong = send(server, "/sign-in", token="scrub_x", to=wanted)
+    assert wrong.status_code == 401 and f'name="to" value="{wanted}"' in wrong.text
+    assert send(server, "/sign-in", token=token, to=wanted).headers["location"] == wanted
+    for unsafe in (
+        *(
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/..//evil.example",
+            "/a\n/b",
+            "check",
+        ),
+        *("/sign-out", "/sign-in", "/dossiers/a/state", "/check?x=1", "javascript:alert(1)"),
+    ):
+        assert send(server, "/sign-in", token=token, to=unsafe).headers["location"] == "/", unsafe
+    ended = server.client.post(
+        "/check", data={"number": "1"}, headers={"Origin": server.url, "Cookie": "scrub_token=scrub_revoked"}
+    )
+    assert ended.status_code == 401 and 'name="to" value="/check"' in ended.text
+    assert "Your sign-in has ended." in ended.text and "Your sign-in has ended." not in form
+
+
+@pytest.mark.parametrize(
+    ("language", "title"),
+    [
+        ("fr", "Enregistrer une opposition"),
+        ("de", "Widerspruch eintragen"),
+        ("it", "Registra un'opposizione"),
+        ("es", "Registrar una oposición"),
+    ],
+)
+def test_the_pages_speak_the_languages_of_their_readers(serve, lists, language, title):
+    """An officer who reads no English could not record an objection, or would not know why it is refused."""
+    server = serve(lists)
+    english = {"Accept-Language": "en-GB"}
+    native = {"Accept-Language": f"{language}-CH,en;q=0.5"}
+    page = server.client.get("/opt-out", headers=native).text
+    assert f'<html lang="{language}">' in page and title in page and "Record an objection" not in page
+    assert '<html lang="en">' in server.client.get("/opt-out", headers=english).text
+
+    origin = {"Origin": f"http://127.0.0.1:{server.port}"}
+    chosen = server.client.post("/language", data={"language": language, "to": "/opt-out"}, headers=origin)
+    assert (chosen.status_code, chosen.headers["location"]) == (303, "/opt-out")
+    assert title in server.client.get("/opt-out", headers=english).text, "the choice is kept"
+    form = {
+        "number": "0622222222",
+        "region": "FR",
+        "at": "2026-06-01",
+        "channel": "letter",
+        "said_by": "the person",
+    }
+    future = server.client.post("/opt-out", data={**form, "at": "2999-06-01"}, headers=origin).text
+    assert "is in the future" not in future and "2999" in future
+    refused = server.client.post("/language", data={"language": "xx"}, headers=origin)
+    assert refused.status_code == 422
+    elsewhere = server.client.post(
+        "/language", data={"language": language, "to": "//evil.example"}, headers=origin
+    )
+    assert elsewhere.headers["location"] == "/"

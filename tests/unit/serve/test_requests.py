@@ -4,7 +4,6 @@ import asyncio
 import json
 import math
 import socket
-from dataclasses import replace
 from logging import getLogger
 
 import pytest
@@ -16,6 +15,7 @@ from stream_scrub.index import Index
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.log import wire
 from stream_scrub.model import Request
+from stream_scrub.queries import history
 from stream_scrub.requests.lifts import Oppositions
 from stream_scrub.requests.parse_request import RequestTerms
 from stream_scrub.requests.requests_to_delta import KnownScopes, take
@@ -24,7 +24,6 @@ from stream_scrub.serve import endpoints as requests
 from stream_scrub.serve import guard
 from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.endpoints import HistoryEndpoint
-from tests.support.running.server import QUESTIONS
 from tests.unit.serve.conftest import OPPOSED
 
 JSON = {"Content-Type": "application/json"}
@@ -64,8 +63,8 @@ def desk(brokers, monkeypatch) -> requests.RequestEndpoint:
     )
 
 
-def ask(desk, body=OPT_OUT, key="", who="a"):
-    return asyncio.run(desk.answer(body, key, caller(who)))
+def ask(desk, body=OPT_OUT, who="a"):
+    return asyncio.run(desk.answer(body, caller(who)))
 
 
 def caller(name: str) -> guard.Caller:
@@ -118,10 +117,10 @@ def test_what_is_not_known_to_be_written_is_not_accepted(desk, brokers, outcome)
     """The same, while the brokers are away."""
     brokers.outcome = outcome
     with pytest.raises(Problem) as found:
-        ask(desk, key="k")
+        ask(desk)
     assert found.value.kind.slug == "not-written" and found.value.headers["Retry-After"]
     brokers.outcome = "written"
-    assert ask(desk, key="k").offset == 42, "the same key is tried again"
+    assert ask(desk).offset == 42, "it can be sent again"
 
 
 @pytest.mark.parametrize(
@@ -176,36 +175,12 @@ def test_what_restricts_is_taken_leniently(desk, brokers):
     assert (odd.note, odd.invalid) == ("unknown-request", 1) and len(brokers.taken) == 1
 
 
-def test_one_key_is_one_request(desk, brokers):
-    """A form that is sent twice would be two entries in the evidence."""
-    first = ask(desk, key="k")
-    assert ask(desk, key="k") == first and len(brokers.taken) == 1
-    assert ask(desk, key="k", who="b").offset == 43, "another's key is another key"
-    assert ask(desk, key="other").offset == 44
-    with pytest.raises(Problem, match="another request"):
-        ask(desk, OPT_OUT.replace(b"80", b"81"), key="k")
-    with pytest.raises(Problem, match="characters"):
-        ask(desk, key="k" * 200)
-
-
 def test_what_the_topic_cannot_take_is_not_sent_again(desk, brokers):
     """A request that is too large would be sent again for ever, as if the brokers were away."""
     brokers.outcome = TooLarge("emitting: a record is over the topic's limit")
     with pytest.raises(Problem) as found:
         ask(desk)
     assert found.value.kind.status == 413
-
-
-def test_no_more_keys_are_remembered_than_there_is_room_for(desk, brokers, monkeypatch):
-    """Whoever makes up keys would fill the server's memory."""
-    monkeypatch.setattr(requests, "KEYS_MAX", 3)
-
-    async def many():
-        for n in range(10):
-            await desk.answer(OPT_OUT, f"k{n}", caller("a"))
-
-    asyncio.run(many())
-    assert len(desk._remembered) == 3
 
 
 def test_histories_are_told(server):
@@ -232,14 +207,14 @@ def test_histories_are_told(server):
         (StaleIndex("log-unfinished", "x"), "log-unfinished"),
     ],
 )
-def test_a_history_that_cannot_be_read_is_none(error, cause):
+def test_a_history_that_cannot_be_read_is_none(monkeypatch, error, cause):
     """Half a history would be taken for the whole, in court."""
 
     def broken(*_arguments):
         raise error
 
-    questions = replace(QUESTIONS, history=broken)
-    made = HistoryEndpoint(load(environ={}), questions, None)
+    monkeypatch.setattr(history, "of", broken)
+    made = HistoryEndpoint(load(environ={}), None)
     with pytest.raises(Problem) as found:
         asyncio.run(made.answer(b'{"number":"+33612345678"}', "a"))
     assert json.loads(found.value.body)["cause"] == cause

@@ -7,18 +7,16 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
-from functools import wraps
 from pathlib import Path
 
 import httpx
 import pytest
 
 from stream_scrub.config import load
+from stream_scrub.queries import history
 from stream_scrub.serve import serving
 from tests.kafka.broker import free_ports
 from tests.support.running import forked
-from tests.support.running import server as running
 from tests.support.running.worker import SCRIPT, environment, run, wait_until
 from tests.support.texts.pages import ROOT, blocks
 from tests.unit.serve.conftest import make_lists, starting
@@ -158,12 +156,11 @@ def test_a_history_that_is_read_keeps_no_server_from_ending(rules, monkeypatch):
     """A restart would wait until a log of years is read, for somebody who has gone."""
     reading, go_on = threading.Event(), threading.Event()
 
-    @wraps(running.QUESTIONS.history)
     def slow(*_):
         reading.set()
         go_on.wait(60)
 
-    monkeypatch.setattr(running, "QUESTIONS", replace(running.QUESTIONS, history=slow))
+    monkeypatch.setattr(history, "of", slow)
     monkeypatch.setattr(serving, "_STOP_S", 1.0)
     with starting(rules) as start:
         server = start(make_lists())

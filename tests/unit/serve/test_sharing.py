@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -17,13 +16,13 @@ from structlog.testing import capture_logs
 from stream_scrub.config import Http
 from stream_scrub.errors import Unavailable
 from stream_scrub.ops.metric_catalogue import TOKEN_NUMBERS, TOKEN_VERDICTS
+from stream_scrub.queries import history
 from stream_scrub.queries.history import HistoryAnswer
 from stream_scrub.serve import bodies, guard
 from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.page import routes
 from stream_scrub.serve.turns import Turns
 from tests.support.fakes.process_status import value
-from tests.support.running import server as running
 from tests.unit.serve.test_connections import connected
 from tests.unit.serve.test_tokens import QUESTION, bearer, issue
 
@@ -130,7 +129,7 @@ def slow_history(monkeypatch):
         counts["ended"] += 1
         raise Unavailable("nobody waits")
 
-    monkeypatch.setattr(running, "QUESTIONS", replace(running.QUESTIONS, history=read))
+    monkeypatch.setattr(history, "of", read)
     return counts
 
 
@@ -258,7 +257,7 @@ def test_a_rate_holds_across_processes(tmp_path):
 def test_one_token_does_not_take_every_viewers_place(serve, lists, tmp_path):
     """One script with the smallest token would keep all others from the live page."""
     file = tmp_path / "tokens.json"
-    greedy, other = issue(file, "greedy", "check"), issue(file, "other", "check")
+    greedy, other = issue(file, "greedy", "admin"), issue(file, "other", "admin")
     server = serve(lists, http__tokens=str(file))
     asked = b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: scrub_token=%b\r\n\r\n"
 

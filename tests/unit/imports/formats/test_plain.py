@@ -131,7 +131,7 @@ UNREADABLE = {
         "",
         "choose one with --column",
     ),
-    "another one among ends": (b"phone,gsm,expires\n0612345678,33698765432,2027-01-01\n", "", "choose one"),
+    "another one among ends": (b"phone,fixe,expires\n0612345678,33698765432,2027-01-01\n", "", "choose one"),
     "another one is digits with a calling code": (
         b"tel;secondary\n33612345678;33142685300\n",
         "",
@@ -153,9 +153,16 @@ UNREADABLE = {
         "line 62: column 2 holds",
     ),
     "another one is empty at first among ends": (
-        b"phone,gsm,expires\n" + b"0612345678,,2027-01-01\n" * 60 + b"0612345678,0698765432,2027-01-01\n",
+        b"phone,fixe,expires\n" + b"0612345678,,2027-01-01\n" * 60 + b"0612345678,0698765432,2027-01-01\n",
         "",
         "line 62: column 2 holds",
+    ),
+    "another one is of the morning": (b"phone,phone (am)\n+33612345678,+33698765432\n", "", "choose one"),
+    "another one is of Austria": (b"phone,telefon (at)\n+33612345678,+436641234567\n", "", "choose one"),
+    "another one is fixed, in one word": (
+        b"phone;NumFixe\n+33612345678;33142685300\n+33612345679;142685301\n",
+        "",
+        "choose one",
     ),
     "rows within quotes": (
         b'tel;nom\n0612345678;"Le Bistrot\n0611111111;Bar "Chez Max"\n0622222222;B\n',

@@ -6,7 +6,6 @@ import re
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 
+from stream_scrub.imports import import_list
 from stream_scrub.imports.drop_folder import DONE, REFUSED, DropFolder, HandedOrder
 from stream_scrub.imports.guards import check_name
 from stream_scrub.imports.parsing.cells import day_in
@@ -22,20 +22,18 @@ from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.page import forms, list_import
 from tests.support.fakes import imports
-from tests.support.running import server as running
 from tests.unit.serve.conftest import make_lists
 
 
 @pytest.fixture
 def own(serve, tmp_path, monkeypatch):
     """A server whose imports are canned."""
-    questions = replace(running.QUESTIONS, import_list=imports.imported)
-    monkeypatch.setattr(running, "QUESTIONS", questions)
+    monkeypatch.setattr(import_list, "asked", imports.imported)
 
-    def here(settings, questions, file, form, dry_run, _stopping):
+    def here(settings, file, form, dry_run, _stopping):
         """As `list_import.run`, without the second that a process costs."""
         return list_import._outcome(
-            lambda: questions.import_list(settings, None, str(file), form, dry_run), str(file)
+            lambda: imports.imported(settings, None, str(file), form, dry_run), str(file)
         )
 
     file = tmp_path / "own-tokens.json"
@@ -104,7 +102,7 @@ def test_an_import_names_the_token_that_signed_in(own, monkeypatch):
     """The log would not say who published a list, or what a form says of itself."""
     server, seen = own(), []
 
-    def run(_settings, _queries, _file, form, _dry_run, _stopping):
+    def run(_settings, _file, form, _dry_run, _stopping):
         seen.append(form)
         return list_import.PageImport("refused", "not today")
 
@@ -412,7 +410,7 @@ def test_lists_that_wait_are_bounded(own, monkeypatch):
     for place in range(list_import.PENDING_MAX):
         store.keep(msgspec.structs.replace(last := store.new(f"admin-{place}"), most=0))
     full = drop(server)
-    assert full.status_code == 429 and "8 files are here, the maximum" in full.text
+    assert full.status_code == 429 and "The server has no room for another file" in full.text
     store.delete(last.id)
     assert drop(server).status_code == 200
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stream_scrub.serve.page.routes import LivePart, LiveParts
+from stream_scrub.serve.page.live_parts import LivePart, LiveParts
 
 
 def test_a_part_is_made_once_for_all_who_look():

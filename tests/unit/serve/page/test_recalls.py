@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from stream_scrub.config import Settings
 from stream_scrub.recall_notice import RecallNotice, encode
 from stream_scrub.serve.watch import recalls
 from stream_scrub.serve.watch.recalls import RecallCount
@@ -45,11 +46,8 @@ def counted(monkeypatch):
     """Today's recalls of a topic with these values."""
 
     def look(values):
-        monkeypatch.setattr(recalls.clients, "output_reader", lambda *_: Reader(values))
-        topics = SimpleNamespace(
-            topics=SimpleNamespace(recalled=KEY[0]), worker=SimpleNamespace(group_id="g")
-        )
-        return RecallCount(topics, None).look(NOW)
+        monkeypatch.setattr(recalls.clients.Brokers, "output_reader", lambda *_: Reader(values))
+        return RecallCount(Settings(topics={"recalled": KEY[0]}), None).look(NOW)
 
     return look
 

@@ -9,6 +9,7 @@ import java.time.ZoneOffset;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.Deque;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -17,6 +18,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.PriorityQueue;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -64,13 +66,15 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
 
     private static final long SEEN_NS = 1_000_000_000;
     private static final Duration POLL = Duration.ofMillis(100);
-    private static final int OUT_MAX = 100_000, WAITING_MAX = 500;
+    private static final Duration UNKNOWN_FOR = Duration.ofSeconds(1);
+    private static final int OUT_MAX = 100_000, WAITING_MAX = 500; // as many as OUT_MAX may be postponed
     private static final ZoneId FIRST_ZONE = ZoneOffset.ofHours(14);
 
     /** A lead that is not done. {@code offsets}: its own, and those of the records that renewed its verdict. */
     private static final class Open {
         Lead lead;
         boolean isOut;
+        Instant notBefore; // while it is postponed
         final List<Long> offsets = new ArrayList<>();
     }
 
@@ -95,6 +99,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         List.of(new Thread(this::read, "leads"), new Thread(this::follow, "recalls"));
     private final Map<TopicPartition, Progress> progress = new HashMap<>();
     private final Deque<Open> waiting = new ArrayDeque<>();
+    private final PriorityQueue<Open> postponed = new PriorityQueue<>(Comparator.comparing((Open each) -> each.notBefore));
     private final Map<String, Long> skipped = new HashMap<>();
     private int out;
     private Long seenAt; // every recall that was committed then is known
@@ -155,28 +160,77 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         throw new NoSuchElementException("closed");
     }
 
-    /** The lead is done, called or not. Until then it comes again after a crash, or from another member of the group. */
+    /** The lead is done. Until then it comes again after a crash, or from another member of the group. */
     public synchronized void ack(Lead lead) {
         var open = open(lead);
         if (open != null) {
-            out -= open.isOut ? 1 : 0;
             waiting.remove(open);
+            if (!open.isOut) {
+                postponed.remove(open);
+            }
+            takeBack(open);
             finish(lead.partition(), open);
         }
     }
 
-    /** Whether a lead that was handed out may still be called: ask just before the call. Throws {@link Unavailable} while
-     * that is unknown, or a register is suspended: ask again. */
-    public synchronized boolean mayDial(Lead lead) {
-        if (!isSeen() || recalls.isSuspended()) {
-            throw new Unavailable(isSeen() ? "a register is suspended" : "recalls were not read in the last second; " + trouble);
-        }
-        if (isSilent(Set.of(lead.partition()))) {
-            throw new Unavailable("`stream-scrub recall` has not shown in the last " + settings.lagMax + " that it works");
-        }
+    /** Whether a lead that was handed out may be called now: ask just before the call. Acknowledge what was called, and postpone
+     * after a no with {@code notBefore}. Every other no has taken the lead back: it is handed out again if it may be called
+     * later, and an acknowledgement would lose it. Throws {@link Corrupt} if a recall cannot be read. */
+    public synchronized MayDial mayDial(Lead lead) {
+        var isSeen = isSeen();
+        var now = Instant.now();
         var open = open(lead);
-        return open != null && open.isOut && fault(open.lead).isEmpty()
-            && left(open.lead).equals(lead.numbers()); // an earlier hand-out may have had numbers that the renewal lacks
+        if (open == null || !open.isOut) {
+            return new MayDial(false, "not-held", null);
+        }
+        var numbers = left(open.lead);
+        var why = fault(open.lead);
+        var opens = now;
+        if (why.isEmpty()) {
+            try {
+                opens = open.lead.stamp().nextCall(now);
+                why = opens == null ? "outside-hours" : "";
+            } catch (IllegalArgumentException error) {
+                why = "not-allowed";
+            }
+        }
+        if (!why.isEmpty() || numbers.isEmpty()) { // for good
+            why = why.isEmpty() ? "recalled" : why;
+            takeBack(open);
+            skip(lead.partition(), open, why);
+            return new MayDial(false, why, null);
+        }
+        if (!numbers.equals(open.lead.numbers()) || recalls.isSuspended()) { // to be handed out again
+            takeBack(open);
+            waiting.add(open);
+            return new MayDial(false, recalls.isSuspended() ? "suspended" : "recalled", null);
+        }
+        if (!numbers.equals(lead.numbers())) { // of an earlier hand-out
+            return new MayDial(false, "recalled", null);
+        }
+        if (opens.isAfter(now)) {
+            return new MayDial(false, "outside-hours", opens);
+        }
+        if (!isSeen || isSilent(Set.of(lead.partition()))) {
+            return new MayDial(false, "unknown", now.plus(UNKNOWN_FOR));
+        }
+        return new MayDial(true, "", null);
+    }
+
+    /** Hands the lead out again at that moment. It stays open until then, and comes at once after a restart. Ignored for a lead
+     * that is not the caller's any more. */
+    public synchronized void postpone(Lead lead, Instant notBefore) {
+        var open = open(lead);
+        if (open != null && open.isOut && open.lead.numbers().equals(lead.numbers())) {
+            takeBack(open);
+            open.notBefore = notBefore;
+            postponed.add(open);
+        }
+    }
+
+    private void takeBack(Open open) {
+        out -= open.isOut ? 1 : 0;
+        open.isOut = false;
     }
 
     /** Why recalls cannot be read now, so that nothing is handed out, or why some partitions are not read; empty if all is
@@ -190,7 +244,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
             + " \"beginning\" hands out every lead that is still good, \"end\" only those that come from now on";
     }
 
-    /** How many leads were not handed out, by cause. */
+    /** How many leads ended without a call, by cause. */
     public synchronized Map<String, Long> skipped() {
         return Map.copyOf(skipped);
     }
@@ -235,6 +289,9 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     }
 
     private Lead take() {
+        while (!postponed.isEmpty() && !postponed.peek().notBefore.isAfter(Instant.now())) {
+            waiting.addFirst(postponed.poll());
+        }
         while (!waiting.isEmpty()) {
             var open = waiting.poll();
             var numbers = left(open.lead);
@@ -284,7 +341,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     private void skip(TopicPartition partition, Open open, String why) {
         skipped.merge(why, 1L, Long::sum);
         finish(partition, open);
-        if (why.equals("past-until") || why.equals("too-old")) {
+        if (Set.of("past-until", "too-old", "outside-hours").contains(why)) {
             var lapsed = progress.get(partition).lapsed;
             lapsed.addAll(open.offsets);
             while (lapsed.size() > OUT_MAX) {
@@ -319,7 +376,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     private void stepLeads() {
         boolean isFull;
         synchronized (this) {
-            isFull = waiting.size() >= WAITING_MAX;
+            isFull = waiting.size() >= WAITING_MAX || postponed.size() >= OUT_MAX;
         }
         if (isFull) {
             leads.pause(leads.assignment());
@@ -443,8 +500,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
     private void renew(Open held, Lead renewal) {
         var old = held.lead;
         if (held.isOut && !renewal.numbers().containsAll(old.numbers())) { // hand it out again, with the numbers that are left
-            held.isOut = false;
-            out--;
+            takeBack(held);
             waiting.add(held);
         }
         var numbers = held.isOut ? old.numbers() : renewal.numbers();
@@ -547,6 +603,7 @@ public final class Allowed implements Iterator<Lead>, Iterable<Lead>, AutoClosea
         public void onPartitionsLost(Collection<TopicPartition> partitions) {
             synchronized (Allowed.this) {
                 waiting.removeIf(each -> partitions.contains(each.lead.partition()));
+                postponed.removeIf(each -> partitions.contains(each.lead.partition()));
                 for (var partition : partitions) {
                     unplaced.remove(partition);
                     var gone = progress.remove(partition);

@@ -1,10 +1,13 @@
 package streamscrub;
 
 import java.io.IOException;
+import java.net.ConnectException;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.nio.channels.UnresolvedAddressException;
+import java.security.cert.CertificateException;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.LocalDate;
@@ -22,6 +25,11 @@ import java.util.stream.Stream;
 
 /** Asks the check API whether numbers may be called now: docs/check-api.md. Threads may share one. */
 public final class CheckClient {
+    private static final String NO_SCHEME = "the address has no scheme: write http:// or https:// in front";
+    private static final String REFUSED = "the connection was refused: start the server, or correct the address and the port";
+    private static final String UNTRUSTED = "the server's certificate is not trusted: pass an HttpClient.Builder whose SSLContext"
+        + " trusts your authority, or correct the host name";
+    private static final String TIMED_OUT = "no answer came in time: look whether the server hangs, or raise the deadline";
     private static final Set<Integer> TRY_AGAIN = Set.of(408, 425, 429, 500, 502, 503, 504);
     private static final Duration APART_MAX = Duration.ofMinutes(5); // between a stamp's moment and this machine's clock
     private static final ZoneOffset LAST_ZONE = ZoneOffset.ofHours(-12); // a day ends last on earth there
@@ -43,6 +51,9 @@ public final class CheckClient {
      * @param http with what else you set, as an SSLContext that trusts your own authority
      */
     public CheckClient(String url, String token, Duration deadline, HttpClient.Builder http) {
+        if (!url.matches("(?i)https?://.*")) {
+            throw new IllegalArgumentException(NO_SCHEME);
+        }
         this.url = URI.create(url.replaceAll("/+$", "") + "/v1/check");
         if (token != null && !token.matches("[!-~]+")) { // the error of a header would show it
             throw new IllegalArgumentException("the token has a sign that no header can hold");
@@ -69,10 +80,16 @@ public final class CheckClient {
             throw new IllegalArgumentException("a fact that JSON cannot hold");
         }
         var ends = System.nanoTime() + deadline.toNanos();
-        HttpResponse<byte[]> best = null;
+        HttpResponse<byte[]> best = null; // the last one, but rather a server's answer than none
+        var why = TIMED_OUT; // there is no answer: the last cause that is known
         for (var tries = 0; ; tries++) {
-            var answer = ask(body, ends);
-            best = answer == null ? best : answer;
+            try {
+                var answer = ask(body, ends);
+                best = answer == null ? best : answer;
+            } catch (ExecutionException error) {
+                var cause = causeOf(error);
+                why = cause.isEmpty() ? why : cause;
+            }
             var pause = pauseNanos(best, tries);
             if (best != null && !TRY_AGAIN.contains(best.statusCode()) || System.nanoTime() + pause >= ends) {
                 break;
@@ -84,11 +101,29 @@ public final class CheckClient {
                 break;
             }
         }
+        if (best == null) {
+            throw new Unknown(why, 0);
+        }
         return verdict(best, numbers);
     }
 
-    /** One try; null if no answer came. */
-    private HttpResponse<byte[]> ask(byte[] body, long ends) {
+    /** A cause that needs somebody; empty for another one. The error's text may name what was asked. */
+    private static String causeOf(Throwable error) {
+        var isRefused = false;
+        for (var cause = error.getCause(); cause != null; cause = cause.getCause()) {
+            if (cause instanceof CertificateException) {
+                return UNTRUSTED;
+            }
+            if (cause instanceof UnresolvedAddressException) {
+                return "";
+            }
+            isRefused |= cause instanceof ConnectException;
+        }
+        return isRefused ? REFUSED : "";
+    }
+
+    /** One try; null if no answer came in time. */
+    private HttpResponse<byte[]> ask(byte[] body, long ends) throws ExecutionException {
         var request = HttpRequest.newBuilder(url).POST(HttpRequest.BodyPublishers.ofByteArray(body))
             .header("Content-Type", "application/json").header("Accept", "application/json")
             .header("Accept-Encoding", "identity");
@@ -98,7 +133,7 @@ public final class CheckClient {
         var answer = http.sendAsync(request.build(), HttpResponse.BodyHandlers.ofByteArray());
         try {
             return answer.get(Math.max(1, ends - System.nanoTime()), TimeUnit.NANOSECONDS);
-        } catch (ExecutionException | TimeoutException error) { // its text may name what was asked
+        } catch (TimeoutException error) {
             return null;
         } catch (InterruptedException error) {
             Thread.currentThread().interrupt();
@@ -116,9 +151,6 @@ public final class CheckClient {
     }
 
     private static Stamp verdict(HttpResponse<byte[]> answer, List<String> numbers) {
-        if (answer == null) {
-            throw new Unknown("no answer came in time", 0);
-        }
         var status = answer.statusCode();
         need(status == 200, "the server answered " + status, status);
         need(answer.headers().firstValue("Content-Encoding").orElse("identity").equals("identity"), "the answer is compressed", status);

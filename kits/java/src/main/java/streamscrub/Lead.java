@@ -4,7 +4,7 @@ import java.util.List;
 import org.apache.kafka.common.TopicPartition;
 
 /**
- * A prospect that may be called now, within the hours of {@code stamp.json().get("call")} if it has them.
+ * A prospect that may be called, if {@code mayDial} says so of the moment.
  *
  * @param numbers in E.164: call these and no others
  * @param key as the producer wrote it

@@ -11,6 +11,7 @@ import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import java.io.IOException;
+import java.time.DateTimeException;
 import java.time.Instant;
 import java.time.LocalDate;
 import java.time.OffsetDateTime;
@@ -65,9 +66,32 @@ public record Stamp(boolean allowed, String reason, List<String> numbers, List<S
             return new Stamp(verdict.equals("allowed"), reason, numbers, List.copyOf(judged), !callable.isEmpty(),
                 json.get("index").asLong(), OffsetDateTime.parse(json.path("at").asText()).toInstant(), until,
                 json.path("channel").asText("voice"), Set.copyOf(rules), json);
-        } catch (java.time.DateTimeException error) {
+        } catch (DateTimeException error) {
             throw new IllegalArgumentException("it is no stamp");
         }
+    }
+
+    /** The first moment from that one on at which a call may begin, by the hours; null after the last window. Throws
+     * IllegalArgumentException if the windows cannot be read. */
+    Instant nextCall(Instant moment) {
+        if (!json.path("call").isObject()) {
+            return moment;
+        }
+        Instant next = null;
+        for (var window : json.get("call").path("windows")) {
+            var ends = window.asText().split("/");
+            try {
+                var first = OffsetDateTime.parse(ends[0]).toInstant();
+                var opens = first.isAfter(moment) ? first : moment;
+                var isOver = !OffsetDateTime.parse(ends[1]).toInstant().isAfter(moment);
+                if (!isOver && (next == null || opens.isBefore(next))) {
+                    next = opens;
+                }
+            } catch (DateTimeException | ArrayIndexOutOfBoundsException error) {
+                throw new IllegalArgumentException("it has no hours that can be read");
+            }
+        }
+        return next;
     }
 
     private static String number(JsonNode json) {

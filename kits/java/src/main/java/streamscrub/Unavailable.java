@@ -1,8 +1,8 @@
 package streamscrub;
 
-/** No answer would be safe now: do not call, and try again. */
-public final class Unavailable extends RuntimeException {
-    public Unavailable(String why) {
+/** The brokers do not answer now. */
+final class Unavailable extends RuntimeException {
+    Unavailable(String why) {
         super(why);
     }
 }

@@ -11,7 +11,8 @@ import msgspec
 
 from stream_scrub.clock import parse_zoned, zone
 from stream_scrub.languages import day_in_words, local, offset, read_in, say, translatable
-from stream_scrub.model import INTERNAL, Reason, RegisterKind, family
+from stream_scrub.log import wire
+from stream_scrub.model import INTERNAL, RESTED, Reason, RegisterKind, family
 from stream_scrub.ops.logs import mask
 from stream_scrub.queries import lawful_days
 from stream_scrub.queries.answer import means
@@ -104,6 +105,7 @@ _ADDED_BY_LIST: Mapping[RegisterKind, str] = {
     RegisterKind.DENY: _("Added to %(register)s by the list %(list)s."),
     RegisterKind.ALLOW: _("Consent recorded in %(register)s, by the list %(list)s."),
 }
+_RENEWED = _("Carried over to the renewed log, in %(register)s.")
 _CHANGED: Mapping[str, str] = {
     "removed": _("Removed from %(register)s."),
     "ended": _("Expired in %(register)s."),
@@ -114,7 +116,10 @@ _CHANGED: Mapping[str, str] = {
 
 def _of_change(change: LoggedChange) -> str:
     kind = RegisterKind(change.kind)
-    text = _CHANGED.get(change.change) or _ADDED.get((change.reason, kind), _ADDED_BY_LIST[kind])
+    if change.reason == wire.RENEWED:
+        text = _RENEWED
+    else:
+        text = _CHANGED.get(change.change) or _ADDED.get((change.reason, kind), _ADDED_BY_LIST[kind])
     return say(text, register=change.register, list=mask(change.source.name))
 
 
@@ -200,6 +205,17 @@ def _of_topics(made: Dossier) -> Iterator[ErasureStep]:
 def _of_log(made: Dossier) -> ErasureStep:
     if not made.changes:
         return ErasureStep("done", say("%(topic)s: the number is not there.", topic=made.log.topic))
+    # A renewal leaves requests and proofs behind. The oppositions that it states must stay; counts of calls need not.
+    if all(
+        each.reason == wire.RENEWED and each.kind == RegisterKind.DENY and family(each.register) != RESTED
+        for each in made.changes
+    ):
+        registers = ", ".join(sorted({each.register for each in made.changes}))
+        text = _(
+            "%(topic)s: only the opposition in %(registers)s is left, which must stay. Ask the operator whether the earlier"
+            " log is deleted."
+        )
+        return ErasureStep("done", say(text, topic=made.log.topic, registers=registers))
     text = _(
         "%(topic)s: changes of the number: %(count)s. They stay until the operator renews the log (stream-scrub lists"
         " renew) and deletes the old one. After that, this page shows only what still holds."

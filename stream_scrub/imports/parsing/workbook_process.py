@@ -1,4 +1,4 @@
-"""The process that reads one workbook or table. `python -m stream_scrub.files.workbook_process TABLE WANTED MAX_BYTES MAX_S`,
+"""The process that reads one workbook or table. `python -m stream_scrub.imports.parsing.workbook_process TABLE WANTED MAX_BYTES MAX_S`,
 the file on standard input, which can be sought in. TABLE is "Avro", "Parquet", or "" for a workbook.
 
 The library has room for every cell between the first one and the farthest, copies a text for each cell that shares
@@ -9,6 +9,7 @@ output gets a `SheetHeader` and then the rows in blocks, each after its length i
 import gc
 import json
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +26,13 @@ BLOCK_ROWS = 8192
 _PLAIN = {str, int, float, bool}
 _EMPTY_ROWS_MAX = 1 << 20  # one after another; a sheet has no more rows
 _SHORT_EXACT = 1 << 24  # below, a float of 32 bits has all digits of a whole number
+# A formula's cell without a result. A text may be empty.
+_UNSAVED_XLSX = re.compile(
+    rb"""<(?:\w{1,9}:)?c\b(?![^>]{0,250}\bt=["']str["'])[^>]*+>\s*+"""
+    rb"""<(?:\w{1,9}:)?f\b[^>]{0,250}(?:/>|>[^<]*+</(?:\w{1,9}:)?f>)\s*+"""
+    rb"""(?:<(?:\w{1,9}:)?v\s*+(?:/>|>\s*+</(?:\w{1,9}:)?v>)\s*+)?+</(?:\w{1,9}:)?c>"""
+)
+_ODS_CELL = re.compile(rb"""<table:table-cell\b(?:[^>"']++|"[^"]*+"|'[^']*+')*+>""")
 # Each kind of date and time, as it is read from its text.
 _READERS: dict[type, Callable[[str], Any]] = {
     date: date.fromisoformat,
@@ -36,6 +44,10 @@ _READERS: dict[type, Callable[[str], Any]] = {
 
 class TooManyEmptyRowsError(Exception):
     """The table has more empty rows than a file of leads."""
+
+
+class UnsavedResultsError(Exception):
+    """Formulas of the sheet have no results, so their cells would be read as empty."""
 
 
 class SheetHeader(msgspec.Struct, frozen=True):
@@ -129,7 +141,11 @@ def _read(document: IO[bytes], calamine: Any, wanted: str) -> tuple[SheetHeader,
     for name in chosen:
         looked += 1
         cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-        _put_errors(document, name, cells)
+        content = _content_of(document, name)
+        if _lacks_results(content):
+            raise UnsavedResultsError
+        if b't="e"' in content or b"t='e'" in content:
+            _ErrorCells(cells).parse(content)
         if rows := list(_filled(cells)):
             filled.append(name)
             first = first or rows
@@ -168,23 +184,29 @@ def _put(out: IO[bytes], payload: bytes) -> None:
     out.write(payload)
 
 
-def _put_errors(document: IO[bytes], sheet: str, rows: list[list[Any]]) -> None:
-    """Put the texts of cells that hold an error (`#N/A`) into the rows of an XLSX's sheet: the library gives an empty
-    text for each. Nothing is done to other workbooks."""
+def _content_of(document: IO[bytes], sheet: str) -> bytes:
+    """The XML of an XLSX's sheet, or of an ODS; empty for other workbooks."""
     document.seek(0)
     if not zipfile.is_zipfile(document):
-        return
+        return b""
     with zipfile.ZipFile(document) as archive:
-        path = _path_of(archive, sheet)
-        if path not in archive.namelist():
-            return
-        content = archive.read(path)
-    if b't="e"' in content or b"t='e'" in content:
-        _ErrorCells(rows).parse(content)
+        for path in (_path_of(archive, sheet), "content.xml"):
+            if path in archive.namelist():
+                return archive.read(path)
+    return b""
+
+
+def _lacks_results(content: bytes) -> bool:
+    """Whether a formula of an XLSX's sheet, or of an ODS, has no result."""
+    if _UNSAVED_XLSX.search(content):
+        return True
+    cells = (match[0] for match in _ODS_CELL.finditer(content))
+    return any(b"table:formula=" in cell and b"office:value-type=" not in cell for cell in cells)
 
 
 class _ErrorCells:
-    """Goes through a sheet's XML and puts each error's text at the place of its cell."""
+    """Goes through a sheet's XML and puts the text of each error (`#N/A`) at the place of its cell: the library gives an
+    empty text for each."""
 
     def __init__(self, rows: list[list[Any]]) -> None:
         self._rows = rows

@@ -1,0 +1,1 @@
+"""The files of a dossier: its page, its data, and the answer to the complaint."""
