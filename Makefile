@@ -1,5 +1,5 @@
 # The two commands: `make demo` shows it work, `make test` proves it. Each makes .venv when it is missing or old.
-# While writing: `make check` (two minutes). Before a release: `make test-all`, which .ci/run runs.
+# While writing: `make check`. Before a release, or when a room that it proves changed: `make test-all`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -43,14 +43,18 @@ $(VENV)/.made $(VENV)/.runs: pyproject.toml $(wildcard native/*.toml native/*.px
 demo: $(or $(wildcard $(VENV)/.made),$(VENV)/.runs)
 	@$(BIN)/stream-scrub demo
 
-# Two processes for each core: most of these tests wait. With three, slow cores do less: waits run out, and tests run
-# twice. What promises a time waits until it is alone (tests/conftest.py, which also says what `test` leaves to
-# `test-all`).
+# Two processes for each core: most of these tests wait. With three, slow cores do less: waits run out. CONTRIBUTING.md
+# says which promise each of the rings check, test and test-all proves.
 test: $(VENV)/.made
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
 
+# Everything. ROOM=kafka runs the tests of that folder of stream_scrub/, without the sanitizers and the long histories.
 test-all: $(VENV)/.made
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(if $(ROOM),--room $(ROOM)) $(PYTEST_ARGS)
+ifndef ROOM
+	$(MAKE) sanitize SANITIZE_ARGS="--records 100000 --moves 5000"
+	$(MAKE) simulate SEEDS=100000 SIMULATE_ARGS="--seconds 300"
+endif
 
 # What needs neither a broker nor a process of its own, and the linters.
 check: lint

@@ -38,8 +38,9 @@ REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
 # What only `make test-all` runs: tools of others that judge our files, and whole folders. Single tests are marked.
 SLOW_FIXTURES, SLOW_FOLDERS = (
     {"kustomize", "compose_reader", "promtool", "prometheus"},
-    ("tests/packaging/", "tests/kits/"),
+    ("tests/cluster/", "tests/k8s/", "tests/kits/", "tests/monitoring/", "tests/packaging/"),
 )
+QUICK = "not slow"  # what `make test` selects
 # By file or folder: what kills and waits first, what computes last, and within it the longest, so that all processes end
 # together. Two private clusters at a time are what two processors carry.
 ORDER = (
@@ -70,6 +71,26 @@ ORDER = (
 )
 
 ROOT = Path(__file__).parents[1]
+ROOMS = {
+    path.name for path in (ROOT / "stream_scrub").iterdir() if path.is_dir() and path.name.isidentifier()
+}
+# The tests that run whole processes on brokers, and the rooms that each of these processes goes through.
+PROCESSES = {"chaos", "cluster", "simulation"}
+STREAMING = {
+    "config",
+    "index",
+    "kafka",
+    "log",
+    "numbering",
+    "ops",
+    "publisher",
+    "recall",
+    "requests",
+    "retry",
+    "rules",
+    "scrub",
+    "worker",
+}
 _HELD: pytest.StashKey[ExitStack] = pytest.StashKey()
 _LAST_LINES, _LINE_CHARS = 40, 400
 
@@ -84,6 +105,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 sys.modules["rfc3987_syntax"] = None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--room", help="only the tests of one folder of stream_scrub/, as in --room kafka")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    room = config.option.room
+    if room is not None and room not in ROOMS:
+        raise pytest.UsageError(f"--room {room}: choose from {', '.join(sorted(ROOMS))}")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Thousands of tests are collected and stay: neither now nor later need the garbage collector look at them."""
@@ -94,7 +125,19 @@ def pytest_collection() -> Iterator[None]:
     return found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test` does not read folders of which it runs nothing: each of its processes would."""
+    if config.option.markexpr != QUICK or config.args_source == pytest.Config.ArgsSource.ARGS:
+        return None
+    return f"{collection_path.relative_to(ROOT)}/" in SLOW_FOLDERS or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    room = config.option.room
+    if room is not None:
+        others = [item for item in items if not _belongs(item.path, room)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if _belongs(item.path, room)]
     items.sort(key=_place)
     for item in items:
         if item.nodeid.startswith(SLOW_FOLDERS) or SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
@@ -103,6 +146,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.process)
         if REAL & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+
+
+@functools.cache
+def _belongs(module: Path, room: str) -> bool:
+    """Whether a module tests a room: it lies in a folder of that name, imports it, or runs whole processes that have it."""
+    path = module.relative_to(ROOT)
+    if room in path.parts or (room in STREAMING and path.parts[1] in PROCESSES):
+        return True
+    return re.search(rf"stream_scrub(\.| import .*\b){room}\b", module.read_text()) is not None
 
 
 def _place(item: pytest.Item) -> tuple[bool, int, str]:
@@ -198,11 +250,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("figures")
         for line in figures:
             terminalreporter.line(line)
-    for report in terminalreporter.stats.get("rerun", []):  # why CI runs it once more
-        terminalreporter.section(f"before the rerun of {report.nodeid}")
-        terminalreporter.line(report.longreprtext)
-        for title, text in report.sections:
-            terminalreporter.line(f"-- {title}\n{text}")
     tell(terminalreporter, "real Apache Kafka", NO_KAFKA, HOW)
     monitoring.tell_skipped(terminalreporter)
     chromium.tell_skipped(terminalreporter)

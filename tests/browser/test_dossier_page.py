@@ -9,6 +9,8 @@ from stream_scrub.queries.dossier_files import dossier_page
 from tests.support.golden import dossier as golden
 from tests.support.running import browsing
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 A4 = {"width": 680, "height": 1000}
 

@@ -12,6 +12,8 @@ from tests.support.fakes.desk import Desk
 from tests.support.running import browsing
 from tests.unit.serve.conftest import make_lists, starting
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 MODES = [("phone-dark", PHONE, "dark", True), ("desk-no-script", DESK, "light", False)]
 

@@ -29,6 +29,8 @@ from tests.support.running import browsing
 from tests.support.running.server import publish
 from tests.unit.serve.conftest import CONSENTING, make_lists, starting
 
+pytestmark = pytest.mark.slow
+
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 

@@ -16,7 +16,7 @@ from tests.support.running.prospects import french_mobiles, produce, prospect, s
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(40, seed=31)
 LAG_MAX_S = 15

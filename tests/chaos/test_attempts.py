@@ -21,7 +21,7 @@ from tests.support.running.server import ServerProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 PARIS = ZoneInfo("Europe/Paris")
 

@@ -124,6 +124,7 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
     )
 
 
+@pytest.mark.slow
 def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages):
     """The stamp must not make the largest prospect unpublishable."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -138,6 +139,7 @@ def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages)
     assert json.loads(message.value())["scrub"]["reason"] == "consented"
 
 
+@pytest.mark.slow
 def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     """Where the output topics take no more than the input's, the largest prospect comes out blocked, unchanged, and
     those behind it are not held up."""
@@ -196,6 +198,7 @@ def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
     assert explained.returncode == 0, explained.stdout + explained.stderr
 
 
+@pytest.mark.slow
 def test_prospects_that_are_made_to_cost_much_hold_nobody_up(kafka, stages):
     """25 prospects of a megabyte with tens of thousands of numbers each would be judged for minutes: nobody else is
     scrubbed meanwhile, and what is then committed was judged by an index of minutes ago.

@@ -10,7 +10,7 @@ from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import WorkerProcess, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(20, seed=41)
 

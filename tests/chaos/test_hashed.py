@@ -11,7 +11,7 @@ from tests.support.running.prospects import french_mobiles, produce, prospect, s
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 LISTED, *FREE = french_mobiles(21, seed=31)
 

@@ -122,6 +122,7 @@ def test_an_old_register_holds_until_it_is_renewed(kafka, stages):
         wait_until(lambda: count(kafka.bootstrap, [stage.topics["allowed"]]) == 1)
 
 
+@pytest.mark.slow
 def test_a_register_whose_ends_nobody_publishes_holds_until_somebody_does(kafka, stages):
     """A consent would count for ever because its publisher is away, and nothing say so."""
     stage = stages(kafka.bootstrap, partitions=1, rules__stale="hold")
@@ -158,6 +159,7 @@ def put_with_ends(stage, register, listed):
     writer.close()
 
 
+@pytest.mark.slow
 def test_a_register_that_cannot_be_used_blocks_only_those_who_need_it(kafka, stages):
     """One British lead, or one list that is a day late, would stop every lead of every country."""
     stage = with_lists(stages, kafka.bootstrap)
@@ -198,6 +200,7 @@ def test_a_corrupt_log_stops_all_verdicts(kafka, stages):
     assert status.returncode == 3 and "offset" in status.stderr
 
 
+@pytest.mark.slow
 def test_a_log_that_was_emptied_and_begun_again_stops_all_verdicts(kafka, stages):
     """All who had opted out would be called as soon as somebody imports a list again."""
     stage = stages(kafka.bootstrap, partitions=2)
@@ -239,6 +242,7 @@ def test_parts_without_a_seal_hold(kafka, stages):
         worker.stop()
 
 
+@pytest.mark.slow
 def test_a_transaction_that_hangs_on_the_log_holds(kafka, stages):
     """Behind it nobody sees a delta any more: an opt-out of an hour ago would be called, and nothing say so."""
     stage = with_lists(stages, kafka.bootstrap, rules__index_lag_max_s=4)

@@ -17,7 +17,7 @@ from tests.support.running.publisher import PublisherProcess, evidence, lag, rep
 from tests.support.running.stage import Stage, expected_by
 from tests.support.running.worker import WorkerProcess, run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(2_000, seed=71)
 OPPOSED = set(NUMBERS[:400])

@@ -15,7 +15,7 @@ from tests.support.running.outcome import read_all
 from tests.support.running.publisher import PublisherProcess, evidence
 from tests.support.running.worker import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 OPPOSED, AGREED, TYPED = 33_612_000_001, 33_612_000_002, 33_612_000_003
 NOW_MS = int(time.time() * 1000)

@@ -95,6 +95,7 @@ def test_no_door_says_allowed_while_an_accepted_opt_out_waits(stage, kafka):
         assert not list(read_all(kafka.bootstrap, stage.topics["allowed"]))
 
 
+@pytest.mark.slow
 def test_a_log_that_was_deleted_is_replaced_without_one_wrong_verdict(stage, kafka):
     """A server that starts on an empty log of the old name would allow whoever had opted out; and on a new log, everybody who
     had opted out by a request."""

@@ -13,7 +13,7 @@ from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
 from tests.support.running.worker import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 OPPOSED, *FREE = french_mobiles(200, seed=31)
 FOR_EVER = str(2**63 - 1)

@@ -18,6 +18,7 @@ from tests.support.running.worker import run, run_json, wait_until
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.skipif(extension() is None, reason="the extension is not installed"),
+    pytest.mark.slow,
 ]
 
 OPPOSED, *FREE = french_mobiles(200, seed=31)

@@ -14,7 +14,7 @@ from tests.support.running.prospects import french_mobiles, produce, prospect, s
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run, run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(200, seed=91)
 PARTITIONS = 3

@@ -8,7 +8,7 @@ from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(40, seed=95)
 LENIENT = """

@@ -9,7 +9,7 @@ from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.worker import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 OPPOSED, LATER, *FREE = french_mobiles(60, seed=21)
 MANIFEST = "stream-scrub-snapshot.json"

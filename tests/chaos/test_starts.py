@@ -7,7 +7,7 @@ from tests.support.network.proxy import Api, Proxy, matching
 from tests.support.running.stage import Stage
 from tests.support.running.worker import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 STARTS = 12
 

@@ -12,7 +12,7 @@ from tests.support.running.publisher import PublisherProcess
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(60, seed=63)
 ANEW = "topic deleted and created again, reading it from its start"

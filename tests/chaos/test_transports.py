@@ -22,7 +22,7 @@ from tests.support.running.worker import WAIT_S, wait_until
 
 native = pytest.importorskip("stream_scrub_native")
 RECORDS = int(os.environ.get("STREAM_SCRUB_TEST_RECORDS", examples(30_000)))
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 + RECORDS // 500)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900 + RECORDS // 500), pytest.mark.slow]
 
 PARTITIONS = 3
 MOMENT = re.compile(rb'"at":"[^"]*"')  # when it was judged

@@ -19,7 +19,7 @@ from tests.support.running.publisher import PublisherProcess, drop
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run_json, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 # A member that was killed keeps its partitions, and all others waiting, for as long as its session lasts.
 SESSION = {"kafka__consumer__session_timeout_ms": 6000}

@@ -14,12 +14,12 @@ from stream_scrub.config import load
 from stream_scrub.index import Register
 from stream_scrub.kafka import clients
 from stream_scrub.log.replay import Replay
-from stream_scrub.model import Deadline
 from stream_scrub.ops import logs
 from stream_scrub.requests import rested_numbers
 from stream_scrub.requests.rested_numbers import RestedNumbers
 from stream_scrub.rules import Rulebook
 from tests.support.running.worker import environment
+from tests.support.waiting import wait_until
 
 FIRST = 33612345000
 CALLS = 4  # in thirty days: then a French number rests
@@ -74,10 +74,7 @@ class Reading:
         return self._publisher.rested
 
     def until(self, wanted: set[int]) -> None:
-        deadline = Deadline.after(120)
-        while not self.step() >= wanted:
-            assert not deadline.passed, "it did not happen in time"
-            time.sleep(0.01)
+        wait_until(lambda: self.step() >= wanted, every=0.01)
 
 
 def tell(producer: Producer, topic: str, numbers, partition: int = 0, **more) -> None:

@@ -138,6 +138,7 @@ def test_a_dialler_that_is_closed_in_its_block_ends_in_peace(place):
     leads.close()
 
 
+@pytest.mark.slow
 def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place):
     """A person would be called again whenever a list is renewed."""
     bootstrap, allowed, _ = place
@@ -171,6 +172,7 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
         assert ids(given(leads, 1)) == [9], "nothing was open before the restart"
 
 
+@pytest.mark.slow
 def test_a_postponed_lead_stops_no_other_and_comes_again_after_a_restart(place):
     """A lead that arrives at night would be lost with the dialler's next restart, or keep everybody else waiting."""
     bootstrap, allowed, _ = place
@@ -204,6 +206,7 @@ def test_a_postponed_lead_stops_no_other_and_comes_again_after_a_restart(place):
             leads.postpone(later, datetime(2026, 11, 24))
 
 
+@pytest.mark.slow
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
     """A dialler would go on for days, and after its next restart everybody would be called a second time."""
     at = topics_of(embedded)
@@ -223,6 +226,7 @@ def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded,
         asking.join(30)
 
 
+@pytest.mark.slow
 def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
     """A dialler would live, and never be given a lead again."""
     at = topics_of(embedded)
@@ -236,6 +240,7 @@ def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
         assert leads.taken_back() == [(each, "moved") for each in found]
 
 
+@pytest.mark.slow
 def test_a_topic_of_recalls_that_cannot_be_understood_stops_the_dialler(place):
     """A recall that nobody can read would be taken for none."""
     bootstrap, allowed, recalled = place
@@ -249,6 +254,7 @@ def test_a_topic_of_recalls_that_cannot_be_understood_stops_the_dialler(place):
         next(leads)
 
 
+@pytest.mark.slow
 def test_a_new_partition_of_recalls_is_read(kafka, topic):
     """After the topic was widened a share of all recalls would never be seen."""
     allowed, recalled = topic("allowed"), topic("recalled", partitions=2)
@@ -405,6 +411,7 @@ def test_what_is_acknowledged_is_committed_though_a_broker_refused_it_once(embed
         waiting.join(30)
 
 
+@pytest.mark.slow
 def test_the_leads_of_a_topic_that_was_created_again_are_handed_out(kafka, topic):
     """What was acknowledged of the old topic would be taken for acknowledged in the new one, and never be called."""
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
@@ -510,6 +517,7 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_
         assert found == []
 
 
+@pytest.mark.slow
 def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog):
     """New leads at the offsets of lost ones would be taken for done by the next process, and never be called."""
     caplog.set_level("INFO", "stream_scrub")
@@ -567,6 +575,7 @@ class AnswersLate(Consumer):
         return super().committed(*args, **more)
 
 
+@pytest.mark.slow
 def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(embedded, monkeypatch):
     """After one slow answer everybody who was called meanwhile would be called a second time."""
     at, group = topics_of(embedded), uuid.uuid4().hex
@@ -605,6 +614,7 @@ def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
         assert found == []
 
 
+@pytest.mark.slow
 def test_a_dialler_goes_on_when_kafka_has_deleted_leads_that_it_did_not_read(kafka, topic):
     """After a long pause a dialler would stand still, though the leads that are left are all new."""
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex

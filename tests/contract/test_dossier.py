@@ -114,6 +114,7 @@ def need_nobody_else(text: str) -> None:
     assert not found, f"{len(found)} other people's numbers"
 
 
+@pytest.mark.slow
 def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_path):
     """A complaint would be answered with gaps, or an access request with somebody else's data."""
     file = tmp_path / "dossier.html"
@@ -156,6 +157,7 @@ def test_a_verdict_ends_with_the_opt_out_on_the_log_where_no_recall_ran(stage):
     assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 1])
 def test_deleted_recalls_are_said_to_be_gone_and_nothing_is_lawful_then(stage, left):
     """The same dossier would call the same call lawful once Kafka had deleted the recall."""
@@ -217,6 +219,7 @@ def test_the_server_gives_the_same_dossier_report_and_proof(stage):
     assert str(NUMBER)[2:] not in (stage.folder / "server.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_dossier_can_be_for_one_campaign(stage):
     """A caller who is asked about one campaign would hand out those of its other clients."""
     found = run_json(["dossier", f"+{NUMBER}", "--from", stage.day, "--campaign", "Zeta"], stage.env)
@@ -249,6 +252,7 @@ def test_a_wrong_question_says_what_to_write(stage, wrong, word):
     assert done.returncode == 2 and word in done.stderr
 
 
+@pytest.mark.slow
 def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     """A monthly report would be made by hand from millions of records, or not at all."""
     month, of_recalls = stage.day[:7], day_in_france({"at": stage.told_at})[:7]

@@ -82,6 +82,7 @@ FATAL_ANYWHERE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("api", "code"), FATAL_ANYWHERE)
 def test_a_producer_that_failed_for_good_is_made_anew(broker, metadata, api, code):
     """A worker that went on with a dead producer would never emit again until somebody restarts it."""
@@ -161,6 +162,7 @@ def test_a_commit_that_times_out_is_uncertain(broker, metadata):
     time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_the_coordinator_loading_for_too_long_is_recoverable(broker, metadata):
     """A broker that is slow to start would stop every worker instead of delaying them."""
     loading = [E.COORDINATOR_LOAD_IN_PROGRESS] * 1000

@@ -153,6 +153,7 @@ def test_the_log_and_the_workers_snapshot_are_proven(told):
     )
 
 
+@pytest.mark.slow
 def test_rules_are_on_the_log_by_the_first_import_and_more_by_command(told):
     """The first stamps would name rules that an upgrade takes away, and a worker's own rules be on no log unsaid."""
     found = run_json(["rules", "publish"], told.stage.env)

@@ -19,6 +19,8 @@ from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.network.faulty_kafka import FaultyKafka
 from tests.support.running.worker import wait_until
 
+pytestmark = pytest.mark.slow
+
 LOGS = ClientLog(structlog.get_logger(), "idle")
 
 

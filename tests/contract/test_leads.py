@@ -155,6 +155,7 @@ def test_what_is_not_delivered_is_raised(broker):
         leads.close()
 
 
+@pytest.mark.slow
 def test_after_a_client_that_failed_for_good_the_next_records_go_by_another():
     """A producer would wait for ever, and a check API refuse every opt-out until somebody restarts it."""
     with FaultyKafka() as faulty:

@@ -7,8 +7,8 @@ from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from stream_scrub.kafka.output_reader import OutputReader
 from stream_scrub.kafka.witnesses import Witnesses
-from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of
+from tests.support.waiting import wait_until
 
 COUNT = 2_000
 
@@ -32,14 +32,15 @@ def test_records_around_a_damaged_batch_are_read_once_and_none_is_passed_over():
         reader = OutputReader(options, ["attempts"], Witnesses(options), "log")
         reader.assign({damaged: 0, whole: 0})
 
-        came, failures = [], 0
-        deadline = Deadline.after(240)
-        while not (failures and reader.read_upto(whole) == COUNT):
-            assert not deadline.passed, "it did not happen in time"
+        came, failures = [], []
+
+        def read() -> None:
             try:
-                came += reader.poll(100, 0.1).values
-            except Unavailable:
-                failures += 1
+                came.extend(reader.poll(100, 0.1).values)
+            except Unavailable as error:
+                failures.append(error)
+
+        wait_until(lambda: failures and reader.read_upto(whole) == COUNT, every=0, step=read)
         assert [value for value in came if value.isdigit()] == [b"%d" % number for number in range(COUNT)]
         assert [value for value in came if not value.isdigit()] == [b"before"]
         assert (reader.read_upto(damaged), reader.stopped) == (1, {damaged})

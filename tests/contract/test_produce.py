@@ -82,6 +82,7 @@ def test_ndjson_is_put_there_as_it_is(produced):
     assert found == [(b"1", lines[0].encode()), (b"b", lines[1].encode()), (None, b"{broken")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "options", "code", "said"),
     [

@@ -9,6 +9,8 @@ from confluent_kafka import KafkaError, Producer
 from tests.support.network.proxy import Api, Proxy, matching
 from tests.support.running.outcome import read_all
 
+pytestmark = pytest.mark.slow
+
 INVALID_TXN_STATE, INVALID_PRODUCER_EPOCH = 48, 47
 
 

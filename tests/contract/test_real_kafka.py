@@ -1,9 +1,12 @@
 """The tests' own Kafka: what the other tests rest on."""
 
+import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from tests.kafka.broker import Kafka
+
+pytestmark = pytest.mark.slow
 
 
 def test_topics_are_made_with_the_partitions_asked_for(kafka: Kafka, topic):

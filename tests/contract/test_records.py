@@ -12,6 +12,9 @@ from stream_scrub.kafka import bulk
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import index, scrubber
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("stream_scrub_native")
 
@@ -67,12 +70,6 @@ def fetch(brokers, topic):
     consumer.close()
 
 
-def until(condition):
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-
-
 def alive():
     gc.collect()
     return sum(type(each).__name__ == "_Fetched" for each in gc.get_objects())
@@ -116,7 +113,7 @@ def test_a_partition_that_was_not_forwarded_is_an_error_once(brokers, topic, fet
     consumer, intake = bulk.intake(options(brokers), several=False, bulk=True)
     place = TopicPartition(topic, 0, 0)
     consumer.assign([place])
-    until(lambda: intake.take(9, 0.1)[1] is not None)
+    wait_until(lambda: intake.take(9, 0.1)[1] is not None)
     consumer.seek(place)
     came = []
 
@@ -126,7 +123,7 @@ def test_a_partition_that_was_not_forwarded_is_an_error_once(brokers, topic, fet
         came.extend(records.polled().values)
         return len(came) == 9
 
-    until(nine)
+    wait_until(nine)
     assert came == [b"%d" % at for at in range(9)]
     intake.close()
     consumer.close()

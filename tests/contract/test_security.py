@@ -36,7 +36,7 @@ from tests.support.running.users import (
 from tests.support.running.worker import WorkerProcess, run, wait_until
 from tests.support.texts.pages import ROOT, blocks
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 OPPOSED, *FREE = french_mobiles(40, seed=30)
 USERS = kafka_users()

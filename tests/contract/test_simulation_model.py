@@ -23,6 +23,8 @@ from tests.simulation.producer import Producer
 from tests.simulation.world import World
 from tests.support.running.worker import wait_until
 
+pytestmark = pytest.mark.slow
+
 ids = itertools.count()
 
 

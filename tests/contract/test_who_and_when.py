@@ -15,7 +15,7 @@ from tests.support.fakes.web import Web
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, run_json, wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.process]
+pytestmark = [pytest.mark.kafka, pytest.mark.process, pytest.mark.slow]
 
 NUMBERS = [33612345678, 33612345679]
 

@@ -282,6 +282,7 @@ def test_an_operator_tries_rules(story):
     assert "verdicts would change" in story.shell(script, until='"event":"shadowing"')
 
 
+@pytest.mark.slow
 def test_an_operator_renews_verdicts(story):
     """The page's way to keep leads alive would not work."""
     (script,) = story.blocks("test_an_operator_renews_verdicts")
@@ -290,12 +291,14 @@ def test_an_operator_renews_verdicts(story):
     assert story.shell(script).strip()
 
 
+@pytest.mark.slow
 def test_an_operator_recalls_leads(story):
     """People who objected after their lead had left would be called."""
     (script,) = story.blocks("test_an_operator_recalls_leads")
     assert '"event":"recalling"' in story.shell(script, until='"event":"recalling"')
 
 
+@pytest.mark.slow
 def test_an_operator_tells_another_system(story):
     """A dialler that does not read Kafka would never hear of an opt-out."""
     (script,) = story.blocks("test_an_operator_tells_another_system")
@@ -399,6 +402,7 @@ def test_an_operator_imports_a_delta(story):
     assert seqs["internal"] == 2, "the dry run must publish nothing"
 
 
+@pytest.mark.slow
 def test_an_officer_shows_the_proof(story):
     """The file for an authority would be empty, or the proof fail on a log that is sound."""
     made, asked, explained, counted, verified = story.blocks("test_an_officer_shows_the_proof")
@@ -480,6 +484,7 @@ def test_an_operator_starts_a_new_log(kafka, tmp_path):
 
 
 # The last one: the worker lacks the key, and holds for everybody who names no campaign.
+@pytest.mark.slow
 def test_an_operator_imports_hashes(story):
     """A buyer's hashes would be made by another key than the one that the page says to make."""
     imports, makes_key = sorted(

@@ -198,6 +198,7 @@ def test_a_dialler_dials_whom_it_may_and_nobody_who_was_recalled(
         assert printed()[len(expected) :] == [f"dial +{FREE}"]
 
 
+@pytest.mark.slow
 def test_a_queue_is_told_what_to_remove(place, judged, tmp_path):
     """A lead that waits in a dialler's own queue would be called after its person has objected."""
     taken = "".join(f"    {line}\n" for line in TAKEN_BACK.text.splitlines())
@@ -218,6 +219,7 @@ while True:
         assert sorted(printed()[len(judged) - 1 :]) == [f"{key} recalled" for key in keys]
 
 
+@pytest.mark.slow
 def test_the_check_api_has_the_last_word_and_takes_a_no(kafka, judged, topic, tmp_path):
     """A dialler who copies the programs would call somebody who objected a moment ago, or lose what the person said."""
     stage = Stage(kafka.bootstrap, tmp_path, partitions=1)

@@ -12,7 +12,7 @@ from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, run_json, wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 OPPOSED, CONSENTING, OVER, LISTED = 33612345678, 33612345679, 33612345680, 12125550123
 OWN, CONSENTS = "internal", "consent@acme+insurance"

@@ -62,6 +62,7 @@ def test_the_examples_run_as_they_stand(broker, capsys):
     assert re.fullmatch(r"False b'.*\nTrue b'.*\n", scrubbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "call", "region"),
     [([], Call(), None), (["--contract", "--region", "GB"], Call(contract=True), "GB")],

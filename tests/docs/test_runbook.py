@@ -67,6 +67,7 @@ def test_every_block_is_run():
     assert {each.language for each in blocks(RUNBOOK)} == {"sh", "console"}
 
 
+@pytest.mark.slow
 def test_the_first_look(story):  # noqa: F811
     """Whoever is woken would not even see what is in force."""
     said = story.shell(block(story, "stream-scrub lists status"))
@@ -79,6 +80,7 @@ def test_forgotten_offsets_are_restored(story):  # noqa: F811
     assert "partition" in story.shell(block(story, "stream-scrub offsets --restore"))
 
 
+@pytest.mark.slow
 def test_the_reasons_are_counted(story, kcat):  # noqa: F811
     """Why everything is blocked would have to be read lead by lead."""
     send(story, 500, [OPPOSED, OPPOSED, "12"])
@@ -87,6 +89,7 @@ def test_the_reasons_are_counted(story, kcat):  # noqa: F811
     assert re.search(r'2 "reason":"opposed"', said) and re.search(r'1 "reason":"invalid-number"', said)
 
 
+@pytest.mark.slow
 def test_the_facts_about_a_call(story):  # noqa: F811
     """What is told a person who complains would be a guess."""
     send(story, 510, [ALLOWED])
@@ -100,6 +103,7 @@ def test_the_facts_about_a_call(story):  # noqa: F811
     assert "now: in consent" in said and "allowed consented" in said and "\nsame\n" in said
 
 
+@pytest.mark.slow
 def test_a_list_is_looked_at(story):  # noqa: F811
     """A refused list would be let through unseen."""
     said = json.loads(story.shell(block(story, "stream-scrub lists import todays-opt-outs.txt")))
@@ -134,6 +138,7 @@ def test_refused_requests_are_counted(story, kcat):  # noqa: F811
     assert said.split() == ["2", "reason=no-number", "1", "reason=unreadable"]
 
 
+@pytest.mark.slow
 def test_wrong_numbers_are_taken_out(story):  # noqa: F811
     """A wrong list would block its leads for ever, or a dry run take people out."""
     (story.folder / "wrong.txt").write_text("+33612345679\n")
@@ -143,6 +148,7 @@ def test_wrong_numbers_are_taken_out(story):  # noqa: F811
     assert "not in internal" in run(["lists", "history", "+33612345679"], story.env).stdout
 
 
+@pytest.mark.slow
 def test_a_restored_log_is_proven(story):  # noqa: F811
     """A log whose end was lost would be taken for the whole."""
     (story.folder / "filed.json").write_text(run(["lists", "verify", "--json"], story.env).stdout)
@@ -155,6 +161,7 @@ def test_a_restored_log_is_proven(story):  # noqa: F811
     assert "the log does not reach it" in story.shell(script, exits=3)
 
 
+@pytest.mark.slow
 def test_a_register_gets_another_name(story):  # noqa: F811
     """The new register would be of the wrong kind, or the old one touched."""
     (story.folder / "partner.csv").write_text("+33612345690\n")
@@ -163,6 +170,7 @@ def test_a_register_gets_another_name(story):  # noqa: F811
     assert re.search(r"^partner-fr +deny +1 ", said, re.MULTILINE), "it stands in the table of `lists status`"
 
 
+@pytest.mark.slow
 def test_rules_are_changed(story):  # noqa: F811
     """A changed rule would be in force before anybody looked at it, and its stamps not be explained later."""
     (story.folder / "my-rules").mkdir(exist_ok=True)

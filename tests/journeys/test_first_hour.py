@@ -133,6 +133,7 @@ def test_a_marketer_scrubs_a_file(shell):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_a_diallers_engineer_asks_the_api(shell):
     """An integrator would look for the address in a line of JSON, and compose the first request from the reference."""
@@ -172,6 +173,7 @@ def operator(installed, kafka, tmp_path_factory) -> Shell:
     return made
 
 
+@pytest.mark.slow
 def test_an_operator_starts_on_a_new_kafka(operator, kafka):
     """Whoever has a Kafka and a list would not find the next command in what the last one said."""
     shell = operator
@@ -191,6 +193,7 @@ def test_an_operator_starts_on_a_new_kafka(operator, kafka):
         wait_until(lambda: count(kafka.bootstrap, outputs) == 2, every=0.3)
 
 
+@pytest.mark.slow
 def test_an_officer_proves_a_call_from_a_number_and_a_day(operator, kafka):
     """A complaint with a number and a day would wait for somebody who knows partitions and offsets."""
     shell = operator

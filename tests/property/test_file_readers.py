@@ -14,6 +14,8 @@ from tests.support.machine.effort import examples
 from tests.support.running.csv_readers import Go, by_duckdb, by_pandas, by_python, by_title
 from tests.support.running.files import FREE, OPPOSED, Bureau
 
+pytestmark = pytest.mark.slow
+
 OURS = ("scrub_verdict", "scrub_reason", "scrub_number", "scrub_until", "scrub_call_from", "scrub_call_to")
 FORGED = "allowed;clear;+33612345678;;;"
 PIECES = st.sampled_from(

@@ -19,7 +19,7 @@ from tests.support.machine.cost import grows_evenly
 from tests.support.machine.effort import examples
 from tests.support.running.hostile_lists import COSTLY
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = tempfile.TemporaryDirectory()

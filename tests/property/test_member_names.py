@@ -19,6 +19,8 @@ from tests.support.oracles import rfc8259
 from tests.support.oracles.mutated_prospects import ALLOWING, INDEX, LAWS, TEXTS
 from tests.support.oracles.rfc8259 import Object, spelled
 
+pytestmark = pytest.mark.slow
+
 HANDS = [backend.PYTHON, *([found] if (found := backend.native()) is not None else [])]
 ROUNDS = examples(450)
 BATCH = 12

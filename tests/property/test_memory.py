@@ -17,7 +17,7 @@ from stream_scrub.scrub import backend
 from tests.k8s.test_pods import PYTHON_MIB
 from tests.support.fakes.scrubbers import MEMBERS
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 SORTED = sorted(REGIONS)
 IMPORTED_MIB = 63  # a worker before its first prospect

@@ -39,7 +39,8 @@ from stream_scrub.scrub import scrubbing
 from stream_scrub.serve import serving, uploads
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.running.stage import Stage
-from tests.support.running.worker import SCRIPT, WAIT_S, WorkerProcess
+from tests.support.running.worker import SCRIPT, WorkerProcess
+from tests.support.waiting import WAIT_S, wait_until
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # the test's own client, in the server's process
 
@@ -141,10 +142,7 @@ class Served:
         return self.client.post("/v1/check", json=body, headers=headers)
 
     def until(self, condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
-        ends = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < ends, "it did not happen in time"
-            time.sleep(0.005)
+        wait_until(condition, timeout_s, every=0.005)
 
 
 @contextmanager

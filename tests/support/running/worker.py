@@ -5,17 +5,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 from weakref import WeakSet
 
 from tests.support.running import forked
 from tests.support.running.forked import SCRIPT
-
-# Seconds until a wait fails. A wait that succeeds costs nothing by it, and on a busy machine the product itself may need
-# its look of 60 s, its lease of 45 s and its transaction's timeout one after the other.
-WAIT_S = 240
+from tests.support.waiting import WAIT_S, wait_until
 
 _started: WeakSet["WorkerProcess"] = WeakSet()
 
@@ -166,15 +163,3 @@ def logs_of(folder: Path | None) -> Iterator[Path]:
     yield from sorted(folder.rglob("*.log") if folder else ())
     shared = [each.log_file for each in _started if each.alive]
     yield from sorted(each for each in shared if folder is None or folder not in each.parents)
-
-
-def wait_until(condition: Callable[[], bool], timeout: float = WAIT_S, every: float = 0.1) -> float:
-    """Wait until the condition holds. Returns the seconds that it took; fails after `timeout`. It asks less often the
-    longer it waits: many conditions read a topic or run a command.
-    """
-    started = time.monotonic()
-    while not condition():
-        waited = time.monotonic() - started
-        assert waited < timeout, "it did not happen in time"
-        time.sleep(max(every, min(waited / 10, 1.0)))
-    return time.monotonic() - started

@@ -365,6 +365,7 @@ def test_a_cell_far_out_is_refused(bureau, cells):
         bureau.scrub(raw_book(cells), "leads.xlsx")
 
 
+@pytest.mark.slow
 def test_a_row_that_is_said_a_million_times_is_refused(bureau):
     """A document of one kilobyte would take gigabytes."""
     cell = '<table:table-cell table:number-columns-repeated="90" office:value-type="string"><text:p>1</text:p></table:table-cell>'

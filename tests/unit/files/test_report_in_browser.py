@@ -5,6 +5,8 @@ import pytest
 from tests.support.running import browsing
 from tests.support.running.files import FREE, OPPOSED
 
+pytestmark = pytest.mark.slow
+
 WIDE, NARROW = {"width": 1_100, "height": 900}, {"width": 360, "height": 740}
 ROWS = [
     f"Ann;{FREE};press",

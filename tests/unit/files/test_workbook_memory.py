@@ -17,7 +17,7 @@ from stream_scrub.imports.parsing import workbook
 from tests.support.running.files import FREE
 from tests.unit.files.test_other_kinds import book, ods, ods_rows, raw_book, rows_of
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 LONG = 400_000
 CONTAINER_BYTES = 512 << 20

@@ -82,6 +82,7 @@ def answered(target, seconds=600.0, *, is_cancelled=False, begin=lambda _: None)
     return str(stopped.value), stopped.value.code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("child", [talks, falls_silent, stops_in_a_word])
 def test_a_child_ends_when_it_is_told_to_and_when_its_time_is_over(child):
     """A scrub that was cancelled would go on, and the server wait for it before it stops."""
@@ -95,6 +96,7 @@ def test_a_child_that_takes_no_task_ends_as_well():
     assert answered(falls_silent, seconds=1.0, begin=long) == ("too long", None)
 
 
+@pytest.mark.slow
 def test_a_child_without_an_answer_is_not_waited_for():
     """A file that damages its reader would keep a place on the server for ever."""
     assert answered(dies) == ("", 7)

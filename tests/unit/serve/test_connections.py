@@ -200,6 +200,7 @@ def test_a_low_limit_of_open_files_lowers_the_bound_and_is_told():
         assert ("the limit of open files is low" in done.stdout) == (expected < 2000)
 
 
+@pytest.mark.slow
 def test_ten_thousand_silent_connections_keep_nobody_out(serve, lists):
     """Whoever opens connections from one machine would keep every dialler out, or end the server for want of
     descriptors."""

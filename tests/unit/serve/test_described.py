@@ -12,7 +12,7 @@ from stream_scrub.kafka import clients
 from stream_scrub.kafka.requests_writer import RequestPlace
 from stream_scrub.serve import tokens
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 # No schema can say which numbers are valid, or which months have begun: there a question of the right shape may be refused.
 # A reading starts a process, so those are not fuzzed.

@@ -636,6 +636,7 @@ def test_a_file_in_which_many_rows_have_no_number_needs_a_click(own):
     assert "1 of 3 leads" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -703,6 +704,7 @@ def test_a_deleted_file_is_gone(own):
     assert server.client.get(path).status_code == 404 and held(server) == []
 
 
+@pytest.mark.slow
 def test_a_cancelled_file_is_scrubbed_no_more(own):
     """A wrong file of a million rows would keep the next one waiting."""
     server = own(in_process=True)
@@ -728,6 +730,7 @@ def test_nothing_is_kept_longer_than_the_setting_says(own):
     server.until(lambda: held(server) == [], 15)
 
 
+@pytest.mark.slow
 def test_what_is_written_while_another_process_deletes_is_deleted_too(own):
     """Results would stay until the server ends, and nobody could find them any more to delete them."""
     server = own(in_process=True)
@@ -751,6 +754,7 @@ def test_what_a_killed_server_left_is_deleted_by_the_next(own):
     server.until(lambda: not left.exists(), 15)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_while_it_scrubs_leaves_nothing(tmp_path):
     """The process would go on with people's numbers for nobody, or the file would stay on the disk for ever."""
     (port,) = free_ports(1)

@@ -55,6 +55,7 @@ def test_a_trial_on_an_address_that_is_taken_ends_before_it_greets(tmp_path):
     assert "a trial" not in done.stderr
 
 
+@pytest.mark.slow
 def test_it_serves_before_a_broker_answers_and_ends_when_told(tmp_path):
     """While the brokers are away, a dialler would see a refused connection instead of the reason; a restart would hang
     until it is killed; or nobody knew why questions that leave the campaign out are answered "blocked"."""
