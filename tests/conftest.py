@@ -38,7 +38,14 @@ REAL = {"kafka", "own_kafka", "before_proxy", "proxy", "topic"}
 # What only `make test-all` runs: tools of others that judge our files, and whole folders. Single tests are marked.
 SLOW_FIXTURES, SLOW_FOLDERS = (
     {"kustomize", "compose_reader", "promtool", "prometheus"},
-    ("tests/cluster/", "tests/k8s/", "tests/kits/", "tests/monitoring/", "tests/packaging/"),
+    (
+        "tests/cluster/",
+        "tests/journeys/",
+        "tests/k8s/",
+        "tests/kits/",
+        "tests/monitoring/",
+        "tests/packaging/",
+    ),
 )
 QUICK = "not slow"  # what `make test` selects
 # By file or folder: what kills and waits first, what computes last, and within it the longest, so that all processes end

@@ -168,6 +168,7 @@ def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     assert behind.key() == b"behind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["value", pytest.param("header", marks=pytest.mark.slow)])
 def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
     """One such record of a C, Go or Java producer would kill every worker at every start, and its partition would never

@@ -53,7 +53,6 @@ def test_prospects_come_out_once_in_order_with_the_right_verdict(kafka, stages):
     print(f"\n{PROSPECTS} prospects by two workers in {took:.1f} s with their start: {dict(found.verdicts)}")
 
 
-@pytest.mark.alone
 def test_a_delta_is_enforced_within_a_second_of_the_imports_return(kafka, stages):
     """A person who opts out must not be called a minute later because a worker still judges by the old list."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -127,6 +126,7 @@ def test_each_transaction_carries_one_position(kafka, stages):
     )
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work_and_end_together(kafka, stages):
     """`--processes 2` must scrub as one worker does, and leave nothing behind when it is asked to stop."""
     stage = stages(kafka.bootstrap)

@@ -146,6 +146,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert str(NUMBER) not in said.stderr
 
 
+@pytest.mark.slow
 def test_a_verdict_ends_with_the_opt_out_on_the_log_where_no_recall_ran(stage):
     """A call after the opt-out would be called lawful, because nobody had been told of it."""
     asked = ["dossier", f"+{NUMBER}", "--from", stage.day]
@@ -228,6 +229,7 @@ def test_a_dossier_can_be_for_one_campaign(stage):
     assert {tuple(each["explanation"]["facts"]["campaigns"]) for each in found["verdicts"]} == {("zeta",)}
 
 
+@pytest.mark.slow
 def test_a_number_that_nobody_knows_has_a_dossier_that_says_so(stage):
     """Somebody who was never called through this system would get an error for an answer."""
     found = run_json(["dossier", "+33698765432", "--from", stage.day], stage.env)

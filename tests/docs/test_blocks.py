@@ -306,6 +306,7 @@ def test_an_operator_tells_another_system(story):
     assert '"event":"fan-out started"' in said and "whsec_" not in said
 
 
+@pytest.mark.slow
 def test_an_operator_brings_blocked_prospects_back(story):
     """What was blocked for a list that was late would stay blocked, whatever the page says."""
     for script in story.blocks("test_an_operator_brings_blocked_prospects_back"):
@@ -333,6 +334,7 @@ def test_an_operator_orders_machines(story):
     assert "partitions" in said and '"workers"' in said
 
 
+@pytest.mark.slow
 def test_an_operator_reads_the_rules(story):
     """The commands that tell what the law asks would not run, or tell another law than the one that judges."""
     own_rule(story)

@@ -75,6 +75,7 @@ def test_the_first_look(story):  # noqa: F811
     assert "missing" not in said
 
 
+@pytest.mark.slow
 def test_forgotten_offsets_are_restored(story):  # noqa: F811
     """A group that was idle for too long could not go on."""
     assert "partition" in story.shell(block(story, "stream-scrub offsets --restore"))

@@ -62,6 +62,7 @@ def moments(clock: Clock) -> list[datetime]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: f"{place[0]}-{len(place[1])}-{place[1][0]}")
 def test_each_edge_of_a_year(place):
     """Somebody would be called a minute too early or too late, on the day after a clock changed or before a holiday."""
