@@ -50,7 +50,7 @@ test: $(VENV)/.made
 
 # Everything. ROOM=kafka runs the tests of that folder of stream_scrub/, without the sanitizers and the long histories.
 test-all: $(VENV)/.made
-	$(BIN)/python -m pytest -n $(JOBS) $(if $(ROOM),--room $(ROOM)) $(PYTEST_ARGS)
+	STREAM_SCRUB_TEST_ALL=1 $(BIN)/python -m pytest -n $(JOBS) $(if $(ROOM),--room $(ROOM)) $(PYTEST_ARGS)
 ifndef ROOM
 	$(MAKE) sanitize SANITIZE_ARGS="--records 100000 --moves 5000"
 	$(MAKE) simulate SEEDS=100000 SIMULATE_ARGS="--seconds 300"

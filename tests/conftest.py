@@ -30,6 +30,7 @@ from tests.kafka.shared import shared
 from tests.support.machine import chromium
 from tests.support.machine import prometheus as monitoring
 from tests.support.machine.absent import absent, tell
+from tests.support.machine.effort import ALL
 from tests.support.network.proxy import Proxy
 from tests.support.running.worker import logs_of
 
@@ -101,11 +102,14 @@ STREAMING = {
 _HELD: pytest.StashKey[ExitStack] = pytest.StashKey()
 _LAST_LINES, _LINE_CHARS = 40, 400
 
-settings.register_profile("dev", max_examples=35, deadline=None)
 settings.register_profile(
-    "ci", max_examples=50, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+    "stream_scrub",
+    max_examples=100 if ALL else 35,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.load_profile("stream_scrub")
 
 
 # jsonschema's grammar of IRIs takes 2 s to load, in each process of a run. No schema here has an IRI.

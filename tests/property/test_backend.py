@@ -15,6 +15,7 @@ from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decode import Members
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
+from tests.support.machine.effort import ALL
 from tests.support.oracles import jsonish
 from tests.support.oracles.mutated_prospects import INDEX, LAWS, mutated, prospect
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     NATIVE is None and os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") != "1",
     reason="the extension is not installed",
 )
-MUTANTS = 60_000 if os.environ.get("CI") else 10_000
+MUTANTS = 60_000 if ALL else 10_000
 REGIONS = ["FR", "GB", "US", "DE", "IT", "RE", "AR", "BR", "AT", "SM", "KZ", "XX"]
 TERMS = [
     Terms(MEMBERS, stale="block", default_purpose="other"),

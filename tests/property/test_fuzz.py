@@ -1,6 +1,5 @@
 """Prospects by the ten thousand, mutated at random, against an oracle that shares nothing with the engine."""
 
-import os
 import random
 
 import pytest
@@ -8,10 +7,11 @@ import pytest
 from stream_scrub.scrub.batch import Scrubber, Terms
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS, read
+from tests.support.machine.effort import ALL
 from tests.support.oracles import prospects as oracle
 from tests.support.oracles.mutated_prospects import ALLOWING, INDEX, LAWS, mutated, prospect
 
-MUTANTS = 100_000 if os.environ.get("CI") else 20_000
+MUTANTS = 100_000 if ALL else 20_000
 BATCH = 500
 
 
