@@ -110,7 +110,7 @@ def days(land: Land) -> list[date]:
 
 
 CALLS = list(matrix.calls())
-EACH = 1 if ALL else 3  # else a third of the cells, others the next day
+EACH = 1 if ALL else 6  # else a sixth of the cells, others the next day
 SCRUBBER = Scrubber(Terms(MEMBERS, stamp="header", default_campaign="house"), BOOK)
 
 
