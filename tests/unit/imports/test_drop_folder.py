@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from stream_scrub.errors import Refused
-from stream_scrub.imports.drop_folder import DropFolder, DroppedFile, PublicationNote
+from stream_scrub.imports.drop_folder import DropFolder, PublicationNote
 
 
 @pytest.fixture
@@ -148,15 +148,6 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path):
         DropFolder(tmp_path / "file")
 
 
-def test_an_order_of_equal_moments_is_that_of_names(root):
-    """Two deltas of one moment would be taken in the order that the file system likes."""
-    folder = DropFolder(root)
-    for name in ("b", "c", "a"):
-        put(root, f"bloctel/{name}", written=5)
-    assert [each.path.name for each in folder.waiting()] == ["a", "b", "c"]
-    assert all(isinstance(each, DroppedFile) for each in folder.waiting())
-
-
 def test_a_link_that_took_the_place_of_a_file_is_not_read(root, tmp_path):
     """Whoever may drop a list would learn the digest of any file that the publisher can read."""
     folder = DropFolder(root)
@@ -242,19 +233,6 @@ def test_who_still_writes_does_not_write_in_what_is_published(root, tmp_path):
     with folder.open(claimed) as file:
         assert file.read() == b"first" and told == sha256(b"first").hexdigest()
     assert [each.written_ns for each in folder.left()] == [1_700_000_000 * 10**9]
-
-
-@pytest.mark.parametrize("name", [b"liste_\xe9t\xe9.csv", b"x" * 245 + b".csv", "é".encode() * 120])
-def test_a_name_that_cannot_be_told_is_one_that_can(root, name):
-    """A file's name would end the publisher, at each start again."""
-    folder = DropFolder(root)
-    put(root, "bloctel/" + os.fsdecode(name))
-    claimed = folder.claim(folder.waiting()[0])
-    folder.begin(claimed, PublicationNote("ab" * 32, 7, "opposition.log", "an-id"))
-    assert folder.begun(claimed) == PublicationNote("ab" * 32, 7, "opposition.log", "an-id")
-    done = folder.finish(claimed, "done", {"file": claimed.path.name})
-    assert done.read_bytes() == b"x" and done.name.encode("utf-8") and folder.left() == []
-    assert json.loads(done.with_name(done.name + ".report.json").read_text())["file"] == done.name
 
 
 def test_tries_are_noted_on_the_disk_and_forgotten_with_the_file(root):

@@ -305,17 +305,6 @@ def test_oppositions_to_you_end_by_a_dropped_file_only_if_its_folder_says_so(wor
     assert (report["endless"], report["ending"], report["count"]) == (0, 1, 1)
 
 
-def test_a_file_of_a_few_numbers_does_not_make_a_register_younger(world):
-    """A list that nobody has fetched for months would look fresh, and be judged by."""
-    inbox = opened(world)
-    dropped(world, "bloctel/a.txt", (3, 5))
-    worked(inbox)
-    dropped(world, "bloctel/adds/b.txt", (4, 5))
-    assert worked(inbox) == {"files": 1}
-    held(world, "bloctel")
-    assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 3, 5, tzinfo=UTC)
-
-
 @pytest.mark.parametrize(
     ("where", "text", "why"),
     [
@@ -355,16 +344,6 @@ def test_a_dropped_list_is_read_for_the_region_of_its_register(world):
     put(world, "partner/a.txt", "07400 123456\n")
     assert worked(opened(world)) == {"files": 1}
     assert held(world, "partner") == {447400123456}
-
-
-def test_a_refused_file_and_its_reason_are_in_the_log(world):
-    """An operator would know that a file was refused, and search every folder for which one and why."""
-    put(world, "bloctel/a.txt", "12\n")
-    with capture_logs() as told:
-        assert worked(opened(world)) == {"files_refused": 1}
-    (line,) = told
-    assert (line["event"], line["file"]) == ("file refused", "a.txt")
-    assert "no valid number" in line["why"]
 
 
 @pytest.mark.parametrize("where", ["take_in", "open", "check_lines", "plan_of", "ready"])
@@ -829,18 +808,6 @@ def test_no_number_in_a_name_is_in_a_log_line(world, name):
     said = str(told)
     assert {"event": "sub-folders ignored: not a register's name", "count": 2, "log_level": "warning"} in told
     assert "12345678" not in said and "12:34" not in said and len(told) > 2
-
-
-def test_a_linked_register_is_told_and_not_read(world):
-    """An operator would wait for ever for what lies behind a link, or another register get it."""
-    put(world, "partner/a.txt", "+33612345679\n")
-    (world.root / "bloctel").symlink_to(world.root / "partner")
-    inbox = opened(world)
-    with capture_logs() as told:
-        assert worked(inbox) == {"files": 1}
-    assert {"event": "links ignored", "count": 1, "log_level": "warning"} in told
-    assert held(world, "partner") == {33612345679}
-    assert list(world.desk.replay.index.registers) == ["partner"]
 
 
 def later(monkeypatch, seconds):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pyroaring import BitMap64
 
-from stream_scrub.imports import guards, list_day, plan_import
+from stream_scrub.imports import guards, list_day
 from stream_scrub.imports.formats import BadList
 from stream_scrub.index import Filter, Register, as_numbers, deltas
 from stream_scrub.model import RegisterKind
@@ -79,29 +79,7 @@ def test_a_delta_says_itself_what_it_changes():
     guards.check_change(base, deltas.removing(base.numbers, listed(0, 900)), "removes", 0.1)
 
 
-def test_a_full_list_only_adds_to_the_companys_own_oppositions():
-    """One source's file would take out what people said to another one, and they would be called."""
-    assert plan_import.change_of("internal", "full") == "adds"
-    assert plan_import.change_of("internal@acme", "full") == "adds"
-    assert plan_import.change_of("internal", "removes") == "removes"
-    assert (
-        plan_import.change_of("consent", "full") == "full"
-        and plan_import.change_of("bloctel", "full") == "full"
-    )
-
-
 DAY = timedelta(days=1)
-
-
-@pytest.mark.parametrize("days", [-400, -1])
-def test_an_older_list_is_refused_with_both_moments(days):
-    """Last month's file would bring back whoever has left the register since, and call whoever has come."""
-    held = replace(register(10), effective_at=NOW + timedelta(hours=9))
-    with pytest.raises(BadList) as caught:
-        list_day.moment_of(held, NOW + days * DAY, NOW, whole=True)
-    for told in ("bloctel", f"{NOW + days * DAY:%Y-%m-%d}", "2026-11-24T09:00:00Z", list_day.OLDER):
-        assert told in str(caught.value)
-    assert list_day.moment_of(held, NOW + days * DAY, NOW, whole=True, older=True) == NOW + days * DAY
 
 
 def test_a_list_that_names_only_the_day_is_not_older_than_one_of_that_day():
@@ -125,11 +103,3 @@ def test_an_older_list_of_oppositions_to_the_company_adds_and_moves_no_date():
     """A list of opt-outs that was found late could not be imported without a flag, though it takes nobody out."""
     held = register(10, "internal@acme")
     assert list_day.moment_of(held, NOW - DAY, NOW, whole=True) == NOW
-
-
-def test_changes_move_a_date_only_forward_and_only_when_somebody_says_so():
-    """Ten numbers added to a list that nobody has fetched for months would make it look fresh."""
-    held = register(10)
-    assert list_day.moment_of(held, None, NOW + DAY, whole=False) == NOW
-    assert list_day.moment_of(held, NOW - DAY, NOW + DAY, whole=False) == NOW
-    assert list_day.moment_of(held, NOW + DAY, NOW + DAY, whole=False) == NOW + DAY

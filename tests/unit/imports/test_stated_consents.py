@@ -376,17 +376,6 @@ def test_a_list_of_which_no_row_counts_is_not_called_empty(log, tmp_path):
         imported(file, columns={"phone": "Mobile", "consent": "Opt-in"})
 
 
-def test_a_consent_to_messages_is_stated_by_their_channel(log, tmp_path):
-    """Who agreed to calls alone would get messages, and who agreed to messages would be lost."""
-    file = export(
-        tmp_path, "Nom;Mobile;Opt-in;Canal", ["Oui;Phone", "Oui;SMS", "Oui;SMS et appel", "Oui;tous"]
-    )
-    columns = {"phone": "Mobile", "consent": "Opt-in", "channel": "Canal"}
-    done = imported(file, "consent-sms@a", columns=columns)
-    assert held(log, "consent-sms@a") == [1, 2, 3]
-    assert done.outcomes == {"consented": 3, "for another channel": 1}
-
-
 @pytest.mark.parametrize(
     "head",
     [
