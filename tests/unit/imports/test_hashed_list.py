@@ -92,8 +92,10 @@ def test_the_known_number_says_in_which_form_and_by_which_key_a_list_was_hashed(
     reading = imported(log, tmp_path, "hash\n" + lines(numbers, form), keys)
 
     assert described in reading.described and (reading.taken, reading.titles) == (20, 1)
-    assert blocked(log, keys, LISTED[7]) == ["hashed@acme"]
+    assert blocked(log, keys, LISTED[7]) == blocked(log, keys, LISTED[7], "") == ["hashed@acme"]
     assert not blocked(log, keys, OTHER) and not blocked(log, keys, LISTED[7], "zeta")
+    imported(log, tmp_path, lines(numbers[:2], form), keys, change="removes")
+    assert not blocked(log, keys, LISTED[0]) and blocked(log, keys, LISTED[2])
 
 
 @pytest.mark.parametrize("make", [by_sha, lambda text: by_sha(text, KEY)])
@@ -109,25 +111,17 @@ def test_sha256_is_taken_with_a_salt_and_without(tmp_path, keys, make):
     ("content", "known", "says"),
     [
         (lines(LISTED), f"+{OTHER}", "the known number is not in it"),
-        (
-            lines(LISTED, "+{}", lambda text: by_hmac(text, b"a key that we lack")),
-            None,
-            "the known number is not in it",
-        ),
-        (lines([f"{each:_}" for each in LISTED]), None, "the known number is not in it"),
+        (lines(LISTED, "+{}", lambda text: by_hmac(text, b"lost")), None, "the known number is not in it"),
         (lines(LISTED, "+{}", by_sha), None, "the known number is not in it"),
-        (
-            lines(LISTED) + base64.b64encode(by_hmac("+1")).decode(),
-            None,
-            "some of its hashes are in hex and some in Base64",
-        ),
+        (lines(LISTED) + base64.b64encode(by_hmac("+1")).decode(), None, "some of its hashes are in hex and some in Base64"),
         ("".join(f"+{each}\n" for each in LISTED), None, "the known number is not in it"),
+        (lines([LISTED[0]]) + f"{lines([OTHER]).strip()},{lines([1]).strip()}\n", None, "lines"),
     ],
 )
 def test_a_list_that_is_hashed_in_another_way_is_refused_and_no_number_is_repeated(
     tmp_path, keys, content, known, says
 ):
-    """A list that can match nobody would look like protection."""
+    """A list that can match nobody would look like protection, or the hash of an e-mail address be taken for a number's."""
     log = Log()
     with pytest.raises(BadList, match=says) as refused:
         imported(log, tmp_path, content, keys, known=known)
@@ -160,38 +154,18 @@ def test_hmac_without_a_key_is_refused(tmp_path):
         imported(Log(), tmp_path, lines(LISTED), keys_in(tmp_path / "keys", b"too short"))
 
 
-def test_a_list_of_changes_is_proven_by_a_number_that_is_in_it(tmp_path, keys):
-    """A list of removals that was hashed in another way would remove nobody, or somebody else."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
-    imported(log, tmp_path, lines(LISTED[:2]), keys, change="removes")
-
-    assert not blocked(log, keys, LISTED[0]) and blocked(log, keys, LISTED[2])
-
-
-@pytest.mark.parametrize("form", ["0{}", "+33{}", "0033{}", "33{}"])
+@pytest.mark.parametrize("form", ["0{}", "+33{}", "0033{}"])
 def test_a_number_overseas_is_found_in_the_form_of_france(tmp_path, keys, form):
     """The people of Martinique and Reunion who objected would be called: a buyer in Paris hashes +33 692 12 34 56."""
-    log, numbers = Log(), ["692123456", "596601234", "612345678"]
-    content = "".join(f"{by_hmac(form.format(number)).hex()}\n" for number in numbers)
+    log = Log()
+    content = lines(["692123456", "596601234", "612345678"], form)
 
     imported(log, tmp_path, content, keys, known="0612345678")
 
-    assert [blocked(log, keys, number) for number in (262692123456, 596596601234, 33612345678)] == [
-        ["hashed@acme"]
-    ] * 3
+    for number in (262692123456, 596596601234, 33612345678):
+        assert blocked(log, keys, number) == ["hashed@acme"]
     assert not blocked(log, keys, 262692123457)
     imported(log, tmp_path, content, keys, known="+262692123456")
-
-
-def test_a_line_with_two_hashes_is_refused(tmp_path, keys):
-    """The hash of an e-mail address would be taken for one of a number."""
-    content = "".join(f"{by_hmac(f'+{each}').hex()},{by_hmac('mail').hex()}\n" for each in LISTED) + lines(
-        [OTHER]
-    )
-    with pytest.raises(BadList, match="lines"):
-        imported(Log(), tmp_path, content, keys, known=f"+{OTHER}")
 
 
 def test_drop_binds_ten_digits_to_plus_one(tmp_path):
@@ -257,14 +231,6 @@ def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(tmp_pat
     assert not blocked(log, late, LISTED[0], "zeta"), "no other campaign's prospects wait"
     keys_in(tmp_path / "later", KEY)
     assert blocked(log, late, LISTED[0])
-
-
-def test_who_names_no_campaign_is_asked_in_every_campaigns_hashes(tmp_path, keys):
-    """A prospect without a campaign would be called for a buyer whose list has it."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
-    assert blocked(log, keys, LISTED[0], "") == ["hashed@acme"]
 
 
 def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_path, keys):
