@@ -113,7 +113,11 @@ def test_sha256_is_taken_with_a_salt_and_without(tmp_path, keys, make):
         (lines(LISTED), f"+{OTHER}", "the known number is not in it"),
         (lines(LISTED, "+{}", lambda text: by_hmac(text, b"lost")), None, "the known number is not in it"),
         (lines(LISTED, "+{}", by_sha), None, "the known number is not in it"),
-        (lines(LISTED) + base64.b64encode(by_hmac("+1")).decode(), None, "some of its hashes are in hex and some in Base64"),
+        (
+            lines(LISTED) + base64.b64encode(by_hmac("+1")).decode(),
+            None,
+            "some of its hashes are in hex and some in Base64",
+        ),
         ("".join(f"+{each}\n" for each in LISTED), None, "the known number is not in it"),
         (lines([LISTED[0]]) + f"{lines([OTHER]).strip()},{lines([1]).strip()}\n", None, "lines"),
     ],
