@@ -56,22 +56,12 @@ def test_a_list_may_be_a_zip_of_workbooks(tmp_path):
 
 
 @pytest.mark.parametrize("made", [in_avro, in_parquet])
-@pytest.mark.parametrize("rows", [1, 20_000])
-def test_a_list_may_be_a_table_of_a_data_lake(tmp_path, made, rows):
+def test_a_list_may_be_a_table_of_a_data_lake(tmp_path, made):
     """A data engineer could not hand in the opt-outs of a warehouse, though the page of formats promises it."""
-    records = [
-        {
-            "name": "Ann",
-            "phone": f"+{FREE + at}",
-            "more": [],
-            "since": date(2026, 3, 1),
-            "price": 1.5,
-            "of": None,
-        }
-        for at in range(rows)
-    ]
+    row = {"name": "Ann", "more": [], "since": date(2026, 3, 1), "price": 1.5, "of": None}
+    records = [{**row, "phone": f"+{FREE + at}"} for at in range(10_000)]
     found = read(tmp_path, made(records), "phone", name="out.table")
-    assert len(found.bitmap()) == rows
+    assert len(found.bitmap()) == 10_000
 
 
 def test_a_list_may_be_an_old_workbook(tmp_path):
