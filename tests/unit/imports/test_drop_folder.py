@@ -99,8 +99,10 @@ def test_what_a_killed_publisher_was_at_is_found_again_with_its_note(root):
     folder.finish(noted, "done", {})
     assert folder.left() == [unnoted] and list(noted.path.parent.iterdir()) == []
     folder.note_tries(noted, 2)
+    folder.begin(noted, note)
     put(root, "internal/removes/a.csv")
-    assert folder.tries(folder.claim(folder.waiting()[0])) == 0, "another file of that name is new"
+    again = folder.claim(folder.waiting()[0])
+    assert (folder.tries(again), folder.begun(again)) == (0, None), "another file of that name is new"
 
 
 @pytest.mark.parametrize(

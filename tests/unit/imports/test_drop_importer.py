@@ -242,14 +242,6 @@ def test_a_file_is_published_and_moved_with_its_report(world):
     assert world.desk.replay.index.registers["consent"].source == "a.txt"
 
 
-def test_a_campaign_may_be_spelt_in_any_way(world):
-    """Oppositions would lie in a folder that nobody reads, while the campaign they are against calls."""
-    put(world, "internal@Acme Energy/adds/a.txt", "+33612345678\n")
-    worked(opened(world))
-    assert held(world, "internal@acme-energy") == {33612345678}
-    assert (world.root / "internal@Acme Energy/done/a.txt").is_file()
-
-
 def dropped(world, where, day):
     """A file of one number, written on that day of 2026."""
     put(world, where, "+33612345678\n")
@@ -272,18 +264,26 @@ def test_a_file_from_before_what_the_register_holds_is_refused(world):
     assert world.desk.replay.index.registers["bloctel"].effective_at == datetime(2026, 2, 5, tzinfo=UTC)
 
 
-def test_oppositions_to_you_end_by_a_dropped_file_only_if_its_folder_says_so(world):
-    """A dialler's nightly export, in which every number expires, would have people called who said no."""
-    inbox = opened(world)
-    listed = "phone,expires\n+33612345678,2099-01-01\n+33612345679,2020-01-01\n"
-    put(world, "internal/a.csv", listed)
-    assert worked(inbox) == {"files": 1}
-    report = report_of(world, "internal/done/a.csv")
-    assert (report["endless"], report["ending"], report["count"]) == (2, 0, 2)
-    put(world, "internal@acme/adds/allow-ends/a.csv", listed)
-    assert worked(inbox) == {"files": 1}
-    report = report_of(world, "internal@acme/done/a.csv")
-    assert (report["endless"], report["ending"], report["count"]) == (0, 1, 1)
+ENDING = "phone,expires\n+33612345678,2099-01-01\n+33612345679,2020-01-01\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "register", "told"),
+    [
+        ("internal", ENDING, "internal", {"endless": 2, "ending": 0, "count": 2}),
+        ("internal@acme/adds/allow-ends", ENDING, "internal@acme", {"endless": 0, "ending": 1, "count": 1}),
+        ("internal@Acme Energy/adds", "+33612345678\n", "internal@acme-energy", {"count": 1}),
+        ("partner", "07400 123456\n", "partner", {"count": 1, "refused": 0}),
+    ],
+)
+def test_a_file_is_read_as_its_folder_says(world, folder, text, register, told):
+    """Who said no would be called once a date in a dialler's export has passed, or a campaign's oppositions lie unread."""
+    world.settings = Settings(lists=LISTS | {"regions": {"partner": "GB"}})
+    put(world, f"{folder}/a.csv", text)
+    assert worked(opened(world)) == {"files": 1}
+    report = report_of(world, f"{folder.partition('/')[0]}/done/a.csv")
+    assert {name: report[name] for name in told} == told
+    assert len(held(world, register)) == told["count"]
 
 
 @pytest.mark.parametrize(
@@ -315,14 +315,6 @@ def test_a_full_list_takes_nobody_out_of_internal(world):
     worked(inbox), worked(inbox)
     assert len(held(world, "internal")) == 21
     assert report_of(world, "internal/done/b.txt")["kept"] == 19
-
-
-def test_a_dropped_list_is_read_for_the_region_of_its_register(world):
-    """Dropped files cannot name a region: every line of a British list would be refused."""
-    world.settings = Settings(lists=LISTS | {"regions": {"partner": "GB"}})
-    put(world, "partner/a.txt", "07400 123456\n")
-    assert worked(opened(world)) == {"files": 1}
-    assert held(world, "partner") == {447400123456}
 
 
 @pytest.mark.parametrize("where", ["open", "ready"])
@@ -689,17 +681,6 @@ def test_another_list_is_not_taken_for_the_one_whose_note_was_left(world, log_id
 
     assert worked(inbox) == {"files": 1}
     assert held(world, "internal") == {33612345678, 33612345679}
-
-
-def test_a_note_that_was_left_is_not_of_the_next_file(world):
-    """The same list, handed over again to renew the register, would not be published."""
-    left_by_a_kill_after_the_move(world, "+33612345678\n")
-    put(world, "internal/adds/a.txt", "+33612345678\n")
-    folder = DropFolder(world.root)
-
-    claimed = folder.claim(folder.waiting()[0])
-
-    assert folder.begun(claimed) is None
 
 
 def test_a_link_in_the_place_of_a_file_is_refused_without_its_digest(world, tmp_path):

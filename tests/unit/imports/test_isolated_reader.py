@@ -34,13 +34,14 @@ def read(folder, content, *, name="list.csv", max_mb=256, max_s=60, apart=None, 
 
 
 def standing_in(monkeypatch, code):
-    """Let the process run this instead of what reads lists, with `result` for the number of its file."""
+    """Let the process run this instead of what reads lists, with `listed` and `result` for the numbers of its files."""
     real = module.subprocess.Popen
 
     def popen(command, **how):
-        python, result = command[0], command[-1]
-        text = f"import os, sys, time\nsys.stdin.read()\nresult = {result}\n{code}"
-        return real([python, "-c", text], **how)
+        text = (
+            f"import os, sys, time\nsys.stdin.read()\nlisted, result = {command[-2]}, {command[-1]}\n{code}"
+        )
+        return real([command[0], "-c", text], **how)
 
     monkeypatch.setattr(module.subprocess, "Popen", popen)
 
@@ -162,25 +163,16 @@ def test_what_comes_back_is_not_believed(tmp_path, monkeypatch, code):
 def test_a_fault_of_ours_is_told_with_its_place_and_no_line_of_the_list(tmp_path, monkeypatch):
     """A phone number would stand in the publisher's log."""
     code = (
+        "from io import FileIO\n"
+        "from datetime import datetime, UTC\n"
         "from stream_scrub.imports import isolated_reader as reader\n"
         "from stream_scrub.imports.parsing.parsed_list import ParsedList\n"
         "def broken(self, *_): raise ValueError('+33612345678')\n"
         "ParsedList.take = broken\n"
-        "from pathlib import Path\n"
-        "from datetime import datetime, UTC\n"
         "task = reader.ReadTask('a.csv', reader.ListOptions('FR', datetime.now(UTC)), 256, 60)\n"
-        "from io import FileIO\n"
-        "reader.work(task, FileIO(int(sys.argv[1])), result)\n"
+        "reader.work(task, FileIO(listed), result)\n"
     )
-    real = module.subprocess.Popen
-    monkeypatch.setattr(
-        module.subprocess,
-        "Popen",
-        lambda command, **how: real(
-            [command[0], "-c", f"import sys\nsys.stdin.read()\nresult = {command[-1]}\n{code}", command[-2]],
-            **how,
-        ),
-    )
+    standing_in(monkeypatch, code)
     with pytest.raises(ReaderFault) as told:
         read(tmp_path, b"+33612345678\n")
     assert str(told.value).startswith("ValueError in <string>:") and "plain.py:" in str(told.value)
