@@ -38,6 +38,14 @@ def keys(tmp_path):
     return keys_in(tmp_path / "keys", b"short", b"a key of somebody else", KEY)
 
 
+@pytest.fixture
+def log(tmp_path, keys):
+    """A log with the hashes of LISTED, for one campaign."""
+    made = Log()
+    imported(made, tmp_path, lines(LISTED), keys)
+    return made
+
+
 def lines(numbers, form="+{}", make=by_hmac):
     return "".join(f"{make(form.format(number)).hex()}\n" for number in numbers)
 
@@ -193,10 +201,10 @@ def test_drop_binds_ten_digits_to_plus_one(tmp_path):
     assert not followed(log).index.registers[register].has(14_155_559_317)
 
 
-def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_the_next_key(tmp_path, keys):
+def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_the_next_key(
+    log, tmp_path, keys
+):
     """Numbers among hashes, or hashes of a lost key, would never match again."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     keys_in(tmp_path / "keys", NEW_KEY)  # it takes the place of the file that is too short
     new = lines(LISTED, "+{}", lambda text: by_hmac(text, NEW_KEY))
 
@@ -220,10 +228,8 @@ def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_th
         imported(log, tmp_path, lines(LISTED), keys, "agreed", kind=RegisterKind.ALLOW)
 
 
-def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(tmp_path, keys):
+def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(log, tmp_path, keys):
     """A worker that was started without the key would allow everybody in the register."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     late = keys_in(tmp_path / "later")
 
     for number in (LISTED[0], OTHER):
@@ -237,10 +243,8 @@ def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(tmp_pat
     assert blocked(log, late, LISTED[0])
 
 
-def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_path, keys):
+def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(log, tmp_path, keys):
     """A restarted worker would take hashes for numbers, and allow everybody."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     publisher = Publisher(log, full_every=1)
     publisher.put("hashed@acme", deltas.nothing(publisher.base("hashed@acme").numbers, "list"))
     live = followed(log)
@@ -254,16 +258,11 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     )
     renewed = Log()
     there = followed(renewed, keep_ends=True).known("hashed@acme")
-    source = DeltaSource("old", "cd" * 32)
-    Writer(renewed).publish(
-        restated(register, publisher.replay.known("hashed@acme"), None, there, source).records
-    )
+    known, source = publisher.replay.known("hashed@acme"), DeltaSource("old", "cd" * 32)
+    Writer(renewed).publish(restated(register, known, None, there, source).records)
 
-    for index in (
-        followed(log, start="latest-full").index,
-        restored.index,
-        followed(renewed).index,
-    ):
+    late = followed(log, start="latest-full").index
+    for index in (late, restored.index, followed(renewed).index):
         held = index.registers["hashed@acme"]
         assert held.hashed == register.hashed and held.numbers == register.numbers
     assert not any(KEY in (record.value or b"") for record in log.records)
@@ -271,31 +270,20 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     Draft202012Validator(schema).validate(json.loads(log.records[-1].value))
 
 
-def test_a_seal_that_changes_the_hashing_and_keeps_hashes_is_refused(tmp_path, keys):
+def test_a_seal_that_changes_the_hashing_and_keeps_hashes_is_refused(log):
     """The hashes of the lost key would stand for people whom nobody finds any more."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     publisher = Publisher(log)
-    base = publisher.base("hashed@acme")
+    base, known = publisher.base("hashed@acme"), publisher.replay.known("hashed@acme")
     other = type(base.hashed)("sha256", "+", "", "")
     delta = deltas.Delta(bitmap([7]), bitmap([]), 0, hashed=other)
-    publish(
-        Writer(log),
-        base,
-        delta,
-        AT + timedelta(days=2),
-        DeltaSource("x", "ab" * 32),
-        known=publisher.replay.known("hashed@acme"),
-    )
+    publish(Writer(log), base, delta, AT + timedelta(days=2), DeltaSource("x", "ab" * 32), known=known)
 
     with pytest.raises(Corrupt, match="hashed in another way"):
         followed(log)
 
 
-def test_history_follows_a_number_by_its_hash_or_refuses(tmp_path, keys):
+def test_history_follows_a_number_by_its_hash_or_refuses(log, keys):
     """An opposed number's history would say that it was never listed."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
 
     def asked(keys):
         deadline = Deadline.after(60)
@@ -311,11 +299,8 @@ def test_history_follows_a_number_by_its_hash_or_refuses(tmp_path, keys):
         asked(HashKeys())
 
 
-def test_an_export_and_a_fan_out_refuse_hashes(tmp_path, keys):
+def test_an_export_and_a_fan_out_refuse_hashes(log, tmp_path, keys):
     """They would hand out the first bits of hashes as people's phone numbers."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
     for names in ((), ("hashed@acme",)):
         options = export_registers.ExportOptions(folder=tmp_path, registers=names)
         with pytest.raises(ConfigError, match="hashed@acme: hashes"):

@@ -134,6 +134,7 @@ def test_a_list_whose_numbers_are_mostly_of_another_country_asks_for_the_region(
     assert french.read_as.endswith("national numbers are read as FR")
 
 
+FRENCH = "".join(f"061234{place:04d};\n" for place in range(60))
 BRITISH = b"07400123456\n07400123457\n"
 
 
@@ -773,6 +774,7 @@ def test_a_column_that_may_name_countries_is_asked_about(log, tmp_path, head, co
     [
         ("phone;country\n0470123450;XX\n0470123451;XX\n", "may name each row's country"),
         ("phone;country_code\n0470123450;32\n0470123451;32\n", "may name each row's country"),
+        (f"phone;country\n{FRENCH}0470123450;BE\n", "column country may name each row's country"),
         ("phone;langue\n0470123450;fr\n0470123451;nl\n0612345678;nl\n", "column langue may name"),
         (
             "phone;billing country;phone country\n0470123450;FR;BE\n",
@@ -802,13 +804,3 @@ def test_a_column_of_no_countries_stops_no_list(log, tmp_path, region, phone, he
     file = written(tmp_path, "\n".join([f"phone;{head}", *rows]).encode())
     run(file, "internal", region=region)
     assert len(log.replayed().index.registers["internal"].numbers) == 8
-
-
-def test_countries_below_the_first_rows_are_asked_about(log, tmp_path):
-    """A list that is sorted by its empty countries would be read as French to its end."""
-    french = "".join(f"061234{place:04d};\n" for place in range(60))
-    file = written(tmp_path, f"phone;country\n{french}0470123450;BE\n".encode())
-    with pytest.raises(BadList, match=r"column country may name each row's country"):
-        run(file, "internal")
-    run(file, "internal", columns={"phone": "phone", "country": "country"})
-    assert 32470123450 in log.replayed().index.registers["internal"].numbers

@@ -63,12 +63,6 @@ def test_a_list_comes_back_as_it_was_read(tmp_path, content, columns):
     assert {name: getattr(found, name) for name in facts} == {name: getattr(here, name) for name in facts}
 
 
-def test_a_list_that_is_none_says_why(tmp_path):
-    """An operator could not tell what is wrong with the file."""
-    with pytest.raises(BadList, match="broken or locked archive"):
-        read(tmp_path, b"\x1f\x8bno gzip at all")
-
-
 def test_who_reads_ends_with_who_asked(tmp_path):
     """A killed publisher would leave a process behind that takes the memory of the next one, for a quarter of an hour."""
     asks = (
