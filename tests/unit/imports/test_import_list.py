@@ -206,16 +206,6 @@ def test_who_opposed_does_so_for_good_whatever_the_list_says(log, tmp_path):
     assert (again.count, again.endless) == (3, 2) and not len(log.replayed().known("internal").ends.numbers())
 
 
-def test_ends_of_oppositions_count_when_the_operator_means_them(log, tmp_path):
-    """An operator whose own list holds promises until a day could not keep it."""
-    file = written(tmp_path, b"phone,expires\n0612345678,2099-01-01\n0612345679,2020-01-01\n")
-    effect = run(file, "internal", allow_ends=True)
-    again = run(file, "internal")
-
-    assert (effect.count, effect.ending, effect.endless) == (1, 1, 0)
-    assert (again.count, again.endless) == (2, 2) and not len(log.replayed().known("internal").ends.numbers())
-
-
 def test_a_dry_run_publishes_nothing(log, tmp_path):
     """Who only wants to look would change the register."""
     effect = run(written(tmp_path, b"0612345678\n0612345678\nx\n"), dry_run=True)
