@@ -173,13 +173,8 @@ def test_every_format_is_imported_with_nothing_but_the_register(log, name):
         with pytest.raises(BadList, match="applies on sequence"):
             run(LISTS / name, register)
         return
-    effect = run(
-        LISTS / name,
-        register,
-        allow_ends=True,
-        columns=expected.get("columns", {}),
-        is_region_named=True,
-    )
+    columns = expected.get("columns", {})
+    effect = run(LISTS / name, register, allow_ends=True, columns=columns, is_region_named=True)
 
     replay = log.replayed()
     held = replay.index.registers[register]
@@ -397,11 +392,14 @@ def test_answers_in_words_that_nobody_knows_are_not_taken_for_clean(log, tmp_pat
     assert clean(log) == [7]
 
 
+WASH = {"format": "wash", "region": "IT", "columns": {"days": "15"}}
+
+
 def wash(folder, day, *rows):
     content = "number,status\n" + "".join(f"+39340123456{last},{status}\n" for last, status in rows)
     file = folder / f"answer-{day}.csv"
     file.write_text(content)
-    return run(file, "rpo-clean", format="wash", region="IT", columns={"days": "15"})
+    return run(file, "rpo-clean", **WASH)
 
 
 def clean(log):
@@ -425,13 +423,7 @@ def test_an_older_answer_does_not_undo_a_newer_one(log, tmp_path):
     assert register.next_end.date().isoformat() == "2026-12-07", "no older answer shortened it"
     (tmp_path / "answer-2026-11-24.csv").write_bytes((tmp_path / "answer-2026-11-23.csv").read_bytes())
     with pytest.raises(BadList, match="byte for byte the list of 2026-11-23T00:00:00Z"):
-        run(
-            tmp_path / "answer-2026-11-24.csv",
-            "rpo-clean",
-            format="wash",
-            region="IT",
-            columns={"days": "15"},
-        )
+        run(tmp_path / "answer-2026-11-24.csv", "rpo-clean", **WASH)
 
 
 def test_no_answer_becomes_younger_with_its_register(log, tmp_path):
