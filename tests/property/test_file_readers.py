@@ -61,7 +61,7 @@ def reader(request, tmp_path_factory):
     return {"python": by_python, "pandas": by_pandas, "duckdb": by_duckdb}[request.param]
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(ROWS, max_size=8))
 @example([f"90;{OPPOSED};x;{FORGED}"])
 @example([f'"3"n;{OPPOSED};x;{FORGED}', f'Ann;{OPPOSED};"y'])

@@ -152,9 +152,8 @@ def test_a_named_column_gives_its_numbers_whatever_stands_beside_it(rows, separa
 
 # Of these an entry is not a line: a JSON array and XML may stand on one line, or each entry on several.
 OF_ENTRIES = {"nanp-xml", "webex-json", "ringcentral-json"}
-SAMPLES = sorted(
-    path.read_bytes() for path in (GOLDEN / "lists").iterdir() if path.suffix in {".txt", ".csv"}
-)
+TEXTS = {".txt", ".csv", ".jsonl", ".xml"}
+SAMPLES = sorted(path.read_bytes() for path in (GOLDEN / "lists").iterdir() if path.suffix in TEXTS)
 PIECES = [
     *(
         b"416,5550123\n",
@@ -190,6 +189,13 @@ PIECES = [
         b";",
         b"x",
         b"-",
+        b"*",
+        b"<",
+        b"&",
+        b">",
+        b"{",
+        b"]",
+        b"\xed\xa0\x80",
         b"9" * 30,
     ),
 ]
@@ -221,6 +227,8 @@ def test_every_format_accounts_for_every_line_of_any_file(content):
                 str(found),
             )
             continue
+        assert found.taken >= (len(found.bitmap()) > 0)
+        assert found.refused >= len(found.first_refused)
         assert found.bitmap().isdisjoint(found.removals())
         assert all(number in found.bitmap() for number in found.ends().numbers.tolist())
         name = found.described.partition(",")[0]

@@ -38,31 +38,6 @@ def bitmap(numbers):
     return BitMap64(sorted(numbers))
 
 
-@given(SETS, SETS)
-def test_a_delta_applied_gives_the_list(before, listed):
-    """A register would not hold what its list says."""
-    delta = diff.full(bitmap(before), bitmap(listed))
-
-    assert set((bitmap(before) | delta.adds) - delta.removes) == listed
-    assert (set(delta.adds), set(delta.removes)) == (listed - before, before - listed)
-    assert delta.unchanged == len(listed & before)
-    assert delta.is_empty is (before == listed)
-
-
-@given(SETS, SETS)
-def test_adds_and_removes_change_what_they_name_and_no_more(before, listed):
-    """An import of a few opt-outs would take all others off the register."""
-    adds, removes = (change(bitmap(before), bitmap(listed)) for change in (diff.adding, diff.removing))
-
-    assert (set(adds.adds), set(adds.removes), adds.unchanged) == (
-        listed - before,
-        set(),
-        len(listed & before),
-    )
-    assert (set(removes.adds), set(removes.removes)) == (set(), listed & before)
-    assert removes.unchanged == len(listed - before)
-
-
 def publish_steps(steps, log):
     """Each step through diff, publish and the log; yields the follower's index and the model after each."""
     replay, model = Replay(), {}

@@ -38,6 +38,14 @@ def keys(tmp_path):
     return keys_in(tmp_path / "keys", b"short", b"a key of somebody else", KEY)
 
 
+@pytest.fixture
+def log(tmp_path, keys):
+    """A log with the hashes of LISTED, for one campaign."""
+    made = Log()
+    imported(made, tmp_path, lines(LISTED), keys)
+    return made
+
+
 def lines(numbers, form="+{}", make=by_hmac):
     return "".join(f"{make(form.format(number)).hex()}\n" for number in numbers)
 
@@ -92,8 +100,10 @@ def test_the_known_number_says_in_which_form_and_by_which_key_a_list_was_hashed(
     reading = imported(log, tmp_path, "hash\n" + lines(numbers, form), keys)
 
     assert described in reading.described and (reading.taken, reading.titles) == (20, 1)
-    assert blocked(log, keys, LISTED[7]) == ["hashed@acme"]
+    assert blocked(log, keys, LISTED[7]) == blocked(log, keys, LISTED[7], "") == ["hashed@acme"]
     assert not blocked(log, keys, OTHER) and not blocked(log, keys, LISTED[7], "zeta")
+    imported(log, tmp_path, lines(numbers[:2], form), keys, change="removes")
+    assert not blocked(log, keys, LISTED[0]) and blocked(log, keys, LISTED[2])
 
 
 @pytest.mark.parametrize("make", [by_sha, lambda text: by_sha(text, KEY)])
@@ -109,12 +119,7 @@ def test_sha256_is_taken_with_a_salt_and_without(tmp_path, keys, make):
     ("content", "known", "says"),
     [
         (lines(LISTED), f"+{OTHER}", "the known number is not in it"),
-        (
-            lines(LISTED, "+{}", lambda text: by_hmac(text, b"a key that we lack")),
-            None,
-            "the known number is not in it",
-        ),
-        (lines([f"{each:_}" for each in LISTED]), None, "the known number is not in it"),
+        (lines(LISTED, "+{}", lambda text: by_hmac(text, b"lost")), None, "the known number is not in it"),
         (lines(LISTED, "+{}", by_sha), None, "the known number is not in it"),
         (
             lines(LISTED) + base64.b64encode(by_hmac("+1")).decode(),
@@ -122,12 +127,13 @@ def test_sha256_is_taken_with_a_salt_and_without(tmp_path, keys, make):
             "some of its hashes are in hex and some in Base64",
         ),
         ("".join(f"+{each}\n" for each in LISTED), None, "the known number is not in it"),
+        (lines([LISTED[0]]) + f"{lines([OTHER]).strip()},{lines([1]).strip()}\n", None, "lines"),
     ],
 )
 def test_a_list_that_is_hashed_in_another_way_is_refused_and_no_number_is_repeated(
     tmp_path, keys, content, known, says
 ):
-    """A list that can match nobody would look like protection."""
+    """A list that can match nobody would look like protection, or the hash of an e-mail address be taken for a number's."""
     log = Log()
     with pytest.raises(BadList, match=says) as refused:
         imported(log, tmp_path, content, keys, known=known)
@@ -160,38 +166,18 @@ def test_hmac_without_a_key_is_refused(tmp_path):
         imported(Log(), tmp_path, lines(LISTED), keys_in(tmp_path / "keys", b"too short"))
 
 
-def test_a_list_of_changes_is_proven_by_a_number_that_is_in_it(tmp_path, keys):
-    """A list of removals that was hashed in another way would remove nobody, or somebody else."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
-    imported(log, tmp_path, lines(LISTED[:2]), keys, change="removes")
-
-    assert not blocked(log, keys, LISTED[0]) and blocked(log, keys, LISTED[2])
-
-
-@pytest.mark.parametrize("form", ["0{}", "+33{}", "0033{}", "33{}"])
+@pytest.mark.parametrize("form", ["0{}", "+33{}", "0033{}"])
 def test_a_number_overseas_is_found_in_the_form_of_france(tmp_path, keys, form):
     """The people of Martinique and Reunion who objected would be called: a buyer in Paris hashes +33 692 12 34 56."""
-    log, numbers = Log(), ["692123456", "596601234", "612345678"]
-    content = "".join(f"{by_hmac(form.format(number)).hex()}\n" for number in numbers)
+    log = Log()
+    content = lines(["692123456", "596601234", "612345678"], form)
 
     imported(log, tmp_path, content, keys, known="0612345678")
 
-    assert [blocked(log, keys, number) for number in (262692123456, 596596601234, 33612345678)] == [
-        ["hashed@acme"]
-    ] * 3
+    for number in (262692123456, 596596601234, 33612345678):
+        assert blocked(log, keys, number) == ["hashed@acme"]
     assert not blocked(log, keys, 262692123457)
     imported(log, tmp_path, content, keys, known="+262692123456")
-
-
-def test_a_line_with_two_hashes_is_refused(tmp_path, keys):
-    """The hash of an e-mail address would be taken for one of a number."""
-    content = "".join(f"{by_hmac(f'+{each}').hex()},{by_hmac('mail').hex()}\n" for each in LISTED) + lines(
-        [OTHER]
-    )
-    with pytest.raises(BadList, match="lines"):
-        imported(Log(), tmp_path, content, keys, known=f"+{OTHER}")
 
 
 def test_drop_binds_ten_digits_to_plus_one(tmp_path):
@@ -215,10 +201,10 @@ def test_drop_binds_ten_digits_to_plus_one(tmp_path):
     assert not followed(log).index.registers[register].has(14_155_559_317)
 
 
-def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_the_next_key(tmp_path, keys):
+def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_the_next_key(
+    log, tmp_path, keys
+):
     """Numbers among hashes, or hashes of a lost key, would never match again."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     keys_in(tmp_path / "keys", NEW_KEY)  # it takes the place of the file that is too short
     new = lines(LISTED, "+{}", lambda text: by_hmac(text, NEW_KEY))
 
@@ -242,10 +228,8 @@ def test_a_register_holds_numbers_or_hashes_of_one_key_and_a_full_list_brings_th
         imported(log, tmp_path, lines(LISTED), keys, "agreed", kind=RegisterKind.ALLOW)
 
 
-def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(tmp_path, keys):
+def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(log, tmp_path, keys):
     """A worker that was started without the key would allow everybody in the register."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     late = keys_in(tmp_path / "later")
 
     for number in (LISTED[0], OTHER):
@@ -259,18 +243,8 @@ def test_without_the_key_nothing_is_judged_and_a_key_that_comes_is_found(tmp_pat
     assert blocked(log, late, LISTED[0])
 
 
-def test_who_names_no_campaign_is_asked_in_every_campaigns_hashes(tmp_path, keys):
-    """A prospect without a campaign would be called for a buyer whose list has it."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
-    assert blocked(log, keys, LISTED[0], "") == ["hashed@acme"]
-
-
-def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_path, keys):
+def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(log, tmp_path, keys):
     """A restarted worker would take hashes for numbers, and allow everybody."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     publisher = Publisher(log, full_every=1)
     publisher.put("hashed@acme", deltas.nothing(publisher.base("hashed@acme").numbers, "list"))
     live = followed(log)
@@ -284,16 +258,11 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     )
     renewed = Log()
     there = followed(renewed, keep_ends=True).known("hashed@acme")
-    source = DeltaSource("old", "cd" * 32)
-    Writer(renewed).publish(
-        restated(register, publisher.replay.known("hashed@acme"), None, there, source).records
-    )
+    known, source = publisher.replay.known("hashed@acme"), DeltaSource("old", "cd" * 32)
+    Writer(renewed).publish(restated(register, known, None, there, source).records)
 
-    for index in (
-        followed(log, start="latest-full").index,
-        restored.index,
-        followed(renewed).index,
-    ):
+    late = followed(log, start="latest-full").index
+    for index in (late, restored.index, followed(renewed).index):
         held = index.registers["hashed@acme"]
         assert held.hashed == register.hashed and held.numbers == register.numbers
     assert not any(KEY in (record.value or b"") for record in log.records)
@@ -301,31 +270,20 @@ def test_the_log_a_snapshot_an_audit_and_a_renewal_keep_how_it_was_hashed(tmp_pa
     Draft202012Validator(schema).validate(json.loads(log.records[-1].value))
 
 
-def test_a_seal_that_changes_the_hashing_and_keeps_hashes_is_refused(tmp_path, keys):
+def test_a_seal_that_changes_the_hashing_and_keeps_hashes_is_refused(log):
     """The hashes of the lost key would stand for people whom nobody finds any more."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
     publisher = Publisher(log)
-    base = publisher.base("hashed@acme")
+    base, known = publisher.base("hashed@acme"), publisher.replay.known("hashed@acme")
     other = type(base.hashed)("sha256", "+", "", "")
     delta = deltas.Delta(bitmap([7]), bitmap([]), 0, hashed=other)
-    publish(
-        Writer(log),
-        base,
-        delta,
-        AT + timedelta(days=2),
-        DeltaSource("x", "ab" * 32),
-        known=publisher.replay.known("hashed@acme"),
-    )
+    publish(Writer(log), base, delta, AT + timedelta(days=2), DeltaSource("x", "ab" * 32), known=known)
 
     with pytest.raises(Corrupt, match="hashed in another way"):
         followed(log)
 
 
-def test_history_follows_a_number_by_its_hash_or_refuses(tmp_path, keys):
+def test_history_follows_a_number_by_its_hash_or_refuses(log, keys):
     """An opposed number's history would say that it was never listed."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
 
     def asked(keys):
         deadline = Deadline.after(60)
@@ -341,11 +299,8 @@ def test_history_follows_a_number_by_its_hash_or_refuses(tmp_path, keys):
         asked(HashKeys())
 
 
-def test_an_export_and_a_fan_out_refuse_hashes(tmp_path, keys):
+def test_an_export_and_a_fan_out_refuse_hashes(log, tmp_path, keys):
     """They would hand out the first bits of hashes as people's phone numbers."""
-    log = Log()
-    imported(log, tmp_path, lines(LISTED), keys)
-
     for names in ((), ("hashed@acme",)):
         options = export_registers.ExportOptions(folder=tmp_path, registers=names)
         with pytest.raises(ConfigError, match="hashed@acme: hashes"):

@@ -13,45 +13,33 @@ def ends_of(reading):
     return dict(zip(numbers.tolist(), ends.tolist(), strict=True))
 
 
-@pytest.mark.parametrize(
-    "text", ["soon", "31/02/2027", "2027-01-01T25:00Z", "1800000000", "x" * 500, '"a""b"']
-)
+@pytest.mark.parametrize("text", ["soon", "31/02/2027", "2027-01-01T25:00Z", "1800000000", "x" * 500])
 def test_an_end_that_cannot_be_read_is_none(text, tmp_path):
-    """A misspelt date would lift an opposition."""
+    """A misspelt date would lift an opposition, or make a consent eternal."""
     reading = read(tmp_path, f"phone,expires\n0612345678,{text}\n".encode())
 
-    assert (list(reading.bitmap()), ends_of(reading)) == ([33612345678], {})
+    assert (list(reading.bitmap()), ends_of(reading), reading.kind) == ([33612345678], {}, "deny")
     assert "unreadable ends taken as none: 1 (lines 2)" in reading.described
     assert reading.endless == 1
 
 
-@pytest.mark.parametrize("days", ["-1", "0", "1.5", "x", "٣", "1e3"])
+@pytest.mark.parametrize("days", ["-1", "0", "1.5", "٣", "1e3"])
 def test_days_that_cannot_be_are_no_end(days, tmp_path):
     """A slip in a number of days would lift an opposition at once."""
-    reading = read(tmp_path, f"phone,days to expiry\n0612345678,{days}\n".encode())
-
-    assert ends_of(reading) == {}
+    assert ends_of(read(tmp_path, f"phone,days to expiry\n0612345678,{days}\n".encode())) == {}
 
 
 def test_of_an_end_and_days_the_later_holds(tmp_path):
     """One of two columns would lift what the other holds."""
-    content = b"phone,expires,days to expiry\n0612345678,2026-11-25T00:00Z,30\n0611111111,2027-11-25T00:00Z,30\n0622222222,,30\n"
+    content = (
+        b"phone,expires,days to expiry\n0612345678,2026-11-25T00:00Z,30\n0611111111,2027-11-25T00:00Z,30\n"
+    )
     reading = read(tmp_path, content)
 
     assert ends_of(reading) == {
         33612345678: int(NOW.timestamp()) + 30 * 86400,
         33611111111: int(datetime(2027, 11, 25, tzinfo=UTC).timestamp()),
     }
-    assert 33622222222 in reading.bitmap()
-
-
-def test_a_number_that_stands_twice_ends_last(tmp_path):
-    """A shorter end, or one lost in another line, would lift an opposition."""
-    content = b"phone,expires\n0612345678,2027-01-01T00:00Z\n0612345678,2026-12-01T00:00Z\n0611111111,2027-01-01T00:00Z\n0611111111,\n"
-    reading = read(tmp_path, content)
-
-    assert ends_of(reading) == {33612345678: int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())}
-    assert reading.duplicates == 2
 
 
 def test_without_a_header_the_places_are_said(tmp_path):
@@ -63,21 +51,7 @@ def test_without_a_header_the_places_are_said(tmp_path):
 
     assert ends_of(reading) == {33612345678: int(NOW.timestamp()) + 30 * 86400}
     assert reading.taken == 2
-
-
-def test_without_a_header_nothing_is_guessed_by_content(tmp_path):
-    """Ages or counts in the last column would become days to the end of an opposition."""
-    reading = read(tmp_path, b"0612345678,4512,30\n0611111111,4512,42\n", column="1")
-
-    assert (len(reading.bitmap()), ends_of(reading)) == (2, {})
-
-
-def test_an_operator_may_say_the_places(tmp_path):
-    """A list with names of its own could not be read."""
-    content = b"who,nr,bis\nRose,0612345678,2027-01-01T00:00Z\n"
-    reading = read(tmp_path, content, format="expiry-csv", columns={"number": "nr", "expires": "3"})
-
-    assert ends_of(reading) == {33612345678: int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())}
+    assert ends_of(read(tmp_path, content, column="1")) == {}, "nothing is guessed by content"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +67,3 @@ def test_what_cannot_be_told_is_said(columns, says, tmp_path):
     """An operator would not know what to change."""
     with pytest.raises(BadList, match=says):
         read(tmp_path, b"who,nr\nRose,0612345678\n", format="expiry-csv", columns=columns)
-
-
-def test_the_list_is_one_of_oppositions(tmp_path):
-    """Unreadable ends are taken as none, which would make a consent eternal."""
-    assert read(tmp_path, b"phone,expires\n0612345678,\n").kind == "deny"

@@ -12,14 +12,8 @@ from tests.support.fakes.lists import accounted, read
 BY_NAME = {each.name: each for each in FORMATS}
 
 
-def recognised(name, content):
-    return BY_NAME[name].recognise(ListSample(content, "list.txt", whole=True))
-
-
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize(
-    "odd", [b"", b"x", b"416,5550", b" 416 , 5550199 ", b'"416","5550199"', b"416,\xb5550123"]
-)
+@pytest.mark.parametrize("odd", [b"", b"416,5550", b'"416","5550199"', b"416,\xb5550123"])
 @pytest.mark.parametrize("chunk", [64, 1 << 18])
 def test_an_odd_line_changes_nothing_for_its_neighbours(tmp_path, monkeypatch, end, odd, chunk):
     """One bad line would shift the digits of all that follow it."""
@@ -34,77 +28,49 @@ def test_an_odd_line_changes_nothing_for_its_neighbours(tmp_path, monkeypatch, e
     known = {number for area, rest in pairs if (number := normalise(f"+1{area}{rest}", "US")) is not None}
     expected = {number for number, _ in known} | ({14165550199} if b"5550199" in odd else set())
     assert set(reading.bitmap()) == expected
-    assert accounted(reading) == 61
-    assert reading.blank == (not odd)
+    assert (accounted(reading), reading.blank) == (61, not odd)
     assert (32 in reading.first_refused) == (bool(odd) and b"5550199" not in odd)
     assert reading.first_refused == sorted(reading.first_refused)
 
 
 def test_bytes_that_only_look_like_digits_to_arithmetic_are_refused(tmp_path):
     """A damaged file would give numbers that nobody has."""
-    for place in range(11):
-        for byte in (0x2F, 0x3A, 0x00, 0x20, 0x80, 0xB0, 0xB5, 0xFA, 0xFF):
+    for place in (0, 2, 3, 4, 10):
+        for byte in (0x2F, 0x3A, 0x00, 0x80, 0xB0, 0xFF):
             line = bytearray(b"416,5550123\n")
             line[place] = byte
             content = b"416,5550142\n" * 3 + bytes(line) + b"905,5550142\n"
             reading = read(tmp_path, content, format="nanp-pair")
-            assert (reading.taken, reading.first_refused) == (4, [4]) or chr(byte).isspace(), (place, byte)
+            assert (reading.taken, reading.first_refused) == (4, [4]), (place, byte)
             assert set(reading.bitmap()) == {14165550142, 19055550142}
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("name", "content", "is_one"),
     [
-        b"416,5550123\n",
-        b"AreaCode,Phone\n416,5550123\n",
-        b"416,5550123\n" * 40 + b"x\n",
-        b'"416","5550123"\r\n"905","5550142"\r\n',
+        ("nanp-pair", b"416,5550123\n", True),
+        ("nanp-pair", b"AreaCode,Phone\n416,5550123\n", True),
+        ("nanp-pair", b"416,5550123\n" * 40 + b"x\n", True),
+        ("nanp-pair", b'"416","5550123"\r\n"905","5550142"\r\n', True),
+        ("nanp-pair", b"", False),
+        ("nanp-pair", b"116,5550123\n", False),
+        ("nanp-pair", b"416,5550123,x\n", False),
+        ("nanp-pair", b"416;5550123\n", False),
+        ("nanp-pair", b"416,555012\n", False),
+        ("tps-fixed", b"01204 523456\r\n0161 4960123\r\n", True),
+        ("tps-fixed", b"01204523456 \r\n02079460123 \r\n", True),
+        ("tps-fixed", b"01204 523456\n" * 20 + b"\n" + b"x" * 12 + b"\n", True),
+        ("tps-fixed", b"", False),
+        ("tps-fixed", b"0612345678  \n06 12345678  \n", False),
+        ("tps-fixed", b"+33612345678\n", False),
+        ("tps-fixed", b"447700900123\n", False),
+        ("tps-fixed", b"01204523456\n", False),
     ],
 )
-def test_pairs_are_recognised(content):
-    """An operator would have to know the name of the format."""
-    assert recognised("nanp-pair", content) > 90
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"0612345678\n", b"116,5550123\n", b"416,5550123,x\n", b"416;5550123\n", b"x,y\n", b"416,555012\n"],
-)
-def test_other_lists_are_no_pairs(content):
-    """French or spreadsheet numbers would become American ones."""
-    assert recognised("nanp-pair", content) == 0
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"01204 523456\r\n0161 4960123\r\n",
-        b"01204523456 \r\n02079460123 \r\n",
-        b"01204 523456\n" * 20 + b"\n" + b"x" * 12 + b"\n",
-    ],
-)
-def test_fixed_width_is_recognised(content):
-    """An operator would have to know the name of the format, or the region would be wrong."""
-    assert recognised("tps-fixed", content) >= 90
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        *(
-            b"",
-            b"0612345678\n",
-            b"0612345678  \n06 12345678  \n",
-            b"416 555 0123\n",
-            b"+33612345678\n",
-            b"447700900123\n",
-        ),
-        *(b"01204523456\n", b"012345678901\n"),
-    ],
-)
-def test_other_lists_are_not_of_fixed_width(content):
-    """A list of another country would be read as a British one."""
-    assert recognised("tps-fixed", content) == 0
+def test_a_fixed_shape_is_recognised_and_no_other_list(name, content, is_one):
+    """An operator would have to know the name of the format, or French numbers would become American or British ones."""
+    score = BY_NAME[name].recognise(ListSample(content, "list.txt", whole=True))
+    assert score >= 90 if is_one else score == 0
 
 
 def test_fixed_width_is_read_in_its_own_country(tmp_path):

@@ -8,48 +8,47 @@ import pytest
 from stream_scrub.imports.formats import BadList, ListOptions, ListSource, ParsedList, nanp_change, nanp_xml
 from tests.support.fakes.lists import NOW, read
 
-ONE, TWO = 14165550123, 19055550143
+ONE = 14165550123
+ASKED = "unclear which column is what: name them, as in --columns area=1,number=2,date=3,change=4"
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("added", "removed"),
     [
-        "416,5550123,20261120,A",
-        "A,2026-11-20,5550123,416",
-        "11/20/2026,A,416,5550123",
-        "416;5550123;A",
-        "4165550123,add",
-        "2026-11-20 06:00:00|Added|416-555-0123",
+        ("416,5550123,20261120,A", "416,5550199,20261120,D"),
+        ("11/20/2026,A,416,5550123", "11/20/2026,D,416,5550199"),
+        ("416;5550123;A", "416;5550199;D"),
+        ("4165550123,add", "4165550199,delete"),
+        ("When|Change|Phone\n2026-11-20 06:00:00|Added|416-555-0123", "2026-11-20 06:00:00|Deleted|416-555-0199"),
     ],
-)
-def test_columns_are_told_apart_in_whatever_order(line, tmp_path):
+)  # fmt: skip
+def test_columns_are_told_apart_in_whatever_order(added, removed, tmp_path):
     """The register's change list, whose order is published nowhere, could not be imported without asking."""
-    content = (
-        line
-        + "\n"
-        + line.replace("A", "D").replace("add", "delete").replace("Dd", "D").replace("0123", "0199")
-        + "\n"
-    )
-    if " 06" in line:
-        content = "When|Change|Phone\n" + content.replace("Dded", "Deleted")
-    reading = read(tmp_path, content.encode(), format="nanp-change")
+    reading = read(tmp_path, f"{added}\n{removed}\n".encode(), format="nanp-change")
 
     assert (list(reading.bitmap()), list(reading.removals())) == ([ONE], [14165550199])
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "columns", "says"),
     [
-        (b"416,905,5550123,A\n", "two columns of three digits"),
-        (b"416,5550123\n905,5550143\n", "nothing says what the change is"),
-        (b"416,5550123,A,D\n", "two columns of changes"),
-        (b"5550123,A\n", "no area code"),
+        (
+            b"416,905,5550123,A\n",
+            {},
+            ASKED,
+        ),
+        (b"416,5550123\n905,5550143\n", {}, ASKED),
+        (b"416,5550123,A,D\n", {}, ASKED),
+        (b"5550123,A\n", {}, ASKED),
+        (b"4165550123,A\n", {"number": "1"}, "number and change"),
+        (b"4165550123,A\n", {"what": "1"}, "nanp-change knows area"),
+        (b"4165550123,A\n", {"number": "1", "change": "9"}, "column 9"),
     ],
 )
-def test_columns_in_doubt_are_asked_for(content, why, tmp_path):
+def test_columns_in_doubt_are_asked_for(content, columns, says, tmp_path):
     """A removal would be taken for an addition, or one area's numbers for another's."""
-    with pytest.raises(BadList, match="--columns area=1,number=2,date=3,change=4"):
-        read(tmp_path, content, format="nanp-change")
+    with pytest.raises(BadList, match=says):
+        read(tmp_path, content, format="nanp-change", columns=columns)
 
 
 def test_an_operator_may_say_the_columns(tmp_path):
@@ -60,28 +59,6 @@ def test_an_operator_may_say_the_columns(tmp_path):
 
     assert (list(reading.bitmap()), list(reading.removals())) == ([ONE], [14165550124])
     assert reading.effective_at == datetime(2026, 11, 2, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("columns", "says"),
-    [
-        ({"number": "1"}, "number and change"),
-        ({"what": "1"}, "nanp-change area"),
-        ({"number": "1", "change": "9"}, "column 9"),
-    ],
-)
-def test_columns_that_cannot_be_are_said(columns, says, tmp_path):
-    """A slip in an option would end in a traceback, or in other people's numbers."""
-    with pytest.raises(BadList, match=says):
-        read(tmp_path, b"4165550123,A\n", columns=columns)
-
-
-def test_of_several_changes_the_last_day_holds(tmp_path):
-    """A file that is not in the order of its days would lift an opposition that came after a removal."""
-    content = b"20261103,416,5550123,A\n20261101,416,5550123,A\n20261102,416,5550123,D\n20261105,905,5550143,D\n20261105,905,5550143,A\n"
-    reading = read(tmp_path, content)
-
-    assert (sorted(reading.bitmap()), list(reading.removals())) == ([ONE, TWO], [])
 
 
 def test_an_american_day_has_the_month_first(tmp_path):
@@ -123,14 +100,12 @@ FULL = "<list type='full' level='ac' val='416'><ac val='416'>{}</ac></list>"
     [
         (b"<!DOCTYPE list [<!ENTITY a '1'>]><list><ph val='&a;'/></list>", "document type of its own"),
         (
-            b"<!DOCTYPE list SYSTEM 'file:///etc/passwd' [<!ENTITY % p SYSTEM 'http://x/y'> %p;]><list/>",
+            b"<!DOCTYPE list SYSTEM 'file:///x' [<!ENTITY % p SYSTEM 'http://x/y'> %p;]><list/>",
             "document type",
         ),
         (b"<list><ac val='416'>\n<ph val='&a;'/></ac></list>", "line 2: broken XML"),
-        (b"<list><ac val='416'>\n\n<ph val='5550123'></ac></list>", "line 3: broken XML"),
         (b"<list><ac val='416'>", "line 1: broken XML"),
         (b"<list/><list/>", "broken XML"),
-        (b"no xml", "broken XML"),
         (b"<contacts/>", "not a North American list"),
         (b"<list type='wat'/>", "not of type full"),
         (b"<list type='change'><ac val='416'><ph val='5550123' type='A'/></ac></list>", "nanp-change"),
@@ -149,45 +124,30 @@ def test_xml_that_is_no_list_is_refused_and_says_why(content, says, tmp_path):
 
 
 def test_a_document_type_without_a_subset_is_not_fetched(tmp_path):
-    """A list with an ordinary DOCTYPE would be refused, or the importer would call its address."""
-    content = "<!DOCTYPE list SYSTEM 'http://192.0.2.1/list.dtd'>" + FULL.format("<ph val='5550123'/>")
+    """A list with an ordinary DOCTYPE, a namespace or capitals would be refused, or the importer would call its address."""
+    content = (
+        b"<!DOCTYPE list SYSTEM 'http://192.0.2.1/list.dtd'>"
+        b"<r:LIST xmlns:r='urn:r' type='FULL'><r:AC val=' 416 '><r:PH val=' 5550123 '/></r:AC></r:LIST>"
+    )
+    assert list(read(tmp_path, content, format="nanp-xml").bitmap()) == [ONE]
 
-    assert list(read(tmp_path, content.encode(), format="nanp-xml").bitmap()) == [ONE]
 
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "windows-1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1"])
 def test_xml_in_any_encoding(encoding, tmp_path):
     """A name in a comment would stop a list of numbers."""
-    content = f"<?xml version='1.0' encoding='{encoding}'?><!-- Québec -->" + FULL.format(
-        "<ph val='5550123'/>"
-    )
+    head = f"<?xml version='1.0' encoding='{encoding}'?><!-- Québec -->"
+    content = (head + FULL.format("<ph val='5550123'/>")).encode(encoding)
 
-    assert list(read(tmp_path, content.encode(encoding), format="nanp-xml").bitmap()) == [ONE]
+    assert list(read(tmp_path, content, format="nanp-xml").bitmap()) == [ONE]
 
 
 def test_a_number_in_an_unknown_shape_is_refused(tmp_path):
-    """A register that renamed an element would look empty, and everybody in it would be called."""
-    reading = read(
-        tmp_path, FULL.format("<ph val='5550123'/><phone val='5550124'/><ph/><ph value='5550125'/>").encode()
-    )
+    """A register that renamed an element would look empty, or a number to delete be added."""
+    odd = "<ph val='5550123'/><phone val='5550124'/><ph/><ph value='5550125'/><ph val='5550126' type='D'/>"
+    reading = read(tmp_path, FULL.format(odd + "<deletes><ph val='4165550123'/></deletes>").encode())
 
-    assert (list(reading.bitmap()), reading.first_refused) == ([ONE], [2, 3, 4])
-
-
-def test_a_deletion_in_a_full_list_is_refused(tmp_path):
-    """A number to delete would be added."""
-    deletions = ["<ph val='5550123' type='D'/>", "<deletes><ph val='4165550123'/></deletes>"]
-    for each in deletions:
-        reading = read(tmp_path, FULL.format(each).encode())
-        assert len(reading.bitmap()) == 0
-        assert reading.refused > 0
-
-
-def test_names_and_cases_around_the_numbers_do_not_matter(tmp_path):
-    """A list with a namespace or capitals would be refused whole."""
-    content = b"<r:LIST xmlns:r='urn:r' type='FULL'><r:AC val=' 416 '><r:PH val=' 5550123 '/></r:AC></r:LIST>"
-
-    assert list(read(tmp_path, content, format="nanp-xml").bitmap()) == [ONE]
+    assert (list(reading.bitmap()), reading.first_refused[:4]) == ([ONE], [2, 3, 4, 5])
+    assert reading.refused > 4
 
 
 def test_a_long_list_is_read_in_bounded_memory():
@@ -196,7 +156,7 @@ def test_a_long_list_is_read_in_bounded_memory():
 
     def blocks(_size):
         yield b"<list type='full'><ac val='416'>"
-        yield from (some for _ in range(6))
+        yield from (some for _ in range(2))
         yield b"</ac></list>"
 
     tracemalloc.start()
@@ -205,7 +165,7 @@ def test_a_long_list_is_read_in_bounded_memory():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert reading.taken + reading.refused == 60_000
+    assert reading.taken + reading.refused == 20_000
     assert peak < 8 << 20
 
 

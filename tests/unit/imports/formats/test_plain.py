@@ -11,6 +11,7 @@ from tests.support.fakes.lists import read
 
 ONE, TWO, THREE = 33612345678, 33611111111, 33622222222
 LINES = "0612345678\n06 11 11 11 11\n+33622222222\n"
+FIRST, SECOND = "column 1 of CSV by", "column 2 of CSV by"
 
 
 def taken_by(reading):
@@ -26,62 +27,48 @@ def zipped(*files, how=zipfile.ZIP_DEFLATED):
 
 
 PACKED = {
-    "lines": (LINES.encode(), "UTF-8, one number a line"),
     "no last line end": (LINES.rstrip().encode(), "UTF-8, one number a line"),
     "CRLF": (LINES.replace("\n", "\r\n").encode(), "UTF-8, one number a line"),
     "CR": (LINES.replace("\n", "\r").encode(), "UTF-8, one number a line"),
-    "BOM": (b"\xef\xbb\xbf" + LINES.encode(), "UTF-8, one number a line"),
     "BOM and header": (b"\xef\xbb\xbfphone\n" + LINES.encode(), "UTF-8, one number a line"),
-    "header": (b"Num\xc3\xa9ro\n" + LINES.encode(), "UTF-8, one number a line"),
     "header in Latin-1": (b"Num\xe9ro\r\n" + LINES.encode(), "Latin-1, one number a line"),
     "quotes": (b'"phone"\n"0612345678"\n"06 11 11 11 11"\n\'+33622222222\'\n', "UTF-8, one number a line"),
     "UTF-16": (LINES.encode("utf-16"), "UTF-16, one number a line"),
     "UTF-16, big end first": (b"\xfe\xff" + LINES.encode("utf-16-be"), "UTF-16, one number a line"),
     "NBSP": (LINES.replace(" ", "\u00a0").encode(), "UTF-8, one number a line"),
     "NBSP in Latin-1": (LINES.replace(" ", "\u00a0").encode("latin-1"), "Latin-1, one number a line"),
-    "gzip": (gzip.compress(LINES.encode()), "gzip, UTF-8, one number a line"),
-    "gzip, two members": (
-        gzip.compress(b"0612345678\n") + gzip.compress(b"0611111111\n0622222222\n"),
-        "gzip, UTF-8, one number a line",
-    ),
-    "zip": (zipped(("list.txt", LINES)), "zip, UTF-8, one number a line"),
+    "gzip, two members": (gzip.compress(b"06") + gzip.compress(LINES[2:].encode()), "gzip, UTF-8, one number a line"),
     "zip, stored": (zipped(("list.txt", LINES), how=zipfile.ZIP_STORED), "zip, UTF-8, one number a line"),
     "zip with a folder": (zipped(("a/", ""), ("a/list.txt", LINES)), "zip, UTF-8, one number a line"),
-    "semicolons": (
-        b"nom;tel\nRose;0612345678\nMax;06 11 11 11 11\nBo;+33622222222\n",
-        "UTF-8, column 2 of CSV by semicolon, with header",
-    ),
-    "commas, no header": (
-        b"Rose,0612345678\nMax,06 11 11 11 11\nBo,+33622222222\n",
-        "UTF-8, column 2 of CSV by comma",
-    ),
-    "tabs": (b"0612345678\tRose\n0611111111\tMax\n0622222222\tBo\n", "UTF-8, column 1 of CSV by tab"),
-    "bars": (b"0612345678|x\n0611111111|x\n0622222222|x\n", "UTF-8, column 1 of CSV by bar"),
+    "semicolons": (b"nom;tel\nA;0612345678\nB;0611111111\nC;+33622222222\n", f"UTF-8, {SECOND} semicolon, with header"),
+    "commas, no header": (b"A,0612345678\nB,06 11 11 11 11\nC,+33622222222\n", f"UTF-8, {SECOND} comma"),
+    "tabs": (b"0612345678\tA\n0611111111\tB\n0622222222\tC\n", f"UTF-8, {FIRST} tab"),
+    "bars": (b"0612345678|x\n0611111111|x\n0622222222|x\n", f"UTF-8, {FIRST} bar"),
     "accents in Latin-1": (
         "nom;tel\nRenée;0612345678\nZoë;0611111111\nÇa;0622222222\n".encode("latin-1"),
-        "Latin-1, column 2 of CSV by semicolon, with header",
+        f"Latin-1, {SECOND} semicolon, with header",
     ),
     "quoted separators": (
         b'name,phone\n"Doe, ""J""",0612345678\n"x\ny",0611111111\n,"0622222222"\n',
-        "UTF-8, column 2 of CSV by comma, with header",
-    ),
-    "line ends in quotes": (
-        b'phone;note\n0612345678;"a\nb\nc\nd"\n0611111111;"e\n\nf"\n0622222222;"g\nh\ni"\n',
-        "UTF-8, column 1 of CSV by semicolon, with header",
+        f"UTF-8, {SECOND} comma, with header",
     ),
     "two number columns, one named": (
         b"fax;phone\n0199999999;0612345678\n0199999999;0611111111\n;0622222222\n",
-        "UTF-8, column 2 of CSV by semicolon, with header",
+        f"UTF-8, {SECOND} semicolon, with header",
     ),
     "a number in somebody's words": (
         b'tel;nom\n0612345678;"Mme A,\nrappeler au 0698765432; merci"\n0611111111;B\n0622222222;C\n',
-        "UTF-8, column 1 of CSV by semicolon, with header",
+        f"UTF-8, {FIRST} semicolon, with header",
     ),
     "a customer's number of as many digits": (
         b"id;phone\n123456789;0612345678\n223456789;0611111111\n323456789;0622222222\n",
-        "UTF-8, column 2 of CSV by semicolon, with header",
+        f"UTF-8, {SECOND} semicolon, with header",
     ),
-}
+    "a header below a blank line": (
+        b"\n;\nname;phone\nA;0612345678\nB;0611111111\nC;0622222222\n",
+        f"UTF-8, {SECOND} semicolon, with header",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "described"), PACKED.values(), ids=PACKED)
@@ -90,53 +77,34 @@ def test_a_list_is_read_however_it_is_packed(tmp_path, content, described):
     reading = read(tmp_path, content)
 
     assert taken_by(reading) == {ONE, TWO, THREE}
-    assert (reading.refused, reading.blank, reading.refused_share) == (0, 0, 0.0)
+    assert (reading.refused, reading.refused_share) == (0, 0.0)
     assert reading.described.rpartition(", like ")[0] == f"plain, {described}"
 
 
 @pytest.mark.parametrize(
-    ("column", "taken"),
+    ("head", "column", "taken"),
     [
-        ("phone", {ONE, TWO}),
-        ("PHONE", {ONE, TWO}),
-        ("2", {ONE, TWO}),
-        ("fax", {THREE}),
-        ("1", {THREE}),
+        ("fax;phone;mail", "PHONE", ONE),
+        ("fax;phone;mail", "2", ONE),
+        ("fax;phone;mail", "fax", THREE),
+        ('"x"', "x", ONE),
+        ("Phone", "1", ONE),
     ],
 )
-def test_a_column_is_chosen_by_name_or_number(tmp_path, column, taken):
+def test_a_column_is_chosen_by_name_or_number(tmp_path, head, column, taken):
     """Fax numbers would be opposed instead of telephones."""
-    content = b"fax;phone;mail\n0622222222;0612345678;a@b.c\n0622222222;0611111111;\n"
+    row = "0622222222;0612345678;a@b.c" if ";" in head else "0612345678"
 
-    assert taken_by(read(tmp_path, content, column)) == taken
-
-
-@pytest.mark.parametrize("column", ["Phone", '"x"', "1", ""])
-def test_a_list_of_one_column_may_be_asked_for_it(tmp_path, column):
-    """A script that always names its column would fail on the shortest list."""
-    header = b'"x"' if column == '"x"' else b'"Phone"'
-
-    assert taken_by(read(tmp_path, header + b"\n0612345678\n", column.strip('"'))) == {ONE}
+    assert taken_by(read(tmp_path, f"{head}\n{row}\n".encode(), column)) == {taken}
 
 
+CHOOSE = "choose one with --column"
 UNREADABLE = {
-    "one of two columns is named": (b"tel;work\n0612345678;0142685300\n", "", "choose one with --column"),
-    "another one is digits and named": (
-        b"tel;GSM 2\n+33612345678;33698765432\n",
-        "",
-        "choose one with --column",
-    ),
-    "another one in a CRM's": (
-        b"phone,mobile,email,date_added\n0612345678,0698765432,a@b.fr,2026-01-01\n",
-        "",
-        "choose one with --column",
-    ),
-    "another one among ends": (b"phone,fixe,expires\n0612345678,33698765432,2027-01-01\n", "", "choose one"),
-    "another one is digits with a calling code": (
-        b"tel;secondary\n33612345678;33142685300\n",
-        "",
-        "choose one with --column",
-    ),
+    "one of two columns is named": (b"tel;work\n0612345678;0142685300\n", "", CHOOSE),
+    "another one is digits and named": (b"tel;GSM 2\n+33612345678;33698765432\n", "", CHOOSE),
+    "another one in a CRM's": (b"phone,mobile,email,reason\n0612345678,0698765432,a@b.fr,x\n", "", CHOOSE),
+    "another one among ends": (b"phone,fixe,expires\n0612345678,33698765432,2027-01-01\n", "", CHOOSE),
+    "another one is digits with a calling code": (b"tel;secondary\n33612345678;33142685300\n", "", CHOOSE),
     "another one is empty at first": (
         b"phone;mobile\n" + b"0612345678;\n" * 250 + b"0612345678;0698765432\n",
         "",
@@ -157,19 +125,18 @@ UNREADABLE = {
         "",
         "line 62: column 2 holds",
     ),
-    "another one is of the morning": (b"phone,phone (am)\n+33612345678,+33698765432\n", "", "choose one"),
-    "another one is of Austria": (b"phone,telefon (at)\n+33612345678,+436641234567\n", "", "choose one"),
-    "another one is fixed, in one word": (
+    "another one is of the morning": (b"phone,phone (am)\n+33612345678,+33698765432\n", "", CHOOSE),
+    "another one is fixed": (
         b"phone;NumFixe\n+33612345678;33142685300\n+33612345679;142685301\n",
         "",
-        "choose one",
+        CHOOSE,
     ),
     "rows within quotes": (
         b'tel;nom\n0612345678;"Le Bistrot\n0611111111;Bar "Chez Max"\n0622222222;B\n',
         "",
         "line 2: .*a cell holds other rows.*never closed",
     ),
-    "two columns hold numbers": (b"a;b\n0612345678;0611111111\n", "", "choose one with --column"),
+    "two columns hold numbers": (b"a;b\n0612345678;0611111111\n", "", CHOOSE),
     "two columns, no header": (b"0612345678;0611111111\n0612345678;0611111111\n", "", "a number from 1"),
     "no column holds numbers": (b"a;b\nx;y\nz;w\n", "", "0 of the list's 2 columns"),
     "nothing but separators": (b";\n;;\n", "", "0 of the list's 0 columns"),
@@ -190,10 +157,8 @@ UNREADABLE = {
         "line 102: .*never closed",
     ),
     "an open quote in one long line": (b'a;phone\n"' + b"x" * 200_000 + b";0612345678\n", "", "never closed"),
-    "a zip with none": (zipped(("a/", "")), "", "holds 0 files"),
     "half a zip": (zipped(("a", LINES * 100))[:-30], "", "fetch the file again"),
     "half a gzip": (gzip.compress(LINES.encode() * 100)[:-12], "", "fetch the file again"),
-    "a broken gzip": (gzip.compress(LINES.encode())[:20] + b"x" * 20, "", "fetch the file again"),
     "half a sign of UTF-16": (LINES.encode("utf-16")[:-1], "", "UTF-16"),
     "a lone half of UTF-16": (b"\xff\xfe\x00\xd8\x30\x00", "", "UTF-16"),
 }
@@ -210,27 +175,15 @@ def test_a_file_that_is_no_list_says_what_to_change(tmp_path, content, column, t
 @pytest.mark.parametrize(
     ("region", "head", "cell"),
     [
-        ("DE", "Telefon;Telefon seit", "20261101"),
         ("DE", "Telefon;phone_opt_out", "2026-11-01"),
         ("IT", "Telefon;Handy", "01.11.2026 10:11:12"),
         ("AT", "Telefon;phone_id", "48213377"),
-        ("GB", "Telefon;cancelled_at", "1764500000"),
         ("GB", "Telefon;cancelled", "1764500000"),
     ],
 )
 def test_a_day_or_an_id_beside_a_number_is_no_second_number(tmp_path, region, head, cell):
     """A nightly list would be refused in each country where such digits are a valid number."""
     assert taken_by(read(tmp_path, f"{head}\n+33612345678;{cell}\n".encode(), region=region)) == {ONE}
-
-
-def test_a_locked_zip_is_refused(tmp_path):
-    """An operator would be left with a traceback."""
-    content = bytearray(zipped(("a", LINES)))
-    content[6] |= 1  # the flag of encryption, in both headers
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-
-    with pytest.raises(BadList, match="locked"):
-        read(tmp_path, bytes(content))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
@@ -241,18 +194,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"\xef\xbb\xbf", b"phone\n", gzip.compress(b"", mtime=0), b"\xff\xfe"]
+    "content", [b"", b"\n", b"\xef\xbb\xbf", b"phone\n", gzip.compress(b""), b"\xff\xfe"]
 )
 def test_an_empty_list_has_no_numbers_and_no_refusals(tmp_path, content):
     """An empty list would be taken for a broken one, or end in a division by zero."""
     reading = read(tmp_path, content)
 
-    assert (reading.taken, reading.refused, reading.refused_share, len(reading.bitmap())) == (
-        0,
-        0,
-        0.0,
-        0,
-    )
+    assert (reading.taken, reading.refused, reading.refused_share) == (0, 0, 0.0)
 
 
 def test_refused_lines_are_told_by_their_line(tmp_path):
@@ -264,10 +212,7 @@ def test_refused_lines_are_told_by_their_line(tmp_path):
     assert reading.refused_share == 0.5
 
 
-@pytest.mark.parametrize(
-    "first",
-    ["0612345678 / 0611111111 Rose", "Rose;0612345678 / 0611111111", "<p>0612345678<br>0611111111</p>"],
-)
+@pytest.mark.parametrize("first", ["Rose;0612345678 / 0611111111", "<p>0612345678<br>0611111111</p>"])
 def test_a_first_line_with_numbers_is_no_header(tmp_path, first):
     """Two people who opposed would be missing from the register, and no line of the file be refused for it."""
     rest = "Max;0622222222\n" if ";" in first else "0622222222\n"
@@ -277,17 +222,24 @@ def test_a_first_line_with_numbers_is_no_header(tmp_path, first):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "country"),
     [
-        "phone;country\n0470 12 34 56;{}\n0612345678;\n",
-        "phone;Land der Rufnummer;expires\n0470 12 34 56;{};2027-01-01\n0612345678;;\n",
-        "phone;email;reason;pays\n0470 12 34 56;a@b.be;x;{}\n0612345678;a@b.fr;x;FR\n",
+        ("phone;country\n0470 12 34 56;{}\n0612345678;\n", "Belgique"),
+        ("phone;country\n0470 12 34 56;{}\n0612345678;\n", "+32"),
+        ("phone;Land der Rufnummer;expires\n0470 12 34 56;{};2027-01-01\n0612345678;;\n", "BE"),
+        ("phone;email;reason;pays\n0470 12 34 56;a@b.be;x;{}\n0612345678;a@b.fr;x;FR\n", "bel"),
     ],
 )
-@pytest.mark.parametrize("country", ["BE", "Belgique", "+32", "bel"])
 def test_a_national_number_is_one_of_the_country_in_its_row(tmp_path, content, country):
     """A Belgian who opposed would be called, and a French number of the same digits be opposed instead."""
     assert taken_by(read(tmp_path, content.format(country).encode())) == {ONE, 32470123456}
+
+
+@pytest.mark.parametrize("title", ["number1", "MobilePhone", "phone_number", "primary_phone"])
+def test_a_vendors_title_says_which_column_holds_the_numbers(tmp_path, title):
+    """Whoever exports opt-outs from a dialler would have to name the column each time, or oppose the lead's id."""
+    content = f"lead_id,{title},name\n100200300,0612345678,Ann\n100200301,0611111111,Bob\n"
+    assert taken_by(read(tmp_path, content.encode())) == {ONE, TWO}
 
 
 def test_refused_lines_of_csv_are_told_by_the_line_they_start_on(tmp_path):
@@ -300,41 +252,10 @@ def test_refused_lines_of_csv_are_told_by_the_line_they_start_on(tmp_path):
     assert (reading.first_refused, reading.blank) == ([3, 6, 8, 13], 2)
 
 
-def test_a_header_below_a_blank_line_is_a_header(tmp_path):
-    """The one refused line would be the header, and its percentage stop a short list."""
-    for content in (b"\n;\nname;phone\nA;0612345678\n", b"\nname;phone\nA;0612345678\n"):
-        reading = read(tmp_path, content)
-        assert (taken_by(reading), reading.refused, reading.titles) == ({ONE}, 0, 1)
-
-
 def test_numbers_may_stand_behind_the_last_title(tmp_path):
     """A list whose first row is short would end in a traceback, and a nightly import with it."""
     reading = read(tmp_path, b"Name\nAnn;0612345678\nBob;0611111111\n", format="plain")
     assert taken_by(reading) == {ONE, TWO}
-
-
-def test_only_the_first_refused_lines_are_kept(tmp_path):
-    """A million bad lines would fill the memory and the terminal."""
-    reading = read(tmp_path, b"0612345678\n" + b"bad\n" * 1000)
-
-    assert reading.refused == 1000
-    assert reading.first_refused == list(range(2, 22))
-
-
-def test_a_number_listed_twice_is_one_number(tmp_path):
-    """The counts of a register would be wrong, and its seal with them."""
-    reading = read(tmp_path, b"0612345678\n06 12 34 56 78\n+33612345678\n0611111111\n")
-
-    assert (reading.taken, reading.duplicates) == (4, 2)
-    assert set(reading.bitmap()) == {ONE, TWO}
-
-
-def test_national_numbers_are_read_in_the_lists_region(tmp_path):
-    """A British list would be refused line by line, or give French numbers."""
-    reading = read(tmp_path, b"07400 123456\n+33612345678\n0612345678\n", region="GB")
-
-    assert taken_by(reading) == {ONE, 447400123456}
-    assert reading.first_refused == [3]
 
 
 def test_progress_is_told_in_bytes_of_the_file(tmp_path):

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import zipfile
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from stream_scrub.imports.formats.scrub_delta import DeltaEntry, DeltaHeader, wr
 from stream_scrub.model import RegisterKind
 from tests.support.fakes.lists import NOW, read
 from tests.support.golden import examples
-from tests.support.golden.files import GOLDEN
 
 ROOT = Path(__file__).parents[4]
 VALIDATOR = Draft202012Validator(
@@ -64,13 +63,8 @@ def test_what_is_written_is_as_the_schema_says(line):
     VALIDATOR.validate(json.loads(line))
 
 
-def test_golden_files_are_as_the_schema_says_where_they_are_read(tmp_path):
-    """The schema and the reader would disagree about what an entry is."""
-    for name in ("scrub-delta.jsonl", "scrub-delta-consents.jsonl"):
-        expected = json.loads((GOLDEN / "lists" / f"{name}.json").read_text())
-        for at, line in enumerate((GOLDEN / "lists" / name).read_text().splitlines(), 1):
-            if at not in expected["refused"] and line:
-                VALIDATOR.validate(json.loads(line))
+HEADER = {"format": "scrub-delta", "version": 1, "kind": "deny", "change": "full"}
+HEADER |= {"count": 0, "sha256": "0" * 64}
 
 
 @pytest.mark.parametrize(
@@ -81,31 +75,9 @@ def test_golden_files_are_as_the_schema_says_where_they_are_read(tmp_path):
         {"seq": 2, "op": "X", "number": NUMBER},
         {"seq": 2, "op": "A", "number": "0612345678"},
         {"seq": 2, "op": "A", "number": NUMBER, "expires_at": "tomorrow"},
-        {
-            "format": "scrub-delta",
-            "version": 2,
-            "kind": "deny",
-            "change": "full",
-            "count": 0,
-            "sha256": "0" * 64,
-        },
-        {
-            "format": "scrub-delta",
-            "version": 1,
-            "kind": "deny",
-            "change": "delta",
-            "count": 0,
-            "sha256": "0" * 64,
-        },
-        {
-            "format": "scrub-delta",
-            "version": 1,
-            "kind": "deny",
-            "change": "full",
-            "base": 1,
-            "count": 0,
-            "sha256": "0" * 64,
-        },
+        HEADER | {"version": 2},
+        HEADER | {"change": "delta"},
+        HEADER | {"base": 1},
     ],
 )
 def test_the_schema_refuses_what_is_not_read(line):
@@ -139,15 +111,13 @@ def test_the_readmes_check_of_a_file_works():
         (file_of([], change="full"), "has no base"),
         (file_of([], change="part"), "no header of a scrub-delta"),
         (file_of([], kind="other"), "no header"),
-        (file_of([], count="1"), "no header"),
         (file_of([], sha256=...), "no header"),
         (file_of([], effective_at="2026-11-24T12:00:00"), "needs a zone"),
         (
-            file_of([f'{{"seq":2,"op":"A","number":"{NUMBER}","scope":"other"}}'], scope="acme"),
+            file_of([f'{{"seq":2,"op":"A","number":"{NUMBER}","scope":"b"}}'], scope="a"),
             "line 2: another scope",
         ),
         (b"", "no header"),
-        (b"[]\n", "no header"),
     ],
 )
 def test_a_file_that_is_not_whole_is_refused(content, says, tmp_path):
@@ -182,11 +152,10 @@ GOOD = DeltaEntry(3, "A", "+33611111111")
 )
 def test_what_protects_counts_at_once_and_what_allows_waits(kind, op, counts, tmp_path):
     """Somebody would be called between an import and the day that an entry speaks of."""
-    reading = read(
-        tmp_path, made([DeltaEntry(2, op, NUMBER, effective_from=LATER)], kind=kind), name="x.jsonl"
-    )
+    content = made([DeltaEntry(2, op, NUMBER, effective_from=LATER)], kind=kind)
+    reading = read(tmp_path, content, name="x.jsonl")
 
-    assert (reading.taken, reading.passed) == ((1, 0) if counts else (0, 1))
+    assert (reading.taken, reading.passed) == (int(counts), int(not counts))
 
 
 @pytest.mark.parametrize(("kind", "end"), [(DENY, 1), (ALLOW, 0)])
@@ -215,26 +184,19 @@ def test_an_entry_that_its_header_or_the_ones_before_forbid_is_refused(header, e
     assert (list(reading.bitmap()), reading.first_refused) == ([33611111111], [refused])
 
 
-def test_the_moment_of_a_file_is_kept(tmp_path):
-    """A register would look as fresh as its import instead of as its list."""
-    at = datetime(2026, 11, 20, 6, tzinfo=UTC)
-
-    assert read(tmp_path, made([], effective_at=at), name="x.jsonl").effective_at == at
-
-
 @pytest.mark.parametrize(
     "twin",
     [
-        '{"seq":2,"op":"A","number":"+33612345678","number":"+33611111111"}',
-        '{"seq":2,"op":"A","number":"+33612345678","n\\u0075mber":"+33611111111"}',
-        '{"seq":2,"op":"D","number":"+33611111111","op":"A"}',
-        '{"seq":2,"op":"A","number":"+33611111111","expires_at":null,"expires_at":"2020-01-01T00:00:00Z"}',
+        f'"op":"A","number":"{NUMBER}","number":"+33611111111"',
+        f'"op":"A","number":"{NUMBER}","n\\u0075mber":"+33611111111"',
+        '"op":"D","number":"+33611111111","op":"A"',
+        '"op":"A","number":"+33611111111","expires_at":null,"expires_at":"2020-01-01T00:00:00Z"',
     ],
 )
 def test_a_line_that_says_two_things_is_refused(twin, tmp_path):
     """The last would be taken, and an opposition that stands before it be lost without a word."""
     good = '{"seq":2,"op":"A","number":"+33612345679","reason":"by \\"number\\": caf\\u00e9"}'
 
-    reading = read(tmp_path, file_of([good, twin]), name="delta.jsonl")
+    reading = read(tmp_path, file_of([good, f'{{"seq":2,{twin}}}']), name="delta.jsonl")
 
     assert (list(reading.bitmap()), list(reading.removals()), reading.refused) == ([33612345679], [], 1)

@@ -37,17 +37,3 @@ def test_a_prefix_may_not_stand_for_the_world():
 
     with pytest.raises(BadList, match="not_callable"):
         reading.span(10**10, 10**10 + SPAN_MAX)
-
-
-def test_a_sorted_list_needs_no_second_sorting_and_an_unsorted_one_is_right():
-    """A national list would be imported wrongly by the order of its lines."""
-    draw = np.random.default_rng(1)
-    numbers = draw.choice(10**6, 50_000, replace=False).astype(np.uint64) + np.uint64(33 * 10**9)
-    ascending, shuffled = ParsedList(), ParsedList()
-    ascending.take(np.sort(numbers))
-    for part in np.array_split(numbers, 7):
-        shuffled.take(part)
-        shuffled.take(part[:100])
-
-    assert ascending.bitmap() == shuffled.bitmap()
-    assert (len(ascending.bitmap()), ascending.duplicates, shuffled.duplicates) == (50_000, 0, 700)
