@@ -60,11 +60,6 @@ def test_an_example_is_what_the_code_makes(name):
     assert (examples.FOLDER / name).read_bytes() == MADE[name]
 
 
-def test_every_example_is_made_by_the_code():
-    """An example that no code writes any more would mislead."""
-    assert {path.name for path in examples.FOLDER.iterdir()} == {*MADE, "fr.toml"}
-
-
 @pytest.mark.parametrize("name", [name for name in MADE if name.endswith(".json")])
 def test_an_example_is_as_its_schema_says(name):
     """A consumer that validates would refuse what comes."""
@@ -241,12 +236,3 @@ def test_the_logs_chain_is_what_the_readme_says():
         log_chain = sha256((log_chain + chain).encode()).hexdigest()
 
     assert json.loads(MADE["rules-1.seal.json"])["read"]["log_chain"] == log_chain
-
-
-def test_the_examples_rules_have_the_digest_that_the_stamps_name():
-    """Nobody could find the rules of an old verdict again."""
-    named = {rules for value in MADE.values() for rules in re.findall(rb'"rules":"(fr@[0-9a-f]{6})"', value)}
-    texts = examples.rulebook().texts
-
-    assert named == {digest.encode() for digest in texts}
-    assert all(digest == f"fr@{sha256(text).hexdigest()[:6]}" for digest, text in texts.items())

@@ -144,23 +144,6 @@ def test_no_process_leaves_a_core_dump():
     assert done.stdout.splitlines()[-1] == "(0, 0)"
 
 
-def test_a_turn_that_lacks_a_key_is_given_up_and_the_state_says_what_is_missing():
-    """What was read for it would be passed over: a blocked prospect that never goes back, with nothing to be seen."""
-    its, given_up, seen = process(), [], []
-    follower = SimpleNamespace(usable=lambda _: Index.empty())
-
-    def turn(_):
-        if not given_up:
-            raise StaleIndex("hash-key", "needs the key 77ee")
-        seen.append(its.state.waiting)
-        its.stopping.set()
-
-    with capture_logs() as lines:
-        judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
-    assert given_up == [1] and seen == [("hash-key", "needs the key 77ee")]
-    assert [line["event"] for line in lines] == ["it fails", "it works"]
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is an option of glibc")
 def test_the_memory_of_a_batch_serves_the_next_one():
     """A worker would cost up to a tenth more: the kernel would clear the same pages for each batch."""

@@ -229,40 +229,6 @@ def test_probes_have_a_port_of_their_own():
         module.serving(taken, list, lambda _: None, configure("info", "json", io.BytesIO())).__enter__()
 
 
-def test_many_at_once_are_answered():
-    """Two Prometheus servers and the probes at the same moment would fail each other."""
-    with served() as (port, _, _):
-        statuses = []
-        threads = [
-            threading.Thread(target=lambda: statuses.append(ask(port, path="/metrics")[0].status))
-            for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert statuses == [200] * 8
-
-
-def test_it_ends_with_the_worker_and_gives_the_port_back():
-    """A restarted worker would find its own port taken."""
-    with served() as (port, _, _):
-        pass
-    with served(listen=f"127.0.0.1:{port}") as (again, _, _):
-        assert again == port and ask(port)[0].status == 200
-
-
-def test_a_taken_address_is_an_error_when_it_was_asked_for():
-    """Prometheus would scrape another program, and nobody would know that this worker is not watched."""
-    with served() as (port, _, _):
-        log = configure("info", "json", io.BytesIO())
-        with (
-            pytest.raises(Refused, match=rf"127\.0\.0\.1:{port} cannot be listened on .*another address"),
-            module.serving(Http(listen=f"127.0.0.1:{port}"), list, lambda _: None, log),
-        ):
-            pass
-
-
 def test_a_taken_default_is_one_warning(monkeypatch):
     """A second worker on a laptop would not start for want of a port that nobody asked for."""
     with served() as (port, _, _):
@@ -274,34 +240,6 @@ def test_a_taken_default_is_one_warning(monkeypatch):
             pass
     (line,) = lines(out)
     assert line["level"] == "warning" and "http.listen" in line["do"]
-
-
-def test_nothing_is_served_when_none_is_wanted():
-    """A port would be open that the operator closed."""
-    out = io.BytesIO()
-    with module.serving(Http(listen=""), list, lambda _: None, configure("info", "json", out)):
-        assert not [thread for thread in threading.enumerate() if thread.name == "http"]
-    assert out.getvalue() == b""
-
-
-def test_it_listens_on_an_ipv6_address():
-    """A cluster with IPv6 only could not be probed."""
-    if not socket.has_ipv6:
-        pytest.skip("no IPv6 here")
-    out = io.BytesIO()
-    collector, _, _ = worker()
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 loopback here")
-    with module.serving(
-        Http(listen="[::1]:0"), lambda: [collector()], lambda _: None, configure("info", "json", out)
-    ):
-        (line,) = lines(out)
-        assert line["listen"] == f"[::1]:{line['port']}"
-        connection = http.client.HTTPConnection("::1", line["port"], timeout=60)
-        connection.request("GET", "/livez")
-        assert connection.getresponse().status == 200
 
 
 @pytest.mark.parametrize("command", [["worker"], ["worker", "--processes", "2"], ["lists", "publish"]])

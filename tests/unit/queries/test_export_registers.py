@@ -100,35 +100,12 @@ def test_a_corrupt_log_is_exported_only_when_that_is_asked(tmp_path, capsys):
     assert "exported up to the first fault: log offset" in capsys.readouterr().out
 
 
-def test_nothing_is_written_over(tmp_path):
-    """The only copy of a lost log could be replaced by an empty one."""
-    (tmp_path / "list.jsonl").write_text("the only copy")
-
-    with pytest.raises(ConfigError, match=r"list\.jsonl: file exists"):
-        export(tmp_path)
-
-    assert [file.name for file in tmp_path.iterdir()] == ["list.jsonl"]
-    assert (tmp_path / "list.jsonl").read_text() == "the only copy"
-
-
 def test_a_register_that_is_not_there_is_named(tmp_path):
     """A typing error would look like an empty register."""
     with pytest.raises(ConfigError, match="at that position: bloctel; it has consent, "):
         export(tmp_path, "bloctel")
     with pytest.raises(ConfigError, match="it has no register"):
         export(tmp_path, "list", position=0)
-
-
-def test_an_empty_log_says_so(tmp_path, capsys):
-    """Silence would look like success."""
-    evidence.show_export(export(tmp_path, position=0))
-    assert "nothing was written" in capsys.readouterr().out
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    """The operator would read a traceback."""
-    with pytest.raises(Refused, match=r"absent/consent\.jsonl: No such file"):
-        export(tmp_path / "absent", "consent")
 
 
 def test_an_export_is_for_nobody_else_and_goes_where_it_says(tmp_path):

@@ -1,8 +1,5 @@
 """What the history of a number says of requests: whose they were, word for word, and nobody else's number."""
 
-import base64
-import json
-
 import pytest
 
 from stream_scrub.clock import from_seconds, utc_seconds
@@ -49,44 +46,6 @@ def test_a_consent_is_shown_with_its_proof_word_for_word():
         history.millis(NOW * 1000),
         0,
     )
-
-
-def test_other_peoples_numbers_are_left_out_of_a_request():
-    """The file for one person's complaint would hold another person's number."""
-    value = b'{"request":"opt-out","number":["+33633333333","06 11 11 11 11",true,7],"batch":"x"}'
-    log, _ = requested(value, numbers=[OTHER, 33611111111])
-
-    (event,) = events_of(log, OTHER)
-
-    (asked,) = event.requests
-    shown = json.loads(bytes(asked.request))
-    assert shown == {"request": "opt-out", "number": ["+33633333333"], "batch": "x"}
-    assert asked.others_left_out == 3
-
-
-def test_other_peoples_numbers_are_left_out_of_a_text_with_two():
-    """The file for one person's complaint would hold the number that somebody typed next to theirs."""
-    value = b'{"request":"opt-out","number":"06 33 33 33 33 / 06 11 11 11 11","batch":"x"}'
-    log, _ = requested(value, numbers=[OTHER, 33611111111])
-
-    (event,) = events_of(log, OTHER)
-
-    (asked,) = event.requests
-    shown = json.loads(bytes(asked.request))
-    assert shown == {"request": "opt-out", "number": ["+33633333333"], "batch": "x"}
-    assert asked.others_left_out == 1
-
-
-def test_other_peoples_numbers_are_left_out_however_the_member_is_called():
-    """A sender that calls the number msisdn would have another person's number shown in the file for a complaint."""
-    value = b'{"request":"opt-out","Msisdn":["+33633333333","06 11 11 11 11"],"tel":"+33611111111"}'
-    log, _ = requested(value, numbers=[OTHER, 33611111111])
-
-    (event,) = events_of(log, OTHER)
-
-    (asked,) = event.requests
-    assert json.loads(bytes(asked.request)) == {"request": "opt-out", "number": ["+33633333333"]}
-    assert asked.others_left_out == 2
 
 
 @pytest.mark.parametrize(
@@ -156,13 +115,6 @@ def test_a_request_with_another_end_renews():
     until = [utc_seconds(from_seconds(NOW + days * DAY)) for days in (1, 9)]
     ends = [(event.change, event.end) for event in events_of(log, OTHER)]
     assert ends == [("added", until[0]), ("renewed", until[1]), ("renewed", None)]
-
-
-def test_a_request_on_the_log_is_base64_where_it_is_not_one_line():
-    """The line format of the log would be broken by a request with a line end in it."""
-    line = wire.request_line(0, 0, 0, b'{\n"number":"1"}')
-
-    assert base64.b64decode(json.loads(line)["bytes"]) == b'{\n"number":"1"}'
 
 
 def test_a_log_whose_beginning_is_deleted_says_so():

@@ -156,15 +156,6 @@ def test_what_is_no_file_ends_the_dossier(tmp_path, make):
         found(tmp_path, log)
 
 
-def test_a_number_that_looks_alike_is_another(tmp_path):
-    """Somebody's verdicts would be missing because a stranger's number has the same last bits."""
-    log = Log()
-    for number in (NUMBER + (1 << 32), NUMBER) * 100:
-        log.append(b"k", b'{"scrub":{"number":"+%d"}}' % number)
-    for _ in range(2):
-        assert found(tmp_path, log)[0] == wanted(log)
-
-
 def test_a_topic_that_was_created_again_has_an_index_of_its_own(tmp_path):
     """The verdicts of the new topic would be looked for where those of the old one were."""
     found(tmp_path, grown(Log(), 500, 1))

@@ -9,10 +9,8 @@ from stream_scrub.queries.lawful_days import (
     JudgedCall,
     PlainJudgement,
     answers,
-    merged,
     of_attempt,
     sentences,
-    spans_of,
     without_overtaken,
 )
 from stream_scrub.recall_notice import RecallNotice
@@ -178,11 +176,3 @@ def test_a_reason_names_its_campaign_where_campaigns_differ():
     calls = [call(moment(10, 9)), call(moment(10, 9), allowed=False, campaigns=("zeta",))]
     day = answers(DAYS[:1], PARIS, calls, [], PLAIN)[0]
     assert day.reason == "for zeta: opposed" and day.says.startswith("for acme: from 09:00: ")
-
-
-def test_days_that_follow_each_other_are_joined():
-    """A dossier of ten years would have four thousand rows."""
-    apart = [DAYS[0], DAYS[1], DAYS[3]]
-    assert list(spans_of(apart)) == [(DAYS[0], DAYS[1]), (DAYS[3], DAYS[3])] and list(spans_of([])) == []
-    same = answers(DAYS, PARIS, [], [], PLAIN)
-    assert [(first, last) for first, last, _ in merged(same)] == [(DAYS[0], DAYS[-1])]
