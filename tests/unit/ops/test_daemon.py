@@ -101,10 +101,12 @@ def test_brokers_are_waited_for_and_the_state_says_so():
 def test_a_turn_that_fails_is_given_up_and_repeated():
     """A shadow or a retry would end with the first rebalance, or go on from what it only believes."""
     its, given_up, turns = process(), [], []
-    outcomes = [Migrated("x"), Unavailable("x"), None]
+    outcomes = [Migrated("x"), Unavailable("x"), StaleIndex("hash-key", "needs the key"), None]
+    waiting = []
 
     def turn(index):
         turns.append(index)
+        waiting.append(its.state.waiting)
         outcome = outcomes.pop(0)
         if outcome is not None:
             raise outcome
@@ -119,8 +121,9 @@ def test_a_turn_that_fails_is_given_up_and_repeated():
 
     follower = SimpleNamespace(usable=usable)
     judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
-    assert len(turns) == 3 and len(given_up) == 2 and its.state.stopping
-    assert its.state.waiting is None, "the status says what the index waits for"
+    assert len(turns) == 4 and len(given_up) == 3 and its.state.stopping
+    assert waiting[:3] == [None] * 3, "the status says what the index waits for"
+    assert waiting[3] == ("hash-key", "needs the key"), "and the state what is missing"
     assert value(its.state, RETRY_FAILURES) == 2
 
 

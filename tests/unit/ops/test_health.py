@@ -6,11 +6,8 @@ import pytest
 
 from stream_scrub.config import Settings
 from stream_scrub.errors import StaleIndex, Unavailable, Uncertain
-from stream_scrub.kafka.client.producer_calls import GRACE_S
 from stream_scrub.ops import health
 from stream_scrub.ops.loop_state import PublisherState
-from stream_scrub.worker import loop as module
-from stream_scrub.worker.loop import BatchLimits, beat_limit_s
 from tests.support.fakes.process_status import publisher, worker
 
 STALE = StaleIndex("log-behind", "the opposition log's end was last reached 31 s ago")
@@ -133,18 +130,3 @@ def test_a_publisher_is_ready_while_it_owns_its_registers():
     assert collector().health.causes[0].cause == "stopping"
     fresh = PublisherState("", Settings(), 300)
     assert fresh.waiting is not None and not fresh.begun
-
-
-def test_the_limit_exceeds_every_wait_with_an_end_of_its_own():
-    """A worker in the middle of a recovery would be killed by its liveness probe, and recover for ever."""
-    usual = beat_limit_s(BatchLimits())
-    assert 60 <= usual <= 120
-    for seconds in (
-        module._COMMIT_S + GRACE_S,
-        module._RECOVER_S + 2 * GRACE_S,
-        module._OPEN_S + GRACE_S,
-        module._PREFLIGHT_S,
-    ):
-        assert usual > seconds
-    assert beat_limit_s(BatchLimits(batch_s=60)) > 120, "the longest batch that can be set"
-    assert beat_limit_s(BatchLimits(batch_records=1_000_000)) > 60

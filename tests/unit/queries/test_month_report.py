@@ -130,8 +130,16 @@ def test_a_month_ends_with_the_day_of_the_numbers_country(dates):
     """A verdict of midnight would be in two months, or in none."""
     log, first, _ = dates
     last = datetime(2026, 11, 30, 22, 59, tzinfo=UTC)
-    made = counted(log, stamp(last, first), stamp(last + timedelta(minutes=1), first)).report()
-    assert made.prospects_allowed == 1
+    counts = counted(log, stamp(last, first), stamp(last + timedelta(minutes=1), first))
+    for at in (
+        "2026-10-31T22:59:00Z",
+        "2026-10-31T23:00:00Z",
+        "2026-11-30T22:59:00Z",
+        "2026-11-30T23:00:00Z",
+    ):
+        counts.take_notice(RecallNotice(kind="recalled", number="+33612345678", index=1, at=at))
+    made = counts.report()
+    assert made.prospects_allowed == 1 and made.recalls[0].count == 2
 
 
 def test_recalls_are_counted_by_reason(dates):
