@@ -310,23 +310,6 @@ def test_a_strange_stamp_is_different_and_no_crash(stamp):
     assert not told.same
 
 
-def test_how_each_register_stood_is_told_with_its_proof():
-    """An authority would get a verdict without the consent that it rests on."""
-    before = next(s for s in SEALS if "consent" in taken(RECORDS, s).index.registers)
-    told = explained(emitted(b'{"phone":"0622222222"}', position=before))
-
-    (entry,) = told.numbers
-    assert (entry.verdict, entry.reason) == ("allowed", "consented")
-    registers = {register.register: register for register in entry.registers}
-    consent = registers["consent"]
-    assert consent.held and consent.end == "2026-12-24T00:00:00Z" and consent.max_age_days == 10
-    assert consent.since.position == before and consent.since.reason == "requests"
-    (asked,) = consent.since.requests
-    assert json.loads(bytes(asked.request))["proof"]["text"] == "I agree"
-    assert not registers["list"].held and registers["list"].since is None
-    assert entry.missing == []
-
-
 def test_only_registers_that_count_are_told():
     """The grounds would name another campaign's list, and hide those that decided."""
     log = Log()

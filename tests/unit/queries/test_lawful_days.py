@@ -10,7 +10,6 @@ from stream_scrub.queries.lawful_days import (
     PlainJudgement,
     answers,
     of_attempt,
-    sentences,
     without_overtaken,
 )
 from stream_scrub.recall_notice import RecallNotice
@@ -153,22 +152,6 @@ def test_a_day_without_hours_allows_no_call(at, expected):
     found = answers(WEEKEND, PARIS, calls, [], dict.fromkeys(WEEKEND[:-1], PLAIN[DAYS[0]]))
     assert [each.lawful for each in found] == expected
     assert "Mon-Fri 10:00-13:00" in found[1].reason and not found[1].released
-
-
-def test_the_answer_is_two_paragraphs_however_many_days():
-    """Whoever reads only the top would not know whether a call was lawful."""
-    one = answers(DAYS[:1], PARIS, [call(moment(10, 9))], [], PLAIN)
-    assert sentences("+33612345678", one) == [
-        "On 10 November 2026, a call to +33612345678 was lawful.",
-        "The reason: the person consented.",
-    ]
-    several = answers(DAYS, PARIS, [call(moment(10, 9), until=date(2026, 11, 11))], [], PLAIN)
-    first, second = sentences("+33612345678", several)
-    assert first == (
-        "A call to +33612345678 was lawful on these days: 10 November 2026 to 11 November 2026."
-        " A call to +33612345678 was not lawful on these days: 12 November 2026 to 14 November 2026."
-    )
-    assert second == "Why it was lawful: the person consented. Why it was not lawful: opposed."
 
 
 def test_a_reason_names_its_campaign_where_campaigns_differ():
