@@ -188,39 +188,3 @@ def test_a_statement_of_starts_that_is_none_is_refused(value):
     """A follower would begin at half of a register."""
     with pytest.raises(ValueError, match="statement of starts"):
         wire.decode_starts([value])
-
-
-@given(st.sets(NUMBERS, min_size=1, max_size=50))
-def test_a_part_is_portable_roaring_as_its_specification_says(numbers):
-    """A follower in another language could not read the log."""
-    (part,) = wire.split(BitMap64(sorted(numbers)))
-
-    assert portable(part) == numbers
-
-
-def portable(value):
-    """RoaringFormatSpec, its extension for 64 bits: read with nothing but integers (no run containers met here)."""
-    members, at = set(), 8
-    for _ in range(int.from_bytes(value[:8], "little")):
-        high = int.from_bytes(value[at : at + 4], "little") << 32
-        low, at = portable_32(value, at + 4)
-        members |= {high | each for each in low}
-    assert at == len(value)
-    return members
-
-
-def portable_32(value, at):
-    def short(place):
-        return int.from_bytes(value[place : place + 2], "little")
-
-    cookie = int.from_bytes(value[at : at + 4], "little")
-    assert cookie == 12346, "a cookie without runs"
-    size = int.from_bytes(value[at + 4 : at + 8], "little")
-    keys = [(short(at + 8 + 4 * i), short(at + 10 + 4 * i) + 1) for i in range(size)]
-    at += 8 + 8 * size  # descriptions and offsets
-    found = []
-    for key, count in keys:
-        assert count <= 4096, "an array container"
-        found += [key << 16 | short(at + 2 * i) for i in range(count)]
-        at += 2 * count
-    return found, at

@@ -88,15 +88,6 @@ def test_a_loop_that_hangs_is_not_live_however_ready_it_was():
     assert "61 s" in answer.page["loops"][0]["causes"][0].why
 
 
-def test_one_that_is_not_well_decides_for_all_and_is_named():
-    """One of eight processes could hang unseen behind the other seven."""
-    (well, _, _), (other, counters, _) = worker("w-0"), worker("w-1")
-    counters.hold("register", "tps is too old")
-    answer = health.probed("/readyz", [well(), other()])
-    assert not answer.ok
-    assert [(part["worker"], part["ok"]) for part in answer.page["loops"]] == [("w-0", True), ("w-1", False)]
-
-
 def test_a_batch_given_up_again_and_again_is_told():
     """A worker that lacks a right would look ready while it emits nothing."""
     collector, counters, _ = worker()

@@ -362,21 +362,6 @@ def test_a_foreign_stamp_brings_no_other_person_into_it(told, forged):
     assert str(STRANGER) not in golden.page(made) + msgspec.json.encode(made).decode()
 
 
-@pytest.mark.parametrize(
-    ("region", "authorities"),
-    [
-        ("FR", ["DGCCRF", "CNIL, or the person"]),
-        ("GB", ["ICO", "ICO, or the person"]),
-        ("US-TX", ["FTC"]),
-        ("IT", ["a data protection authority, or the person"]),
-    ],
-)
-def test_each_authority_finds_what_it_asks(region, authorities):
-    """A regulator would have to search the page for what its law asks."""
-    found = dossier_page.profiles(region)
-    assert [who for who, _ in found] == authorities
-
-
 def test_without_days_it_has_everything_that_is_held(told):
     """A person who asks what is held on her would have to know the days on which she was called."""
     asked = dossier.DossierRequest.of_everything(NUMBER, "FR")

@@ -119,24 +119,6 @@ def test_a_request_that_changed_nothing_is_in_the_history():
     ]
 
 
-def test_a_request_with_another_end_renews():
-    """A consent that was given for longer would look as if it had ended."""
-    log, publisher = requested(
-        b'{"request":"consent","number":"+33633333333"}',
-        name="consent",
-        kind=RegisterKind.ALLOW,
-        ends={OTHER: NOW + DAY},
-    )
-    longer = Delta(bitmap([]), bitmap([]), 1, stated({OTHER: NOW + 9 * DAY}), "requests")
-    for_good = Delta(bitmap([]), bitmap([]), 1, stated({OTHER: 0}), "requests")
-    publisher.put("consent", longer)
-    publisher.put("consent", for_good)
-
-    until = [utc_seconds(from_seconds(NOW + days * DAY)) for days in (1, 9)]
-    ends = [(event.change, event.end) for event in events_of(log, OTHER)]
-    assert ends == [("added", until[0]), ("renewed", until[1]), ("renewed", None)]
-
-
 def test_a_log_whose_beginning_is_deleted_says_so():
     """An operator would look for a disk fault where retention has deleted the evidence."""
     records = timed(small_log())[4:]
