@@ -244,10 +244,12 @@ def test_one_transaction_after_the_other_makes_nothing_stale(following):
 
 def test_a_follower_that_has_ended_serves_no_index(following):
     """A fault in the follower would leave the workers with an old list for good."""
-    follower = following(Reader(Log()))
+    reader = Reader(Log())
+    follower = following(reader)
     until(lambda: follower.lag_s is not None)
     follower.stop()
 
+    assert reader.closed
     with pytest.raises(RuntimeError, match="ended"):
         follower.usable(LAG)
 

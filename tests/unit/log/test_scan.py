@@ -6,7 +6,7 @@ from stream_scrub import clock
 from stream_scrub.errors import Corrupt, Unavailable
 from stream_scrub.index.deltas import Delta, adding
 from stream_scrub.log.encode import marked, records_of
-from stream_scrub.log.scan import begin, check_known, last_seal, mark_seals, replay_to_end, scan
+from stream_scrub.log.scan import begin, check_known, last_seal, mark_seals, read_into, replay_to_end, scan
 from stream_scrub.log.wire import MOVED, RENEWED, RENEWING, RULES, TAKEN_BACK, DeltaSource
 from stream_scrub.model import Deadline
 from tests.support.fakes.log import Log, Reader, Writer
@@ -150,3 +150,13 @@ def test_after_an_outage_many_scopes_of_one_transaction_are_checked_at_once(more
     if not more:
         with pytest.raises(ValueError, match="seals"):
             check_known(reader, replay, Deadline.after(60))
+
+
+def test_what_the_taker_raises_is_no_damage():
+    """A corrupt log would pass for one whose copy on the broker is damaged, and be skipped."""
+
+    def refuse(record):
+        raise Corrupt("it is not what was sealed", record.offset)
+
+    with pytest.raises(Corrupt, match="log offset 0"):
+        read_into(Reader(log_of(2)), refuse, Deadline.after(60), on_damage=lambda _: None)

@@ -218,3 +218,23 @@ def test_a_command_whose_address_is_taken_ends_and_says_so(command):
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"http.listen: 127.0.0.1:{port} cannot be listened on" in json.loads(line)["why"]
+
+
+def test_it_listens_on_an_ipv6_address():
+    """A cluster with IPv6 only could not be probed."""
+    if not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    out = io.BytesIO()
+    collector, _, _ = worker()
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    with module.serving(
+        Http(listen="[::1]:0"), lambda: [collector()], lambda _: None, configure("info", "json", out)
+    ):
+        (line,) = lines(out)
+        assert line["listen"] == f"[::1]:{line['port']}"
+        connection = http.client.HTTPConnection("::1", line["port"], timeout=60)
+        connection.request("GET", "/livez")
+        assert connection.getresponse().status == 200

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import warnings
+from collections import OrderedDict
 from datetime import UTC, datetime
 
 import pytest
@@ -190,3 +191,12 @@ def test_any_value_makes_one_line(values):
         root.setLevel(level)
     written = out.getvalue().split(b"\n")
     assert len(written) == 3 and json.loads(written[0])["level"] == "info"
+
+
+def test_deep_and_odd_containers_end(out):
+    """A value that holds itself would hang the process."""
+    deep = {}
+    deep["deep"] = deep
+    configure("info", "json", out).info("x", deep=deep, ordered=OrderedDict(a=1), frozen=frozenset({1}))
+
+    assert lines(out)[0]["ordered"] == {"a": 1} and lines(out)[0]["frozen"] == [1]
