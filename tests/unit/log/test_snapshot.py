@@ -375,3 +375,23 @@ def test_a_snapshot_is_for_nobody_else(folder):
         os.umask(before)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+def test_a_reader_meets_a_whole_snapshot_while_another_is_written(folder):
+    """A worker that starts beside running ones would find files missing and read the whole log."""
+    publisher = log_of([("list", {1: 0})])
+    folder.mkdir()
+    snapshot.save(folder, "log", publisher.replay.state)
+    restored = snapshot._restored
+
+    def replaced(*arguments, tries=[]):  # noqa: B006
+        if not tries:
+            tries.append(1)
+            publisher.import_list("list", {1: 0, 2: 0})
+            snapshot.save(folder, "log", publisher.replay.state)
+        return restored(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "_restored", replaced)
+        state = snapshot.load(folder, "log")
+    same(publisher.replay.index, state.index)
