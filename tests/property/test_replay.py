@@ -228,23 +228,6 @@ def test_a_dropped_record_is_missed_by_who_begins_at_the_full_sets(place):
     assert registers(late) == registers(sound) or late.unsealed is not None
 
 
-@pytest.mark.parametrize("name", [b"consent", b"list", b"rules", b"internal"])
-def test_a_register_that_lost_its_last_delta_is_missed_by_the_others(name):
-    """The last opt-outs of a register could be taken off the log, and no chain would tell."""
-    log = damaged(0)
-    last = max(p for p in PLACES if LOG.records[p].key == name)
-    seq = dict(LOG.records[last].headers)["seq"]
-    log.records = [r for r in LOG.records if not (r.key == name and dict(r.headers)["seq"] == seq)]
-    if last == len(LOG.records) - 1:  # only a shorter log
-        assert followed(log).index.position < LOG.records[-1].offset
-    else:
-        with pytest.raises(
-            Corrupt,
-            match=rf"had read .* offset {LOG.records[last].offset} that is not here: a delta is missing",
-        ):
-            followed(log)
-
-
 def resealed(name, base, parts, **fields):
     """A log on which somebody with the right to write sealed something that is wrong; `base` is published before."""
     publisher = Publisher(Log())
@@ -334,12 +317,6 @@ def test_a_next_end_that_only_history_refutes_is_refused_by_who_keeps_it(next_en
         followed(log, keep_ends=True)
     right = resealed("list", {1: NOW + 1, 2: NOW + 4, 3: 0}, **{**told, "next_end": utc(NOW + 4)})
     assert followed(right, keep_ends=True).index.registers["list"].next_end.timestamp() == NOW + 4
-
-
-def test_no_register_is_called_rules():
-    """A list under that name could be named by a rule, and its evidence be taken for the rules' texts."""
-    with pytest.raises(Corrupt, match="another register"):
-        followed(resealed("rules", {1: 0}, parts=[]))
 
 
 def rules_log(*texts):

@@ -78,7 +78,7 @@ def test_parts_hold_the_numbers_and_nothing_twice(numbers):
     assert sum(map(len, parts)) == len(numbers)
 
 
-@pytest.mark.parametrize("spread", [2_000, 30_000, 2**17])
+@pytest.mark.parametrize("spread", [2_000, 2**17])
 def test_large_deltas_are_cut_into_parts_that_a_broker_takes(spread):
     """The first import of a national list would be refused by the broker."""
     gaps = np.random.default_rng(spread).integers(1, spread, 450_000, dtype=np.uint64)

@@ -269,7 +269,7 @@ def test_a_statement_that_is_not_where_a_seal_says_is_found():
         assert [problem.offset for problem in problems] == [RECORDS[place].offset]
 
 
-@pytest.mark.parametrize("upto", [-1, 5, 10**6])
+@pytest.mark.parametrize("upto", [5, 10**6])
 def test_what_a_publisher_had_read_and_is_not_here_is_found(upto):
     """A log from which somebody took a seal would be proven."""
     place = PLACES[-1]
@@ -452,3 +452,13 @@ def test_a_seal_that_goes_back_to_requests_that_were_told_is_found():
     for wrong in (wire.Cursor("requests", "x", {0: 6}), msgspec.UNSET):
         (problem,) = asked(on[0], wrong, *on[2:])
         assert problem.offset == RECORDS[places[1]].offset and "goes back" in problem.what
+
+
+def test_parts_without_their_seal_at_the_end_are_found():
+    """The last opposition could be taken off the log by its seal alone, and nobody would miss it."""
+    last = [r.offset for r in RECORDS if r.key == RECORDS[-1].key and seq_of(r) == seq_of(RECORDS[-1])]
+
+    (problem,) = audited(RECORDS[:-1]).problems
+
+    assert (problem.offset, problem.register) == (last[0], "list")
+    assert "without their seal" in problem.what

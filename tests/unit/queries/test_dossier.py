@@ -461,3 +461,17 @@ def test_an_error_does_not_repeat_a_number_in_a_files_name(told, tmp_path, monke
     asked = ["dossier", f"+{NUMBER}", "--from", str(FIRST), "--out", str(out)]
     said = CliRunner().invoke(app, asked, standalone_mode=False).exception
     assert isinstance(said, ConfigError) and "--out" in str(said) and str(NUMBER) not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("region", "authorities"),
+    [
+        ("FR", ["DGCCRF", "CNIL, or the person"]),
+        ("US-TX", ["FTC"]),
+        ("IT", ["a data protection authority, or the person"]),
+    ],
+)
+def test_each_authority_finds_what_it_asks(region, authorities):
+    """A regulator would have to search the page for what its law asks."""
+    found = dossier_page.profiles(region)
+    assert [who for who, _ in found] == authorities

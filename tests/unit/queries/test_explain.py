@@ -124,6 +124,7 @@ def test_at_every_position_and_day_it_is_judged_the_same_again(value, position, 
     evidence.show_explanation(told)
 
 
+@settings(max_examples=12)
 @given(
     st.lists(
         st.tuples(

@@ -1,12 +1,16 @@
 """What the commands say of a log that a renewal has not put together yet, and of one that goes on as another."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from stream_scrub.cli import lists as render
 from stream_scrub.errors import StaleIndex
 from stream_scrub.log.encode import marked
 from stream_scrub.log.wire import MOVED, RENEWED, RENEWING, RULES, DeltaSource
 from stream_scrub.model import Deadline
 from stream_scrub.queries import export_registers, history
+from stream_scrub.rules import Rulebook
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import AT, Publisher, followed
 
@@ -69,3 +73,16 @@ def test_a_log_that_goes_on_as_another_is_still_evidence(log, tmp_path):
     """The verdicts of before the renewal could not be proven."""
     put(log, MOVED)
     assert told(log).events and told_at(log, log.end).registers and exported(log, tmp_path).registers
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"), [(RENEWING, UNFINISHED), (MOVED, "set topics.log to opposition.log.2"), (RENEWED, "")]
+)
+def test_the_status_says_what_keeps_everybody_from_the_log(log, capsys, reason, said):
+    """An operator would look for the fault in registers that are all there."""
+    put(log, reason)
+    replay = followed(log, keep_ends=True)
+    mark = replay.known("").log.mark
+    render.show_status(history.status(replay.index, Rulebook([]), datetime.now(UTC), mark))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert said in shown and "tps" in shown and ("renew" in shown) is bool(said)

@@ -262,3 +262,26 @@ def test_an_earlier_proof_is_held_against_the_log(tmp_path):
             verify_log.filed_in(file)
     with pytest.raises(ConfigError, match="--against"):
         verify_log.filed_in(tmp_path / "none.json")
+
+
+def test_a_log_whose_end_cannot_be_read_is_told():
+    """The proof of a log would never end, or leave out what it could not read."""
+    log_reader = reader(RECORDS)
+    log_reader.__class__ = type("Cut", (Damaged,), {"stretches": ((41, 10**9),)})
+
+    told = verify_log.verify(log_reader, quiet, silence())
+
+    assert [problem.offset for problem in told.problems] == [41]
+
+
+@pytest.mark.parametrize(
+    ("text", "region", "number"),
+    [
+        ("+33612345678", "FR", 33612345678),
+        ("07400 123456", "GB", 447400123456),
+        ("+33 0999 99", "FR", 33099999),  # not valid now; it may have been
+    ],
+)
+def test_a_number_is_read_as_a_prospects_is(text, region, number):
+    """The history of another number than the one asked for would be shown."""
+    assert histories.number_of(text, region) == number
