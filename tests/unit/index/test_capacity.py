@@ -73,7 +73,7 @@ def test_room_is_refused_exactly_where_there_is_none(changes, most):
     room = Capacity(most)
     for name, removing, at in changes:
         before = held[name].numbers if name in held else BitMap64()
-        adds = BitMap64() if removing else pieces[at] - before
+        adds = pieces[at - 1 if removing else at] - before
         removes = pieces[at] & before if removing else BitMap64()
         after = {**held, name: register((before | adds) - removes, name)}
         together = sum(weight(each.numbers) for each in after.values())
