@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
 
@@ -64,6 +64,7 @@ def test_what_scattered_numbers_count_as_is_at_least_their_memory():
     st.lists(st.tuples(st.sampled_from("ab"), st.booleans(), st.integers(0, 12)), max_size=12),
     st.integers(0, 3000),
 )
+@example([("a", False, 1), ("a", True, 1)], weight(BitMap64(range(40, 80))))
 def test_room_is_refused_exactly_where_there_is_none(changes, most):
     """A worker would hold though all fits, or be killed by what does not."""
     pieces = [

@@ -60,9 +60,13 @@ def test_a_large_change_lets_others_run_in_between():
     before = law.register("list", range(0, 2**27, 64))
     pauses = []
 
-    before.changed(BitMap64(range(1, 2**27, 4096)), BitMap64(), lambda: pauses.append(1))
+    held = len(before.numbers)
+    adds, removes = BitMap64(range(1, 2**27, 4096)), BitMap64(range(0, 2**27, 4096))
+    numbers, _ = before.changed(adds, removes, lambda: pauses.append(1))
 
     assert len(pauses) >= 8
+    assert len(before.numbers) == held == len(numbers), "the older index is as it was"
+    assert adds <= numbers and not removes & numbers
 
 
 @pytest.mark.parametrize(
