@@ -151,7 +151,6 @@ def test_the_oldest_that_has_not_asked_gives_way(monkeypatch):
 def test_a_request_must_come_soon(monkeypatch):
     """Whoever connects and says nothing would hold a place for ten seconds, and so all of them with a few bytes."""
     monkeypatch.setattr(module, "_HEAD_S", 0.3)
-    monkeypatch.setattr(module, "_REQUEST_S", 600)
     with served() as (port, _, _):
         clients = [connected(port) for _ in range(2)]
         clients[1].sendall(b"GET /livez HTTP/1.1\r\nHost")
