@@ -78,7 +78,7 @@ def test_a_flipped_bit_in_every_byte_of_every_value_is_found(place):
     value = RECORDS[place].value
     for at in places(len(value), first=place, step=1 if place < ALL_KINDS else 16):
         flipped = value[:at] + bytes([value[at] ^ 1 << (at * 5 + place) % 8]) + value[at + 1 :]
-        assert found(place, RECORDS[place]._replace(value=flipped), followed=at % 16 == 0)
+        assert found(place, RECORDS[place]._replace(value=flipped), followed=True)
 
 
 @pytest.mark.parametrize("place", PLACES)

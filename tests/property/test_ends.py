@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyroaring import BitMap64
 
 from stream_scrub.index import deltas
-from stream_scrub.index.deltas import Ends, StatedEnds, ended, with_ends
+from stream_scrub.index.deltas import Ends, ended, with_ends
 from stream_scrub.log import wire
 from tests.support.fakes.publisher import as_dict, bitmap, stated
 
@@ -98,19 +97,6 @@ def test_ends_come_in_as_they_went_out(said, limit):
     assert [end for end, _ in read] == sorted(end for end, _ in read)
 
 
-@given(ENDS)
-def test_ends_can_be_read_without_any_of_this_code(said):
-    """A follower in another language could not read them."""
-    for part in wire.encode_ends(stated(said)):
-        at = 0
-        while at < len(part):
-            end, length = struct.unpack("<QI", part[at : at + 12])
-            numbers = BitMap64.deserialize(part[at + 12 : at + 12 + length])
-            assert numbers and all(said.pop(number) == end for number in numbers)
-            at += 12 + length
-    assert not said
-
-
 @given(st.binary(max_size=100))
 def test_what_are_no_ends_is_refused_as_such(value):
     """A worker would end in a traceback instead of holding and saying why."""
@@ -129,8 +115,3 @@ def test_ends_out_of_order_or_of_no_year_are_refused(entries):
 
     with pytest.raises(ValueError, match="ends"):
         list(wire.decode_ends(value))
-
-
-def test_nothing_said_is_no_part():
-    """A list without ends would be published with empty parts."""
-    assert wire.encode_ends(StatedEnds.none()) == []

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
@@ -63,16 +62,6 @@ def test_a_seal_comes_in_as_it_went_out(seal, previous):
     assert (read.chain, content) == (chain, value.rpartition(b',"chain":"')[0])
 
 
-@given(SEALS, DIGITS)
-def test_the_chain_can_be_checked_without_any_of_this_code(seal, previous):
-    """An auditor with twenty lines of Go could not verify the log."""
-    value, _ = wire.encode_seal(seal, previous)
-    content, chain = value[: -len(',"chain":""}') - 64], value[-66:-2].decode()
-
-    assert value[len(content) :] == b',"chain":"' + chain.encode() + b'"}'
-    assert sha256(previous.encode() + content).hexdigest() == chain
-
-
 @given(st.binary(max_size=200))
 def test_what_is_no_seal_is_refused_in_words(value):
     """A worker would end in a traceback instead of holding and saying why."""
@@ -89,7 +78,7 @@ def test_parts_hold_the_numbers_and_nothing_twice(numbers):
     assert sum(map(len, parts)) == len(numbers)
 
 
-@pytest.mark.parametrize("spread", [2_000, 30_000, 2**17])
+@pytest.mark.parametrize("spread", [2_000, 2**17])
 def test_large_deltas_are_cut_into_parts_that_a_broker_takes(spread):
     """The first import of a national list would be refused by the broker."""
     gaps = np.random.default_rng(spread).integers(1, spread, 450_000, dtype=np.uint64)
@@ -199,39 +188,3 @@ def test_a_statement_of_starts_that_is_none_is_refused(value):
     """A follower would begin at half of a register."""
     with pytest.raises(ValueError, match="statement of starts"):
         wire.decode_starts([value])
-
-
-@given(st.sets(NUMBERS, min_size=1, max_size=50))
-def test_a_part_is_portable_roaring_as_its_specification_says(numbers):
-    """A follower in another language could not read the log."""
-    (part,) = wire.split(BitMap64(sorted(numbers)))
-
-    assert portable(part) == numbers
-
-
-def portable(value):
-    """RoaringFormatSpec, its extension for 64 bits: read with nothing but integers (no run containers met here)."""
-    members, at = set(), 8
-    for _ in range(int.from_bytes(value[:8], "little")):
-        high = int.from_bytes(value[at : at + 4], "little") << 32
-        low, at = portable_32(value, at + 4)
-        members |= {high | each for each in low}
-    assert at == len(value)
-    return members
-
-
-def portable_32(value, at):
-    def short(place):
-        return int.from_bytes(value[place : place + 2], "little")
-
-    cookie = int.from_bytes(value[at : at + 4], "little")
-    assert cookie == 12346, "a cookie without runs"
-    size = int.from_bytes(value[at + 4 : at + 8], "little")
-    keys = [(short(at + 8 + 4 * i), short(at + 10 + 4 * i) + 1) for i in range(size)]
-    at += 8 + 8 * size  # descriptions and offsets
-    found = []
-    for key, count in keys:
-        assert count <= 4096, "an array container"
-        found += [key << 16 | short(at + 2 * i) for i in range(count)]
-        at += 2 * count
-    return found, at

@@ -71,23 +71,17 @@ def test_before_it_has_read_anything_no_index_is_usable():
     assert cause(Follower(lambda: Reader(Log()))) == "log-behind"
 
 
-def stopped_in_between(log):
-    """A reader that gives no record after the first seal of a follower, and what tells it of a swap."""
-    reader = Reader(log, at_once=1)
+def test_no_snapshot_is_of_half_a_log(following):
+    """Whoever scrubs a file by it would be allowed to call people whose opt-outs come later in the log; or nobody could tell a
+    start that takes an hour from one that stands still."""
+    log = Log()
+    first = put(log, range(1, 100))
+    put(log, range(1, 200), first)
+    reader, offered = Reader(log, at_once=1), []
 
     def stop(*_):
         reader.silent = True
 
-    return reader, stop
-
-
-def test_no_snapshot_is_of_half_a_log(following):
-    """Whoever scrubs a file by it would be allowed to call people whose opt-outs come later in the log."""
-    log = Log()
-    first = put(log, range(1, 100))
-    put(log, range(1, 200), first)
-    reader, stop = stopped_in_between(log)
-    offered = []
     snapshots = SimpleNamespace(
         begin=lambda *_: None,
         offer=lambda state: offered.append(state.index.position),
@@ -95,38 +89,26 @@ def test_no_snapshot_is_of_half_a_log(following):
     )
     follower = following(reader, on_swap=stop, snapshots=snapshots)
     until(lambda: follower.index.position == first.position)
+    with pytest.raises(StaleIndex, match=f"for the first time: offset {first.position} of {log.end}$"):
+        follower.usable(LAG)
     reader.silent = False
     until(lambda: offered)
     assert offered[0] == log.records[-1].offset
 
 
-def test_a_start_that_reads_says_how_far_it_is(following):
-    """Nobody could tell a start that takes an hour from one that stands still."""
-    log = Log()
-    first = put(log, range(1, 100))
-    put(log, range(1, 200), first)
-    reader, stop = stopped_in_between(log)
-    follower = following(reader, on_swap=stop)
-    until(lambda: follower.index.position == first.position)
-    with pytest.raises(StaleIndex, match=f"for the first time: offset {first.position} of {log.end}$"):
-        follower.usable(LAG)
-
-
-def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(monkeypatch):
+def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(following, monkeypatch):
     """A laptop or a virtual machine that wakes would allow whoever opposed while it slept, until it has looked at the log."""
     log = Log()
     put(log, [1, 2])
-    follower = Follower(lambda: Reader(log))
-    follower.start()
+    reader = Reader(log)
+    follower = following(reader)
     until(lambda: cause(follower) == "usable")
-    follower.stop()
-    follower._started = False  # as before its thread runs again
-    monotonic, slept = time.monotonic(), clock.elapsed() + 3600
+    reader.silent = True
+    until(lambda: cause(follower, 0.02) == "log-behind")
+    slept = clock.elapsed() + 3600
     monkeypatch.setattr(clock, "elapsed", lambda: slept)
 
     assert cause(follower) == "log-behind"
-    assert follower.lag_s > 3599
-    assert time.monotonic() - monotonic < 60, "which stood still meanwhile"
 
 
 class Guard:
@@ -160,14 +142,6 @@ def test_guards_do_not_look_before_there_is_a_log(following):
 
     until(lambda: cause(follower) == "usable")
     assert guard.began_at == [3]
-
-
-def test_an_empty_log_is_no_list(following):
-    """A worker started before the first import would allow everybody."""
-    follower = following(Reader(Log()))
-
-    until(lambda: follower.lag_s is not None)
-    assert cause(follower) == "no-seal"
 
 
 def test_a_log_with_nothing_but_rules_is_no_list(following):
@@ -270,10 +244,12 @@ def test_one_transaction_after_the_other_makes_nothing_stale(following):
 
 def test_a_follower_that_has_ended_serves_no_index(following):
     """A fault in the follower would leave the workers with an old list for good."""
-    follower = following(Reader(Log()))
+    reader = Reader(Log())
+    follower = following(reader)
     until(lambda: follower.lag_s is not None)
     follower.stop()
 
+    assert reader.closed
     with pytest.raises(RuntimeError, match="ended"):
         follower.usable(LAG)
 
@@ -293,9 +269,8 @@ def test_an_unreachable_log_is_told_once_and_ends_by_itself(following, monkeypat
     assert follower.trouble == ""
 
 
-def test_while_the_log_is_unreachable_the_worker_is_told_why(following, monkeypatch):
+def test_while_the_log_is_unreachable_the_worker_is_told_why(following):
     """An operator would see a worker that holds, and no reason."""
-    monkeypatch.setattr(follow, "_RETRY_S", 0.01)
 
     def unopened():
         raise Unavailable("no broker")
@@ -373,39 +348,6 @@ def test_a_seal_that_only_says_more_numbers_is_held_before_its_parts_are_opened(
 
     until(lambda: cause(follower) == "too-many-numbers")
     assert follower.index.position == -1
-
-
-def test_a_seal_in_the_next_read_is_no_trouble(following):
-    """A delta that arrives in two reads would stop the worker."""
-    log = Log()
-    register = put(log, range(10))
-    put(log, range(20), register)
-    follower = following(Reader(log, at_once=1))
-
-    until(lambda: cause(follower) == "usable")
-    assert len(follower.usable(LAG).registers["list"].numbers) == 20
-
-
-def test_stopping_closes_the_reader_and_comes_back(following):
-    """A worker would hang at its end."""
-    reader = Reader(Log())
-    follower = following(reader)
-    until(lambda: follower.lag_s is not None)
-
-    follower.stop()
-    assert reader.closed
-
-
-def test_an_unchanged_list_published_again_is_younger():
-    """A list without news would grow stale, and its workers stop."""
-    log = Log()
-    register = put(log, [1, 2])
-    later = AT.replace(day=30)
-
-    publish(Writer(log), register, deltas.full(register.numbers, BitMap64([1, 2])), later, SOURCE)
-
-    after = replay_to_end(Reader(log), Deadline.after(60)).registers["list"]
-    assert (after.seq, after.effective_at, set(after.numbers)) == (2, later, {1, 2})
 
 
 def lost(log, records):

@@ -5,6 +5,7 @@ from collections import deque
 import pytest
 
 from stream_scrub.errors import Corrupt
+from stream_scrub.log.audit import LogAudit
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import begin, replay_to_end
 from stream_scrub.model import Deadline
@@ -45,12 +46,27 @@ def test_an_old_log_gives_what_it_gave(start):
     } == expected["registers"]
 
 
+def problems_of(records):
+    audit = LogAudit(digest_of)
+    for record in records:
+        audit.take(record)
+    audit.finish()
+    return audit.problems
+
+
+@pytest.mark.parametrize("name", ["evidence", "stated"])
+def test_an_old_log_is_sound(name):
+    """After an upgrade the evidence of years would be called false."""
+    assert problems_of(golden.log(name)) == []
+
+
 @pytest.mark.parametrize("name", corrupt.CORRUPT)
 def test_a_corrupt_log_is_refused_at_the_same_offset(name):
-    """After an upgrade a damaged log would be believed."""
+    """After an upgrade a damaged log would be believed, or one that holds every worker be called sound."""
     _, offset, position = corrupt.CORRUPT[name]
     replay = Replay()
 
     with pytest.raises(Corrupt, match=f"log offset {offset}:"):
         deque(map(replay.take, corrupt.log(name)), maxlen=0)
     assert replay.index.position == position
+    assert min(problem.offset for problem in problems_of(corrupt.log(name))) <= offset

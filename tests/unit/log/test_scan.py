@@ -89,16 +89,6 @@ def test_a_replay_to_the_end_reads_all_or_says_that_it_could_not():
         replay_to_end(Reader(log), Deadline.after(60))
 
 
-def test_what_the_taker_raises_is_no_damage():
-    """A corrupt log would pass for one whose copy on the broker is damaged, and be skipped."""
-
-    def refuse(record):
-        raise Corrupt("it is not what was sealed", record.offset)
-
-    with pytest.raises(Corrupt, match="log offset 0"):
-        read_into(Reader(log_of(2)), refuse, Deadline.after(60), on_damage=lambda _: None)
-
-
 @pytest.mark.parametrize("reasons", [[MOVED], [RENEWING], [MOVED, TAKEN_BACK], [RENEWING, RENEWED], []])
 def test_marks_are_found_only_before_what_was_published(reasons):
     """A list behind the mark by which a log ends would be called published, and nobody would ever read it; or one before
@@ -160,3 +150,13 @@ def test_after_an_outage_many_scopes_of_one_transaction_are_checked_at_once(more
     if not more:
         with pytest.raises(ValueError, match="seals"):
             check_known(reader, replay, Deadline.after(60))
+
+
+def test_what_the_taker_raises_is_no_damage():
+    """A corrupt log would pass for one whose copy on the broker is damaged, and be skipped."""
+
+    def refuse(record):
+        raise Corrupt("it is not what was sealed", record.offset)
+
+    with pytest.raises(Corrupt, match="log offset 0"):
+        read_into(Reader(log_of(2)), refuse, Deadline.after(60), on_damage=lambda _: None)

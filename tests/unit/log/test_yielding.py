@@ -35,29 +35,6 @@ def test_work_stands_aside_for_as_long_as_it_took():
     assert clock.slept == pytest.approx([0.002, 0.004])
 
 
-def test_work_too_short_to_be_felt_goes_on():
-    """A delta of a million small steps would take minutes, asleep for most of it."""
-    clock = Clock()
-    turns = CooperativeYield(clock, clock.sleep)
-
-    for _ in range(7):
-        clock.now += 0.0003
-        turns.pause()
-
-    assert len(clock.slept) == 1
-
-
-def test_one_long_call_does_not_put_the_follower_to_sleep_for_long():
-    """An opt-out would come late because a machine was suspended."""
-    clock = Clock()
-    turns = CooperativeYield(clock, clock.sleep)
-
-    clock.now += 3600
-    turns.pause()
-
-    assert clock.slept == [0.01]
-
-
 def test_a_thread_that_does_not_give_way_is_seen():
     """A swap that stops the worker for long would be reported as none."""
     with StallMonitor() as watch:

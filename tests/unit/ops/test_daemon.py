@@ -101,10 +101,12 @@ def test_brokers_are_waited_for_and_the_state_says_so():
 def test_a_turn_that_fails_is_given_up_and_repeated():
     """A shadow or a retry would end with the first rebalance, or go on from what it only believes."""
     its, given_up, turns = process(), [], []
-    outcomes = [Migrated("x"), Unavailable("x"), None]
+    outcomes = [Migrated("x"), Unavailable("x"), StaleIndex("hash-key", "needs the key"), None]
+    waiting = []
 
     def turn(index):
         turns.append(index)
+        waiting.append(its.state.waiting)
         outcome = outcomes.pop(0)
         if outcome is not None:
             raise outcome
@@ -119,8 +121,9 @@ def test_a_turn_that_fails_is_given_up_and_repeated():
 
     follower = SimpleNamespace(usable=usable)
     judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
-    assert len(turns) == 3 and len(given_up) == 2 and its.state.stopping
-    assert its.state.waiting is None, "the status says what the index waits for"
+    assert len(turns) == 4 and len(given_up) == 3 and its.state.stopping
+    assert waiting[:3] == [None] * 3, "the status says what the index waits for"
+    assert waiting[3] == ("hash-key", "needs the key"), "and the state what is missing"
     assert value(its.state, RETRY_FAILURES) == 2
 
 
@@ -142,23 +145,6 @@ def test_no_process_leaves_a_core_dump():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "(0, 0)"
-
-
-def test_a_turn_that_lacks_a_key_is_given_up_and_the_state_says_what_is_missing():
-    """What was read for it would be passed over: a blocked prospect that never goes back, with nothing to be seen."""
-    its, given_up, seen = process(), [], []
-    follower = SimpleNamespace(usable=lambda _: Index.empty())
-
-    def turn(_):
-        if not given_up:
-            raise StaleIndex("hash-key", "needs the key 77ee")
-        seen.append(its.state.waiting)
-        its.stopping.set()
-
-    with capture_logs() as lines:
-        judge_until_stopped(its, follower, turn, lambda: given_up.append(1), problem(), retry_s=0.0)
-    assert given_up == [1] and seen == [("hash-key", "needs the key 77ee")]
-    assert [line["event"] for line in lines] == ["it fails", "it works"]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is an option of glibc")

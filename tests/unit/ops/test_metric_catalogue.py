@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +22,6 @@ from stream_scrub.ops import metric_catalogue, metrics
 from stream_scrub.ops.loop_state import cause_of
 from stream_scrub.ops.metric_catalogue import CATALOGUE, MetricKind, Side
 from stream_scrub.publisher.delta_publisher import RegisterBusy
-from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.plans import strictest_ages
 from tests.support.fakes import law
 from tests.support.fakes.process_status import Scraped, publisher, text, worker
@@ -48,30 +46,6 @@ def test_a_metric_is_named_by_the_conventions(metric):
     assert list(metric.buckets) == sorted(set(metric.buckets))
     assert metric.help.endswith(".") and len(metric.help) > 20 and metric.sides
     assert all(len(values) == len(metric.labels) for values in metric.values)
-
-
-def test_labels_are_few_and_known():
-    """A label with a number, a key or an id would leak it, and fill Prometheus' memory."""
-    closed = {"verdict", "reason", "cause", "event", "outcome", "limit", "change", "transport"}
-    bounded = {
-        "route",
-        "status",
-        "partition",
-        "topic",
-        "register",
-        "version",
-        "python",
-        "librdkafka",
-        "extension",
-        "token",
-        "country",
-        "last_day",
-        "station",
-    }
-    for metric in CATALOGUE:
-        assert set(metric.labels) <= closed | bounded, metric.name
-        assert bool(metric.values) == bool(closed & set(metric.labels)), metric.name
-    assert len({metric.name for metric in CATALOGUE}) == len(CATALOGUE)
 
 
 def test_the_causes_are_those_that_are_raised():
@@ -192,12 +166,6 @@ def test_registers_show_size_age_and_end():
     ], "only where there is one"
 
 
-def test_the_strictest_age_of_the_shipped_rules_is_the_shortest_in_force():
-    """The alert on an old list would come after the worker has begun to hold for it."""
-    ages = strictest_ages(Rulebook.load(), datetime(2026, 11, 24, tzinfo=UTC))
-    assert ages["dncm"] == 5 * 86_400 and ages["tps"] == 28 * 86_400 and "internal" not in ages
-
-
 def test_a_publisher_shows_its_own_figures_without_the_label_of_a_worker():
     """Its series would be taken for a worker's, and its opt-outs could not be watched."""
     collector, counters, _ = publisher(index=law.index(law.register("internal", [1, 2])))
@@ -248,16 +216,6 @@ def test_ages_grow_while_nobody_reports():
     assert page.value("stream_scrub_batches_total") == 0
 
 
-def test_several_workers_are_told_apart_in_one_family():
-    """Prometheus would refuse a page with a metric declared twice, and all processes would be blind."""
-    (one, counted, _), (two, _, _) = worker("w-0"), worker("w-1")
-    counted.emitted(Counter({Reason.CLEAR: 1}), 0.1, 0.1, 0.1)
-    page = scraped(one, two)
-    assert page.value("stream_scrub_batches_total", worker="w-0") == 1
-    assert page.value("stream_scrub_batches_total", worker="w-1") == 0
-    assert page.page.count("# TYPE stream_scrub_batches_total counter") == 1
-
-
 def test_a_page_is_also_open_metrics_with_units():
     """A Prometheus that asks for the newer format would refuse the page."""
     collector, counters, _ = worker(index=law.index(law.register("list", [1])))
@@ -266,14 +224,6 @@ def test_a_page_is_also_open_metrics_with_units():
     families = {family.name: family for family in open_metrics(page.decode())}
     assert families["stream_scrub_commit_seconds"].unit == "seconds"
     assert families["stream_scrub_held_seconds"].type == "counter"
-
-
-def test_nothing_is_global():
-    """Another library's use of prometheus-client in this process would mix its figures with ours."""
-    before = prometheus_client.generate_latest()
-    collector, _, _ = worker()
-    scraped(collector)
-    assert "stream_scrub" not in prometheus_client.generate_latest().decode() + before.decode()
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 import structlog
 
 from stream_scrub.ops.log_lines import RecurringProblem
@@ -22,35 +23,24 @@ def lines(monkeypatch, moments):
     return [(line["event"], line.get("why", line.get("waited_s"))) for line in captured]
 
 
-def test_a_failure_a_second_is_a_line_a_minute(monkeypatch):
-    """An hour's outage would fill the log, or leave it silent as if all were well."""
-    moments = [(second, f"try {second} failed") for second in range(130)] + [(130, "")]
-    assert lines(monkeypatch, moments) == [
-        ("it fails", "try 0 failed"),
-        ("it fails", "try 60 failed"),
-        ("it fails", "try 120 failed"),
-        ("it works", 130.0),
-    ]
+DENIED = [f"{doing}: no right (TOPIC_AUTHORIZATION_FAILED: denied)" for doing in ("consuming", "asking")]
+GONE = "asking: nobody there (_TRANSPORT: gone)"
 
 
-def test_another_reason_is_said_at_once_and_each_only_once(monkeypatch):
-    """A missing right behind an outage would stay unknown for a minute, or two that take turns would be the flood."""
-    moments = [(n, ("no broker", "no right")[n % 2]) for n in range(20)]
-    assert lines(monkeypatch, moments) == [("it fails", "no broker"), ("it fails", "no right")]
-
-
-def test_one_error_at_two_moments_is_one_reason(monkeypatch):
-    """A missing right would be told once for the poll and once for what is asked after it."""
-    denied = [f"{doing}: no right (TOPIC_AUTHORIZATION_FAILED: denied)" for doing in ("consuming", "asking")]
-    moments = [(0, denied[0]), (1, denied[1]), (2, "asking: nobody there (_TRANSPORT: gone)")]
-    assert [why for _, why in lines(monkeypatch, moments)] == [denied[0], moments[2][1]]
-
-
-def test_the_next_trouble_is_news(monkeypatch):
-    """The second outage of the minute would be invisible; and what was never wrong is not over."""
-    moments = [(0, ""), (1, "no broker"), (2, ""), (3, ""), (4, "no broker")]
-    assert lines(monkeypatch, moments) == [
-        ("it fails", "no broker"),
-        ("it works", 1.0),
-        ("it fails", "no broker"),
-    ]
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        (
+            [(second, f"try {second} failed") for second in range(130)] + [(130, "")],
+            ["try 0 failed", "try 60 failed", "try 120 failed", 130.0],
+        ),
+        ([(n, ("no broker", "no right")[n % 2]) for n in range(20)], ["no broker", "no right"]),
+        ([(0, DENIED[0]), (1, DENIED[1]), (2, GONE)], [DENIED[0], GONE]),
+        ([(0, ""), (1, "no broker"), (2, ""), (3, ""), (4, "no broker")], ["no broker", 1.0, "no broker"]),
+    ],
+    ids=["once a minute", "another reason at once", "one error of two calls", "the next trouble"],
+)
+def test_a_trouble_is_said_when_it_begins_now_and_then_and_when_it_is_over(monkeypatch, moments, expected):
+    """An hour's outage would fill the log, or a missing right behind it and the second outage of a minute be invisible."""
+    told = [("it works" if isinstance(each, float) else "it fails", each) for each in expected]
+    assert lines(monkeypatch, moments) == told

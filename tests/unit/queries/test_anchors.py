@@ -4,9 +4,8 @@ import base64
 
 import pytest
 
-from stream_scrub.errors import Refused
-from stream_scrub.log.encode import anchored, marked
-from stream_scrub.log.wire import MOVED, RULES, DeltaSource
+from stream_scrub.log.encode import anchored
+from stream_scrub.log.wire import RULES, DeltaSource
 from stream_scrub.model import Deadline
 from stream_scrub.queries import verify_log
 from stream_scrub.timestamps import Timestamps
@@ -89,12 +88,3 @@ def test_timestamps_of_another_authority_or_none_are_told(stamp, server, tmp_pat
     nothing = log_of(ONE)
     anchor(nothing, lambda _: "AAAA")
     assert [each.problem for each in verified(nothing, server).anchors] == ["it is not a timestamp"]
-
-
-def test_a_log_that_moved_is_anchored_no_more(stamp):
-    """The timestamp would be on a log that nobody reads."""
-    log = log_of(ONE)
-    replay = followed(log)
-    Writer(log).publish(marked(replay.rules, MOVED, SOURCE, AT, replay.known(RULES)))
-    with pytest.raises(Refused, match="renewed as"):
-        anchor(log, stamp)

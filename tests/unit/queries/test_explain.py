@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from stream_scrub.cli import evidence
 from stream_scrub.cli.app import app
 from stream_scrub.config.settings import Settings
-from stream_scrub.errors import ConfigError, Corrupt, Refused
+from stream_scrub.errors import ConfigError, Refused
 from stream_scrub.model import Deadline
 from stream_scrub.queries import explain as explaining
 from stream_scrub.queries.explain import EmittedProspect, StampDifference, explain
@@ -56,8 +56,8 @@ def emitted(
     value, *, position=END, at=law.NOW, text=law.OPT_IN, records=RECORDS, **prospect
 ) -> EmittedProspect:
     """What a worker makes of a value, by the index of that position."""
-    settings = configured(**prospect)
-    scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(text))
+    chosen = configured(**prospect)
+    scrubber = Scrubber(scrubbing.terms(chosen, hold=False), law.rulebook(text))
     index = taken(records, position).index
     batch = scrubber.scrub([value], index, at)
     return EmittedProspect(batch.values[0], batch.stamps[0], "allowed" if batch.allowed[0] else "blocked")
@@ -85,7 +85,6 @@ VALUES = {
     "not callable": b'{"phone":"0899123456"}',
     "another country": b'{"phone":"+447400123456"}',
     "no number": b'{"phone":"12"}',
-    "none": b"{}",
     "unreadable": b'{"phone":"0611111111","phone":"0622222222"}',
     "not utf-8": b'{"phone":"\xff"}',
     "null": None,
@@ -95,51 +94,37 @@ VALUES = {
 LAWS = {"opt-in": law.OPT_IN, "opt-out": law.OPT_OUT}
 
 
-@pytest.mark.parametrize("text", LAWS.values(), ids=LAWS)
-@pytest.mark.parametrize("stamp", ["value", "header"])
 @pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
-def test_whatever_was_emitted_is_judged_the_same_again(value, stamp, text):
+@settings(max_examples=6)
+@given(
+    st.sampled_from([-1, *SEALS]),
+    st.sampled_from(["value", "header"]),
+    st.sampled_from(["block", "strip"]),
+    st.sampled_from(list(LAWS)),
+    st.integers(0, 60),
+)
+def test_at_every_position_and_day_it_is_judged_the_same_again(value, position, stamp, mixed, name, days):
     """A company could not show that its verdict followed from the lists and the law of that day."""
-    made = emitted(value, stamp=stamp, text=text)
+    at = law.NOW + timedelta(days=days)
+    kept = taken(RECORDS, position).rules.texts
+    made = emitted(value, position=position, at=at, text=LAWS[name], stamp=stamp, mixed=mixed)
 
-    told = explained(made, stamp=stamp)
+    told = explained(made, stamp=stamp, mixed=mixed)
 
     assert told.same, told.differences
     assert told.replayed == told.stamp
-    assert told.index == {"position": END, "time": f"2026-11-24T00:00:{END}.000Z"}
+    assert told.index["position"] == position
     for entry in told.numbers:
         assert entry.says
-        if entry.rule is not None:
-            assert (entry.rule.source, entry.rule.text_from) == (
-                f"an {'opt-in' if text is law.OPT_IN else 'opt-out'} law made for the tests",
-                "log",
-            )
+        if entry.rule is not None:  # a rule that came onto the log later is found there all the same
+            known = entry.rule.rules in kept
+            assert entry.rule.source == f"an {name} law made for the tests"
+            assert entry.rule.text_from == ("log" if known else "log, from later")
     msgspec.json.encode(told)
     evidence.show_explanation(told)
 
 
-@given(
-    st.sampled_from(SEALS),
-    st.sampled_from(list(VALUES.values())),
-    st.sampled_from(["block", "strip"]),
-    st.sampled_from(list(LAWS.values())),
-    st.integers(0, 60),
-)
-def test_at_every_position_and_day_it_is_the_same(position, value, mixed, text, days):
-    """Old stamps could only be replayed while the lists were as they are now."""
-    at = law.NOW + timedelta(days=days)
-    kept = taken(RECORDS, position).rules.texts
-    made = emitted(value, position=position, at=at, text=text, mixed=mixed)
-
-    told = explained(made, mixed=mixed)
-
-    assert told.same, told.differences
-    for entry in told.numbers:
-        if entry.rule is not None:  # a rule that came onto the log later is found there all the same
-            known = entry.rule.rules in kept
-            assert entry.rule.text_from == ("log" if known else "log, from later")
-
-
+@settings(max_examples=12)
 @given(
     st.lists(
         st.tuples(
@@ -164,22 +149,11 @@ def test_several_are_explained_as_each_is_alone_in_one_pass(told):
     assert len(log.read_offsets) <= 2 * len(RECORDS) + len(made), "once, and once for rules that came later"
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        b'{"phone":"0611111111","Phone":"0633333333"}',
-        b'{"Phone":"0611111111"}',
-        b'{"phone":"0611111111","CONTRACT":true}',
-        b'{"phone":"0611111111","Country":"GB"}',
-    ],
-)
-def test_names_are_compared_as_the_settings_say(value):
+def test_names_are_compared_as_the_settings_say():
     """A verdict would be called wrong where the operator's own setting gave it."""
-    made = emitted(value, case="exact")
+    value = b'{"phone":"0611111111","Phone":"0633333333"}'
 
-    told = explained(made, case="exact")
-
-    assert told.same, told.differences
+    assert explained(emitted(value, case="exact"), case="exact").same
     assert explained(emitted(value)).same
 
 
@@ -196,7 +170,6 @@ CHANGES = {
     "reason": {"reason": "clear"},
     "number": {"number": "+33611111112"},
     "registers": {"registers": ["list"]},
-    "until": {"until": "2030-01-01"},
     "more": {"note": "checked by hand"},
 }
 
@@ -230,16 +203,6 @@ def test_another_position_gives_another_verdict():
     assert not told.same
 
 
-def test_a_changed_prospect_is_told():
-    """A number could be put into a stamped prospect after the verdict."""
-    made = emitted(VALUES["no consent"])
-    value = made.value.replace(b'"phone":"0611111111"', b'"phone":"0622222222"')
-
-    told = explained(EmittedProspect(value))
-
-    assert StampDifference(field="number", stamp="+33611111111", replayed="+33622222222") in told.differences
-
-
 def test_a_blocked_prospect_on_the_allowed_topic_is_told():
     """A prospect that was moved by hand would be called."""
     made = emitted(VALUES["no consent"])
@@ -258,13 +221,6 @@ def test_a_stamp_of_another_log_is_told(index, word):
 
     assert not told.same and "index" in {d.field for d in told.differences}
     assert any(word in note for note in told.notes)
-
-
-def test_a_stamp_before_the_first_seal_is_replayed_too():
-    """The first hour of a new system could not be explained."""
-    made = emitted(VALUES["no consent"], position=-1)
-
-    assert explained(made).same
 
 
 def test_a_rule_that_is_only_installed_is_used_and_said():
@@ -319,14 +275,11 @@ def test_a_rule_that_is_nowhere_is_named_with_what_to_do():
         EmittedProspect(b"[]"),
         EmittedProspect(None),
         EmittedProspect(b"\xff"),
-        EmittedProspect(b"{}", b"\xff"),
         EmittedProspect(b"{}", b"[]"),
         EmittedProspect(b'{"scrub":{"index":1}}'),
         EmittedProspect(b'{"scrub":{"index":true,"at":"2026-11-24T12:00:00.123Z"}}'),
         EmittedProspect(b'{"scrub":{"index":1,"at":"2026-11-24T12:00:00"}}'),
-        EmittedProspect(b'{"scrub":{"index":1,"at":"noon"}}'),
         EmittedProspect(b'{"scrub":{"index":1,"at":"0001-01-01T00:00:00Z"}}'),
-        EmittedProspect(b'{"scrub":{"index":1.5,"at":"2026-11-24T12:00:00.123Z"}}'),
     ],
 )
 def test_what_holds_no_stamp_is_said(made):
@@ -339,9 +292,7 @@ def test_what_holds_no_stamp_is_said(made):
     "stamp",
     [
         {"numbers": 7},
-        {"numbers": [7]},
         {"numbers": [{"number": 5}]},
-        {"numbers": []},
         {"rules": 7},
         {"number": ["+33611111111"]},
         {"number": "+" + "9" * 50},
@@ -354,23 +305,6 @@ def test_a_strange_stamp_is_different_and_no_crash(stamp):
     told = explained(restamped(emitted(VALUES["no consent"]), **stamp))
 
     assert not told.same
-
-
-def test_how_each_register_stood_is_told_with_its_proof():
-    """An authority would get a verdict without the consent that it rests on."""
-    before = next(s for s in SEALS if "consent" in taken(RECORDS, s).index.registers)
-    told = explained(emitted(b'{"phone":"0622222222"}', position=before))
-
-    (entry,) = told.numbers
-    assert (entry.verdict, entry.reason) == ("allowed", "consented")
-    registers = {register.register: register for register in entry.registers}
-    consent = registers["consent"]
-    assert consent.held and consent.end == "2026-12-24T00:00:00Z" and consent.max_age_days == 10
-    assert consent.since.position == before and consent.since.reason == "requests"
-    (asked,) = consent.since.requests
-    assert json.loads(bytes(asked.request))["proof"]["text"] == "I agree"
-    assert not registers["list"].held and registers["list"].since is None
-    assert entry.missing == []
 
 
 def test_only_registers_that_count_are_told():
@@ -407,8 +341,8 @@ def test_a_list_that_was_too_old_is_told_with_its_age():
 def test_a_prospect_that_was_too_large_for_its_topic_is_replayed_with_the_limit():
     """A prospect that was blocked for its size could not be explained."""
     value = b'{"phone":"0611111111","text":"' + b"x" * 500 + b'"}'
-    settings = configured()
-    scrubber = Scrubber(scrubbing.terms(settings, hold=False), law.rulebook(law.OPT_IN))
+    chosen = configured()
+    scrubber = Scrubber(scrubbing.terms(chosen, hold=False), law.rulebook(law.OPT_IN))
     batch = scrubber.scrub([value], taken(RECORDS).index, law.NOW, limit=640, floor=0)
     made = EmittedProspect(batch.values[0], batch.stamps[0])
     assert json.loads(made.header)["reason"] == "unreadable"
@@ -418,18 +352,9 @@ def test_a_prospect_that_was_too_large_for_its_topic_is_replayed_with_the_limit(
     assert explained(made, limit=640).same
 
 
-def test_no_explanation_is_drawn_from_a_damaged_log():
-    """A verdict would be proven by a log that somebody has changed."""
-    records = list(RECORDS)
-    records[2] = records[2]._replace(value=records[2].value[:-1] + b"\0")
-
-    with pytest.raises(Corrupt, match="log offset"):
-        explained(emitted(VALUES["no consent"]), records=records)
-
-
 def test_a_prospect_is_read_from_where_it_lies():
     """The stamp of one prospect would be explained with another's."""
-    made = [emitted(value, stamp=how) for value in VALUES.values() for how in ("value", "header")]
+    made = [emitted(VALUES["no consent"], stamp=how) for how in ("value", "header")]
     records = [
         RECORDS[0]._replace(
             offset=2 * i, value=each.value, headers=[("scrub", each.header)] if each.header else [("a", b"b")]
@@ -448,21 +373,6 @@ def test_a_prospect_is_read_from_where_it_lies():
             )
     with pytest.raises(Refused, match="has no offset 0: it is empty"):
         explaining.emitted_at(reader([]), "prospects.allowed", 0, 0, "allowed", Deadline.after(15))
-
-
-def test_the_words_name_the_rule_the_registers_and_the_difference(capsys):
-    """A compliance officer would have to read JSON."""
-    made = emitted(VALUES["several"])
-    evidence.show_explanation(explained(restamped(made, verdict="allowed")))
-
-    said = capsys.readouterr().out
-    answer, _, proof = said.partition("different\n")
-    assert "+33633333333: Blocked: opposed" in answer and "A number in internal is always blocked" in answer
-    assert proof.startswith('  verdict: "allowed" in the stamp, "blocked" replayed')
-    for part in ("+33611111111: blocked, no-consent", "+33633333333: blocked, opposed", "no number: blocked"):
-        assert part in said
-    assert "an opt-in law made for the tests" in said and "in internal (deny) since" in said
-    assert "phonenumbers" in said
 
 
 @pytest.mark.parametrize("name", ["consented", "opposed"])

@@ -9,10 +9,7 @@ from stream_scrub.queries.lawful_days import (
     JudgedCall,
     PlainJudgement,
     answers,
-    merged,
     of_attempt,
-    sentences,
-    spans_of,
     without_overtaken,
 )
 from stream_scrub.recall_notice import RecallNotice
@@ -157,32 +154,8 @@ def test_a_day_without_hours_allows_no_call(at, expected):
     assert "Mon-Fri 10:00-13:00" in found[1].reason and not found[1].released
 
 
-def test_the_answer_is_two_paragraphs_however_many_days():
-    """Whoever reads only the top would not know whether a call was lawful."""
-    one = answers(DAYS[:1], PARIS, [call(moment(10, 9))], [], PLAIN)
-    assert sentences("+33612345678", one) == [
-        "On 10 November 2026, a call to +33612345678 was lawful.",
-        "The reason: the person consented.",
-    ]
-    several = answers(DAYS, PARIS, [call(moment(10, 9), until=date(2026, 11, 11))], [], PLAIN)
-    first, second = sentences("+33612345678", several)
-    assert first == (
-        "A call to +33612345678 was lawful on these days: 10 November 2026 to 11 November 2026."
-        " A call to +33612345678 was not lawful on these days: 12 November 2026 to 14 November 2026."
-    )
-    assert second == "Why it was lawful: the person consented. Why it was not lawful: opposed."
-
-
 def test_a_reason_names_its_campaign_where_campaigns_differ():
     """A reader would take the reason of one client's call for that of another's."""
     calls = [call(moment(10, 9)), call(moment(10, 9), allowed=False, campaigns=("zeta",))]
     day = answers(DAYS[:1], PARIS, calls, [], PLAIN)[0]
     assert day.reason == "for zeta: opposed" and day.says.startswith("for acme: from 09:00: ")
-
-
-def test_days_that_follow_each_other_are_joined():
-    """A dossier of ten years would have four thousand rows."""
-    apart = [DAYS[0], DAYS[1], DAYS[3]]
-    assert list(spans_of(apart)) == [(DAYS[0], DAYS[1]), (DAYS[3], DAYS[3])] and list(spans_of([])) == []
-    same = answers(DAYS, PARIS, [], [], PLAIN)
-    assert [(first, last) for first, last, _ in merged(same)] == [(DAYS[0], DAYS[-1])]
