@@ -7,9 +7,7 @@ from typing import Any
 
 from stream_scrub.config import load
 from stream_scrub.errors import Refused
-from stream_scrub.log.encode import marked, restated
 from stream_scrub.log.replay import Replay
-from stream_scrub.log.wire import RENEWED, RENEWING, RULES, DeltaSource
 from stream_scrub.model import LogRecord, Request
 from stream_scrub.ops.daemon import Process as Running
 from stream_scrub.ops.loop_state import PublisherState
@@ -30,8 +28,7 @@ from tests.simulation.lives import (
 from tests.simulation.records import Written
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import WALL_S, Process, World
-from tests.support.fakes.log import Log, Writer
-from tests.support.fakes.publisher import followed
+from tests.support.fakes.publisher import renewed
 from tests.support.oracles.requests import NOW
 
 NEVER = 99
@@ -164,15 +161,8 @@ class Publishing:
 
     def renew(self, at_ms: int) -> None:
         """Its log is begun anew at that moment, and it begins on the new one."""
-        old, log = self.replay, Log()
-        source, at = DeltaSource("the log before", "0" * 64), datetime.fromtimestamp(at_ms / 1000, UTC)
-        there = Replay(keep_ends=True)
-        Writer(log).publish(marked(there.rules, RENEWING, source, at, there.known(RULES)))
-        for name, held in old.index.registers.items():
-            there = followed(log, keep_ends=True)
-            Writer(log).publish(restated(held, old.known(name), None, there.known(name), source).records)
-        there = followed(log, keep_ends=True)
-        Writer(log).publish(marked(there.rules, RENEWED, source, at, there.known(RULES)))
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        log = renewed(self.replay, at, at)
         self._process.kill()
         self._broker.delete(LOG)
         self._broker.create(LOG, 1)
