@@ -26,32 +26,47 @@ def read(professionals=(), **changed):
     return AttemptReader("FR", dict(professionals)).read(value, int(WRITTEN.timestamp() * 1000))
 
 
-def test_an_attempt_says_whom_when_and_for_whom():
-    """A call would be counted for somebody else, or not at all."""
-    found = read([("spring", "acme")], campaign="Spring", outcome="NA")
+def at_hour(hour):
+    return int(datetime(2026, 11, 24, hour, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("changed", "counted"),
+    [
+        ({"campaign": "Spring", "outcome": "NA"}, {"professional": "acme", "refused": False}),
+        ({}, {"number": 33612345678, "region": "FR", "at": at_hour(9)}),
+        ({"number": 612345678}, {"number": 33612345678}),  # as a prospect's number may be
+        ({"number": 33612345678}, {"number": 33612345678}),
+        ({"request": "refusal"}, {"refused": True}),
+        # A refusal protects without an id.
+        ({"request": "refusal", "id": None}, {"refused": True}),
+        ({"request": "refusal", "id": {}}, {"refused": True}),
+        # No attempt is later than its record.
+        ({"at": None}, {"at": at_hour(12)}),
+        ({"at": "2031-01-01T00:00:00Z"}, {"at": at_hour(12)}),
+        ({"at": "yesterday"}, {"at": at_hour(12)}),
+        ({"at": 1795514400}, {"at": at_hour(12)}),
+        # One that may be anybody's counts for all.
+        ({"campaign": None}, {"professional": ""}),
+        ({"campaign": "autumn"}, {"professional": ""}),
+        ({"campaign": ["spring", "winter"]}, {"professional": ""}),
+        ({"campaign": ["spring", "autumn"]}, {"professional": ""}),
+        ({"campaign": {"name": "spring"}}, {"professional": ""}),
+        ({"campaign": 1.5}, {"professional": ""}),
+        ({"residence": {}}, {"residence": ""}),
+    ],
+)
+def test_an_attempt_says_whom_when_and_for_whom(changed, counted):
+    """A call would be counted for somebody else, for years, or not at all, by what a dialler writes into a member."""
+    found = read([("spring", "acme"), ("winter", "beta")], **changed)
+
     assert isinstance(found, CallAttempt)
-    assert (found.number, found.region, found.professional, found.refused) == (
-        33612345678,
-        "FR",
-        "acme",
-        False,
-    )
-    assert found.at == datetime(2026, 11, 24, 9, tzinfo=UTC).timestamp()
-    assert read(request="refusal").refused
-    assert read(id=4711).id == found.id != read(id="4712").id
+    assert {name: getattr(found, name) for name in counted} == counted
 
 
-@pytest.mark.parametrize(("at", "hour"), [(None, 12), ("2031-01-01T00:00:00Z", 12), ("yesterday", 12)])
-def test_no_attempt_is_later_than_its_record(at, hour):
-    """A dialler whose clock is years ahead would make its numbers rest for years."""
-    assert read(at=at).at == datetime(2026, 11, 24, hour, tzinfo=UTC).timestamp()
-
-
-@pytest.mark.parametrize("campaign", [None, "autumn", ["spring", "autumn"], ["spring", "winter"]])
-def test_an_attempt_that_may_be_anybodys_counts_for_all(campaign):
-    """A call whose campaign is misspelt would count for nobody."""
-    known = [("spring", "acme"), ("winter", "beta")]
-    assert read(known, campaign=campaign).professional == ""
+def test_an_id_is_the_same_as_a_text_and_as_a_number():
+    """A call that is reported by two systems would use up two calls of a person."""
+    assert read(id=4711).id == read().id != read(id="4712").id
 
 
 def sized(size):
@@ -175,28 +190,6 @@ def test_one_number_with_many_attempts_costs_no_more_than_others():
     last = np.array([moments.index(latest[0])], np.uint64)
     counts.add(number[:1], who[:1], np.array([latest[0]]), last, 0)
     assert counts.nth_last(number[:1], who[:1], np.array([2])).tolist() == [latest[1]], "counted twice"
-
-
-@pytest.mark.parametrize("id_", [None, "", {}, 1.5])
-def test_a_refusal_needs_no_id(id_):
-    """A person who refused would be called again because of a member that only counts calls."""
-    assert read(request="refusal", id=id_).refused
-
-
-@pytest.mark.parametrize(
-    "changed", [{"at": 1795514400}, {"campaign": {"name": "spring"}}, {"campaign": 1.5}, {"residence": {}}]
-)
-def test_a_member_of_another_type_hides_no_call(changed):
-    """A dialler that writes moments as numbers, or campaigns as objects, would call a person for ever."""
-    known = [("spring", "acme"), ("winter", "beta")]
-    found = read(known, **({"campaign": "spring"} | changed))
-    assert found.at == (WRITTEN.timestamp() if "at" in changed else read().at)
-    assert found.professional == ("" if "campaign" in changed else "acme")
-
-
-def test_a_number_may_be_a_number():
-    """A prospect's may, so a dialler that hands it back as it came would report nothing."""
-    assert read(number=612345678).number == read(number=33612345678).number == 33612345678
 
 
 def test_the_largest_limit_that_a_rule_may_state_is_counted():
