@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_scrub.dialler.leads import Lead, LeadQueue, lead_of
@@ -94,9 +94,34 @@ class Said:
         return bool(names if lead[1] == ELSEWHERE else names & {"internal", *RULES[lead[1]].asked})
 
 
+BRITISH = ("lead", "GB", tuple(NUMBERS["GB"]), False, (1, 1))
+SUSPENDED, RESUMED = ("suspended", "tps", (2, 2)), ("resumed", "tps", (3, 3))
+TAKE, ACK = ("take",), ("ack", 0)
+
+
+@example([BRITISH, TAKE, SUSPENDED, RESUMED, ACK, TAKE])  # acknowledged after its register was renewed
+@example([BRITISH, TAKE, SUSPENDED, ACK, RESUMED, TAKE])
+@example([BRITISH, TAKE, ("postpone", 0, 0), ACK, TAKE])
+@example([BRITISH, TAKE, ("recalled", *NUMBERS["GB"], (2, 2)), ("postpone", 0, 0), TAKE])
+@example(
+    [
+        BRITISH,
+        TAKE,
+        ("postpone", 0, 1),
+        ("move", 0),
+        ("return", 0),
+        TAKE,
+        ("postpone", 0, 2),
+        ("minute",),
+        TAKE,
+    ]
+)  # it has moved back, and the earlier moment is over
+@settings(max_examples=300)  # they are quick: a millisecond each
 @given(
     st.lists(
-        st.one_of(leads(), recalled, registers, takes, takes, acks, postpones, minutes, moves), max_size=60
+        st.one_of(leads(), recalled, registers, takes, takes, acks, postpones, minutes, moves),
+        min_size=10,
+        max_size=60,
     )
 )
 def test_a_dialler_is_given_whom_it_may_call_and_is_told_of_the_others(ops):

@@ -28,6 +28,7 @@ from tests.simulation.lives import (
 from tests.simulation.records import Written
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import WALL_S, Process, World
+from tests.support.fakes.log import Log
 from tests.support.fakes.publisher import renewed
 from tests.support.oracles.requests import NOW
 
@@ -99,7 +100,7 @@ class Publishing:
         self._process = made
 
     def _publish(self, name: str) -> None:
-        state = PublisherState("", self._settings, 60.0)
+        state = self.state = PublisherState("", self._settings, 60.0)
         log: Any = Lines(told=False)
         while True:
             try:
@@ -162,7 +163,10 @@ class Publishing:
     def renew(self, at_ms: int) -> None:
         """Its log is begun anew at that moment, and it begins on the new one."""
         at = datetime.fromtimestamp(at_ms / 1000, UTC)
-        log = renewed(self.replay, at, at)
+        self.begin_on(renewed(self.replay, at, at), at_ms)
+
+    def begin_on(self, log: Log, at_ms: int) -> None:
+        """It begins on another log, with records of that moment."""
         self._process.kill()
         self._broker.delete(LOG)
         self._broker.create(LOG, 1)
@@ -172,6 +176,12 @@ class Publishing:
                 partition.mark(0, 0, self._world.now, at_ms, commit=True)
             partition.plain(record.key, record.value, list(record.headers), at_ms, self._world.now)
         self.restart()
+
+    def passes(self, seconds: float, *, ahead_s: float = 0.0) -> None:
+        """Time passes, while the publisher's own clock is so far ahead."""
+        until = self._world.now + seconds
+        self._process.wall_offset = ahead_s
+        self._run(lambda: self._world.now >= until)
 
     def waiting(self, topic: Sequence[Request]) -> list[Request]:
         """Those of the requests that are not committed."""
