@@ -133,8 +133,7 @@ class Publishing:
         return any(self._broker.partition((name, 0)).first_open for name in (LOG, REFUSED))
 
     def _run(self, done: Callable[[], bool]) -> None:
-        STAGE.world, STAGE.broker, STAGE.adversary, STAGE.exact = self._world, self._broker, self._death, True
-        STAGE.socket_s = 10.0
+        STAGE.shows(self._world, self._broker, self._death, exact=True, socket_s=10.0)
         ends = self._world.now + _STUCK_S
         while not done():
             self._world.run(self._world.now + 0.02)
