@@ -18,7 +18,7 @@ from stream_scrub.model import Request, family
 from stream_scrub.requests import lifts, parse_request
 from stream_scrub.requests.lifts import Oppositions, recall
 from stream_scrub.requests.parse_request import RequestRefusal
-from stream_scrub.requests.requests_to_delta import KnownScopes, take
+from stream_scrub.requests.requests_to_delta import KnownScopes, split_safely, take
 from stream_scrub.rules import Rulebook
 from tests.simulation.publishing import Crashed, publishing
 from tests.support.fakes import law
@@ -333,6 +333,24 @@ def test_a_lift_that_was_cut_off_lifts_no_opposition_above_consents_that_came_in
         assert said_by(office, "consent", after_opt_out=True, ms=T + 10) == {"consent"}
 
 
+def test_what_opposes_a_number_is_in_no_part_with_its_consent_and_what_lifts():
+    """The lift is published last: with it an opposition would come after the consent that it stands above."""
+    other = "+33612345679"
+    batch = [
+        asked("opt-out", 0, 0),
+        asked("correction", 0, 1, number=other),
+        asked("consent", 0, 2, after_opt_out=False),
+        asked("opt-out", 0, 3, number=other),
+        asked("consent", 0, 4, number=other),
+        asked("consent", 0, 5, after_opt_out=False, number=other),
+        Request(0, 6, T, b"", b"no request", may_lift=True),
+    ]
+    parts = [[each.offset for each in part] for part in split_safely(batch, TERMS)]
+    assert parts == [[0, 1], [2, 3], [4], [5, 6]]
+    asks = [each._replace(may_lift=False) for each in batch]
+    assert [*split_safely(asks, TERMS)] == [asks], "over the other topic nothing lifts"
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("scope", ["x" * 101, "one-too-many"])
 def test_an_opposition_that_was_taken_as_one_to_everybody_is_remembered_so(scope, restarts):
@@ -358,6 +376,8 @@ CHANNELS = replace(
     ("consent", "no", "lift", "counts"),
     [
         ({"scope": "acme"}, {"scope": "beta"}, {"scope": "beta"}, True),
+        ({}, {"scope": "house"}, {"scope": "house", "purpose": "telecom"}, False),
+        ({}, {"scope": "beta"}, {"scope": "beta", "purpose": "telecom"}, False),
         ({"scope": "acme", "register": "consent-sms"}, {}, {}, False),
         (
             {"scope": "acme", "register": "consent-sms"},
