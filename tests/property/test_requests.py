@@ -8,14 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from stream_scrub.model import RegisterKind, Request
+from stream_scrub.model import Request
 from stream_scrub.requests.lifts import Oppositions
-from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, RequestTerms, read
+from stream_scrub.requests.parse_request import ParsedRequest, RequestRefusal, read
 from stream_scrub.requests.requests_to_delta import KnownScopes, in_order, take
 from tests.simulation.publishing import NEVER, Crashed, publishing
 from tests.support.fakes.publisher import as_dict
 from tests.support.oracles.jsonish import VALUES, broken, prospects
-from tests.support.oracles.requests import NOW, SCHEMA, TERMS, Model, requests
+from tests.support.oracles.requests import SCHEMA, TERMS, Model, requests
 
 NUMBER = 33612345678
 VALIDATOR = Draft202012Validator(SCHEMA)
@@ -163,10 +163,3 @@ def test_requests_of_a_topic_that_was_made_anew_are_not_taken_for_old_ones():
             office.answer([Request(0, 0, 0, b"", b'{"request":"opt-out","number":"+%d"}' % number)])
             office.recreate()
         assert set(office.replay.index.registers["internal"].numbers) == {NUMBER, NUMBER + 1}
-
-
-def test_the_kind_of_a_register_that_rules_name_is_known_before_its_first_delta():
-    """An opt-out into a house's own list would be refused until somebody imports a file into it."""
-    terms = RequestTerms(frozenset({"internal", "consent", "house"}), {"house": RegisterKind.DENY}, "FR", NOW)
-    order = read(b'{"request":"opt-out","number":"0612345678","register":"house@acme"}', terms)
-    assert isinstance(order, ParsedRequest) and order.changes[0].register == "house@acme"

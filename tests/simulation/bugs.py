@@ -6,9 +6,10 @@ change of the plans gives every seed another history.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from confluent_kafka import TopicPartition
@@ -102,11 +103,8 @@ def _own_memory() -> list[Exchange]:
                 each.offset = begun.get(each.partition, each.offset)
             return found
 
-        consumer.committed = told
-        try:
+        with patch.object(consumer, "committed", told):
             rewind(self, deadline)
-        finally:
-            del consumer.committed
 
     return [(ProspectSource, "offsets", remembers), (ProspectSource, "_rewind", by_heart)]
 
@@ -177,11 +175,8 @@ def _brought_back_apart() -> list[Exchange]:
             emit(session, *nothing)
             return commit(session, offsets, *more)
 
-        session.commit = twice
-        try:
+        with patch.object(session, "commit", twice):
             send(self, going, order, passed)
-        finally:
-            del session.commit
 
     return [(Resend, "_send", apart)]
 
@@ -289,13 +284,8 @@ def _no_doubt_of_recalls() -> list[Exchange]:
     turn = RecallLoop._turn
 
     def remembers(self: Any, index: Any) -> None:
-        drop = self._outstanding.drop
-        self._outstanding.drop = _never
-        try:
+        with patch.object(self._outstanding, "drop", _never):
             turn(self, index)
-        finally:
-            del self._outstanding.drop
-        del drop
 
     return [(RecallLoop, "_turn", remembers)]
 
@@ -306,11 +296,8 @@ def _held_too_early() -> list[Exchange]:
     def early(self: Any, emission: Any, *more: Any) -> None:
         member = self._member
         member.committed(emission)
-        member.committed = _never
-        try:
+        with patch.object(member, "committed", _never):
             emit(self, emission, *more)
-        finally:
-            del member.committed
 
     return [(RecallLoop, "_emit", early)]
 
@@ -530,15 +517,7 @@ BUGS: dict[str, Bug] = {
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """The product with this bug, for as long as the context lasts."""
-    before = []
-    for owner, name, new in bug.exchanges():
-        before.append((owner, name, owner.__dict__.get(name)))
-        setattr(owner, name, new)
-    try:
+    with ExitStack() as stack:
+        for exchange in bug.exchanges():
+            stack.enter_context(patch.object(*exchange))
         yield
-    finally:
-        for owner, name, old in reversed(before):
-            if old is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, old)

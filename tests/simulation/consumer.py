@@ -140,10 +140,7 @@ class Consumer(Membership):
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self._feeds.clear()
-        self._drop_fetch()
-        for each in partitions:
-            feed = self._feeds[each.topic, each.partition] = Feed()
-            feed.next = self._offset(each)
+        self.incremental_assign(partitions)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         for each in partitions:

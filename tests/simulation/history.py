@@ -73,13 +73,7 @@ class History:
         self.begun = self.world.now
         self.stops: dict[Process, Event] = {}
         self.members: dict[Process, Any] = {}
-        STAGE.world, STAGE.broker, STAGE.adversary, STAGE.exact = (
-            self.world,
-            self.broker,
-            self.adversary,
-            plan.exact,
-        )
-        STAGE.socket_s = plan.times.socket_s
+        STAGE.shows(self.world, self.broker, self.adversary, exact=plan.exact, socket_s=plan.times.socket_s)
         STAGE.patience(plan.times.commit_s, plan.times.settled_s)
 
     def run(self) -> None:

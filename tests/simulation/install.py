@@ -16,10 +16,11 @@ import pkgutil
 import threading as real_threading
 import time as real_time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import wraps
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
+from unittest.mock import patch
 
 import confluent_kafka
 from confluent_kafka import admin
@@ -49,6 +50,11 @@ class Stage:
     adversary: Any
     exact = True  # True: the extension counts requests. False: calls are timed
     socket_s = 10.0
+
+    def shows(self, world: World, broker: Broker, adversary: Any, *, exact: bool, socket_s: float) -> None:
+        """From now on it is this world that runs."""
+        self.world, self.broker, self.adversary = world, broker, adversary
+        self.exact, self.socket_s = exact, socket_s
 
     @staticmethod
     def patience(commit_s: float, settled_s: float) -> None:
@@ -358,15 +364,22 @@ def _modules() -> Iterator[ModuleType]:
 @contextmanager
 def simulated() -> Iterator[Stage]:
     """While this context lasts, the product runs on the model. `Stage` says in which world."""
-    before: list[tuple[Any, str, Any]] = []
+    with ExitStack() as stack:
+        _exchange_all(stack)
+        yield STAGE
+
+
+def _exchange_all(stack: ExitStack) -> None:
+    """Put the model in place of the outside, until the stack is unwound."""
 
     def exchange(module: Any, name: str, new: Any) -> None:
-        before.append((module, name, getattr(module, name)))
-        setattr(module, name, new)
+        stack.enter_context(patch.object(module, name, new))
 
     young, *older = gc.get_threshold()
     gc.freeze()  # a history leaves rubbish, but little of it, and never looks at what was there before
+    stack.callback(gc.unfreeze)
     gc.set_threshold(100_000, *older)
+    stack.callback(gc.set_threshold, young, *older)
     for kind in (Consumer, Producer, AdminClient):
         kind.net_of = staticmethod(_net)
     models = {id(real): model for real, model in _OUTSIDE}
@@ -390,13 +403,6 @@ def simulated() -> Iterator[Stage]:
         module = importlib.import_module(f"stream_scrub.{path}")
         for name, new in exchanged.items():
             exchange(module, name, new)
-    try:
-        yield STAGE
-    finally:
-        for module, name, old in reversed(before):
-            setattr(module, name, old)
-        gc.set_threshold(young, *older)
-        gc.unfreeze()
 
 
 __all__ = ["STAGE", "Clock", "Process", "Stage", "simulated"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 from pyroaring import BitMap64
@@ -129,13 +130,12 @@ def _scrubber() -> Scrubber:
 @contextmanager
 def by_the_law_of_the_tests() -> Iterator[None]:
     """What is made meanwhile judges by it."""
-    shipped = scrubbing.scrubber, scrubbing.rulebook, scrubbing.law
-    scrubbing.scrubber = lambda *_, **__: _scrubber()
-    scrubbing.rulebook = scrubbing.law = lambda _: _scrubber().rulebook
-    try:
+
+    def book(_: Any) -> Any:
+        return _scrubber().rulebook
+
+    with patch.multiple(scrubbing, scrubber=lambda *_, **__: _scrubber(), rulebook=book, law=book):
         yield
-    finally:
-        scrubbing.scrubber, scrubbing.rulebook, scrubbing.law = shipped
 
 
 @cache
@@ -275,13 +275,12 @@ def dial(history: "History", process: Process) -> None:
     """A dialler, which is started again if it refuses to work."""
     its = settings(history.plan.times, inputs=history.plan.inputs)
     while True:
-        shipped = allowed.load, logs.of_library
-        allowed.load, logs.of_library = lambda **_: its, lambda: history.log
-        try:
-            with by_the_law_of_the_tests():
-                leads = allowed.Allowed("diallers", start="beginning")
-        finally:
-            allowed.load, logs.of_library = shipped
+        with (
+            patch.object(allowed, "load", lambda **_: its),
+            patch.object(logs, "of_library", lambda: history.log),
+            by_the_law_of_the_tests(),
+        ):
+            leads = allowed.Allowed("diallers", start="beginning")
         try:
             with leads:
                 _call(history, process, leads)

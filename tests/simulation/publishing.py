@@ -7,9 +7,7 @@ from typing import Any
 
 from stream_scrub.config import load
 from stream_scrub.errors import Refused
-from stream_scrub.log.encode import marked, restated
 from stream_scrub.log.replay import Replay
-from stream_scrub.log.wire import RENEWED, RENEWING, RULES, DeltaSource
 from stream_scrub.model import LogRecord, Request
 from stream_scrub.ops.daemon import Process as Running
 from stream_scrub.ops.loop_state import PublisherState
@@ -30,8 +28,8 @@ from tests.simulation.lives import (
 from tests.simulation.records import Written
 from tests.simulation.wire import Api, Fate
 from tests.simulation.world import WALL_S, Process, World
-from tests.support.fakes.log import Log, Writer
-from tests.support.fakes.publisher import followed
+from tests.support.fakes.log import Log
+from tests.support.fakes.publisher import renewed
 from tests.support.oracles.requests import NOW
 
 NEVER = 99
@@ -102,7 +100,7 @@ class Publishing:
         self._process = made
 
     def _publish(self, name: str) -> None:
-        state = PublisherState("", self._settings, 60.0)
+        state = self.state = PublisherState("", self._settings, 60.0)
         log: Any = Lines(told=False)
         while True:
             try:
@@ -135,8 +133,7 @@ class Publishing:
         return any(self._broker.partition((name, 0)).first_open for name in (LOG, REFUSED))
 
     def _run(self, done: Callable[[], bool]) -> None:
-        STAGE.world, STAGE.broker, STAGE.adversary, STAGE.exact = self._world, self._broker, self._death, True
-        STAGE.socket_s = 10.0
+        STAGE.shows(self._world, self._broker, self._death, exact=True, socket_s=10.0)
         ends = self._world.now + _STUCK_S
         while not done():
             self._world.run(self._world.now + 0.02)
@@ -164,15 +161,11 @@ class Publishing:
 
     def renew(self, at_ms: int) -> None:
         """Its log is begun anew at that moment, and it begins on the new one."""
-        old, log = self.replay, Log()
-        source, at = DeltaSource("the log before", "0" * 64), datetime.fromtimestamp(at_ms / 1000, UTC)
-        there = Replay(keep_ends=True)
-        Writer(log).publish(marked(there.rules, RENEWING, source, at, there.known(RULES)))
-        for name, held in old.index.registers.items():
-            there = followed(log, keep_ends=True)
-            Writer(log).publish(restated(held, old.known(name), None, there.known(name), source).records)
-        there = followed(log, keep_ends=True)
-        Writer(log).publish(marked(there.rules, RENEWED, source, at, there.known(RULES)))
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        self.begin_on(renewed(self.replay, at, at), at_ms)
+
+    def begin_on(self, log: Log, at_ms: int) -> None:
+        """It begins on another log, with records of that moment."""
         self._process.kill()
         self._broker.delete(LOG)
         self._broker.create(LOG, 1)
@@ -182,6 +175,12 @@ class Publishing:
                 partition.mark(0, 0, self._world.now, at_ms, commit=True)
             partition.plain(record.key, record.value, list(record.headers), at_ms, self._world.now)
         self.restart()
+
+    def passes(self, seconds: float, *, ahead_s: float = 0.0) -> None:
+        """Time passes, while the publisher's own clock is so far ahead."""
+        until = self._world.now + seconds
+        self._process.wall_offset = ahead_s
+        self._run(lambda: self._world.now >= until)
 
     def waiting(self, topic: Sequence[Request]) -> list[Request]:
         """Those of the requests that are not committed."""

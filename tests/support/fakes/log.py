@@ -69,8 +69,15 @@ class Writer:
     def takes(self, nbytes: int) -> bool:
         return nbytes <= self.at_most
 
+    def wait_for_others(self, deadline: object) -> None:
+        """Whoever had the register before has no transaction open."""
+
     def publish(
-        self, records: Sequence[tuple[bytes, bytes, Sequence[Header]]], *, after: int = 1 << 62
+        self,
+        records: Sequence[tuple[bytes, bytes, Sequence[Header]]],
+        extras: object = None,
+        *,
+        after: int = 1 << 62,
     ) -> int:
         if self.trouble:
             self.log.skip(len(records) + 1)  # the aborted ones and the abort marker

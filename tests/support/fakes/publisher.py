@@ -13,10 +13,10 @@ from stream_scrub.clock import utc_seconds
 from stream_scrub.index import Register, deltas
 from stream_scrub.index.deltas import Delta, Ends, StatedEnds, ended, with_ends
 from stream_scrub.log import wire
-from stream_scrub.log.encode import PublishedDelta, publish
+from stream_scrub.log.encode import PublishedDelta, marked, publish, restated
 from stream_scrub.log.replay import Replay
 from stream_scrub.log.scan import begin, replay_to_end
-from stream_scrub.log.wire import DeltaSource, Seal
+from stream_scrub.log.wire import RENEWED, RENEWING, RULES, DeltaSource, Seal
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader, Writer
 
@@ -140,3 +140,20 @@ def followed(
     replay.terms.digest_of = digest_of
     replay_to_end(reader, Deadline.after(60), replay=replay)
     return replay
+
+
+def renewed(old: Replay, began: datetime, ended: datetime) -> Log:
+    """A new log that a renewal began with what the old one holds; the marks of its beginning and its end name these moments."""
+    log, source = Log(), DeltaSource("the log before", "0" * 64)
+    writer = Writer(log)
+
+    def mark(reason: str, at: datetime) -> None:
+        there = followed(log, keep_ends=True)
+        writer.publish(marked(there.rules, reason, source, at, there.known(RULES)))
+
+    mark(RENEWING, began)
+    for name, held in old.index.registers.items():
+        there = followed(log, keep_ends=True).known(name)
+        writer.publish(restated(held, old.known(name), None, there, source).records)
+    mark(RENEWED, ended)
+    return log

@@ -3,14 +3,13 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, c_char_p, c_int, c_int16, c_int32, c_int64, c_size_t, c_void_p
-from enum import IntEnum
 
 from stream_scrub.kafka.embedded import EmbeddedKafka, Librdkafka
+from tests.support.network.proxy import Api
 
 ALL_BROKERS = -1
 DISCONNECT = -195  # push_errors with this code drops the connection instead of answering
 _SIGNATURES = {
-    "rd_kafka_mock_topic_set_error": (None, (c_void_p, c_char_p, c_int)),
     "rd_kafka_mock_push_request_errors_array": (None, (c_void_p, c_int16, c_size_t, POINTER(c_int))),
     "rd_kafka_mock_clear_request_errors": (None, (c_void_p, c_int16)),
     "rd_kafka_mock_broker_set_down": (c_int, (c_void_p, c_int32)),
@@ -20,27 +19,6 @@ _SIGNATURES = {
     "rd_kafka_mock_partition_delete_records": (c_int, (c_void_p, c_char_p, c_int32, c_int64)),
     "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, (c_void_p, c_int)),
 }
-
-
-class Api(IntEnum):
-    """Kafka's request types, as far as errors are pushed onto them."""
-
-    PRODUCE = 0
-    FETCH = 1
-    LIST_OFFSETS = 2
-    METADATA = 3
-    OFFSET_COMMIT = 8
-    OFFSET_FETCH = 9
-    FIND_COORDINATOR = 10
-    JOIN_GROUP = 11
-    HEARTBEAT = 12
-    SYNC_GROUP = 14
-    INIT_PRODUCER_ID = 22
-    ADD_PARTITIONS_TO_TXN = 24
-    ADD_OFFSETS_TO_TXN = 25
-    END_TXN = 26
-    TXN_OFFSET_COMMIT = 28
-    CONSUMER_GROUP_HEARTBEAT = 68
 
 
 class FaultyKafka(EmbeddedKafka):
@@ -62,10 +40,6 @@ class FaultyKafka(EmbeddedKafka):
     def clear_errors(self, api: Api) -> None:
         """Forget the errors that were pushed onto this request type and are not used yet."""
         self._faults.mock_clear_request_errors(self._cluster, api)
-
-    def set_topic_error(self, name: str, code: int) -> None:
-        """Answer metadata requests for this topic, and its joining of a transaction, with this code; 0 ends it."""
-        self._faults.mock_topic_set_error(self._cluster, name.encode(), code)
 
     def set_session_timeout(self, milliseconds: int) -> None:
         """Set how long a silent member of a group with the new protocol keeps its partitions."""

@@ -14,70 +14,12 @@ from stream_scrub.numbering import REGIONS
 SORTED = sorted(REGIONS)
 # The regions of the shipped rules, those that share a calling code, and those whose prefixes are regular expressions.
 OFTEN = "FR GP RE MQ GF YT PM BL MF NC PF WF GB GG JE IM US CA BE IT VA ES IE DE AR BR RU KZ BY AU CC JP KR MX".split()
-SEPARATORS = [
-    " ",
-    "-",
-    ".",
-    "/",
-    "(",
-    ")",
-    "\u00a0",
-    "  ",
-    "--",
-    ") ",
-    " (",
-    "\t",
-    "\u202f",
-    "\u2009",
-    "\u3000",
-    "\u2010",
-    "\u2011",
-    "\u2013",
-    "\u2212",
-    "\u200b",
-    "\u00ad",
-    "\u2060",
-    "~",
-    "x",
-    "*",
-    "#",
-    ",",
-    ";",
-    "_",
-    "\\",
-    "/x",
-    "[",
-    "]",
-]
+# Signs that stand alone, and some that stand together.
+SEPARATORS = [*" -./()\u00a0", "  ", "--", ") ", " ("]
+SEPARATORS += [*"\t\u202f\u2009\u3000\u2010\u2011\u2013\u2212\u200b\u00ad\u2060~x*#,;_\\", "/x", "[", "]"]
 ZEROS = [0x660, 0x6F0, 0x966, 0xFF10, 0x1D7CE, 0xE50, 0x1E950]
-JUNK = [
-    "²",
-    "½",
-    "tel:",
-    " ext. 12",
-    "x123",
-    "#",
-    ";ext=7",
-    ";phone-context=+33",
-    ";phone-context=example.com",
-    "\x00",
-    "\n",
-    "\ud800",
-    "+",
-    "\uff0b",
-    "(0)",
-    "ABC",
-    "o",
-    "\u066b",
-    "a",
-    " int 4",
-    ",,9",
-    ";isub=1",
-    "\U0001f4de",
-    "é",
-    "'",
-    '"',
-]
+JUNK = [*"²½", "tel:", " ext. 12", "x123", "#", ";ext=7", ";phone-context=+33", ";phone-context=example.com"]
+JUNK += [*"\x00\n\ud800+\uff0b", "(0)", "ABC", *"o\u066ba", " int 4", ",,9", ";isub=1", *"\U0001f4deé'", '"']
 PLUS = {"+", "\uff0b"}
 ONE_NUMBER = list(" .-\u00a0\u202f\u2009\u2010\u2011")  # separators within one number
 TYPES = [value for name, value in vars(Type).items() if isinstance(value, int)]
@@ -269,31 +211,11 @@ class Mistreatment:
         if draw.random() < 0.7:  # other digits of the same plan: the cells behind the first few digits
             kept = draw.randint(0, len(significant))
             significant = significant[:kept] + "".join(draw.choices("0123456789", k=len(significant) - kept))
-        prefixes = [
-            str(code),
-            "00" + str(code),
-            "0",
-            "1",
-            "8",
-            "011" + str(code),
-            "00",
-            "0" + str(code),
-            "06",
-            "80",
-            "15",
-        ]
+        own = str(code)
+        prefixes = [own, f"00{own}", "0", "1", "8", f"011{own}", "00", f"0{own}", "06", "80", "15"]
         prefix = phonenumbers.PhoneMetadata.metadata_for_region(region).national_prefix or ""
-        text = draw.choice(
-            [
-                "",
-                prefix,
-                prefix,
-                "+" + str(code),
-                "+" + str(code),
-                "+" + str(code) + prefix,
-                *prefixes[: draw.randint(1, 11)],
-            ]
-        )
+        usual = ["", prefix, prefix, f"+{own}", f"+{own}", f"+{own}{prefix}"]
+        text = draw.choice([*usual, *prefixes[: draw.randint(1, 11)]])
         text += significant
         for _ in range(draw.choice([0, 0, 0, 1, 2])):
             text = self.change(text)

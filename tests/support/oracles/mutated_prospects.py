@@ -10,92 +10,53 @@ from tests.support.fakes import law
 from tests.support.oracles import prospects as oracle
 
 ALLOWING = {"clear", "consented", "contract", "exempt"}
-TEXTS = [
-    *(
-        "0612345678",
-        "06 11 11 11 11",
-        "+33 6 12 34 56 78",
-        "06.22.22.22.22",
-        "+33611111111",
-        "(0)6-33-33-33-33",
-    ),
-    *("0033622222222", "33633333333", "0262 69 25 00 00", "+447400123456", "07400 123456", "0899123456"),
-    *(
-        "0162123456",
-        "",
-        "06123",
-        "call me",
-        "+33(0)622222222",
-        "06/11/11/11/11",
-        "0612345678 ext 3",
-        "06\u00a012345678",
-    ),
-]
-HELD = [
-    33612345678,
-    33611111111,
-    33622222222,
-    33633333333,
-    262692500000,
-    447400123456,
-    33899123456,
-    33162123456,
-]
-MEMBER_TEXTS = [
-    *('"country":"FR"', '"country":"gb"', '"country":"RE"', '"country":null', '"purpose":"press"'),
-    *('"purpose":["Energy Renovation"]', '"purpose":"survey"', '"contract":true', '"contract":"no"'),
-    *(
-        '"contract":"C-77"',
-        '"campaign":"acme"',
-        '"campaign":"Acme "',
-        '"channel":"Voice"',
-        '"channel":"sms"',
-        '"channel":null',
-        '"who":"company"',
-        '"residence":"RE"',
-        '"residence":"GB"',
-        '"voice_kind":"Live"',
-        '"voice_kind":"artificial"',
-        '"relation":{"kind":"purchase","since":"2026-11-01"}',
-        '"name":"Ren\u00e9e"',
-        '"x":{"phone":"06"}',
-    ),
-    *(
-        '"scrub":{"verdict":"allowed"}',
-        '"scr\\u0075b":1',
-        '"x":[1,-0.5e3,null,"\\n\\ud83d\\ude00"]',
-        '"n":12',
-    ),
-]
-INSERTS = [
-    *(
-        b'"',
-        b"\\",
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b",",
-        b":",
-        b" ",
-        b"\n",
-        b"0",
-        b"6",
-        b"-",
-        b"\xc3\xa9",
-        b"\xff",
-        b"\0",
-    ),
-    *(
-        b"\\u0030",
-        b"\\ud800",
-        b"NaN",
-        b"null",
-        b'"phone":',
-        b',"phone":"0611111111"',
-        b"\xef\xbb\xbf",
-        b"1e999",
-    ),
+TEXTS = (
+    "0612345678|06 11 11 11 11|+33 6 12 34 56 78|06.22.22.22.22|+33611111111|(0)6-33-33-33-33|0033622222222|33633333333"
+    "|0262 69 25 00 00|+447400123456|07400 123456|0899123456|0162123456||06123|call me|+33(0)622222222|06/11/11/11/11"
+    "|0612345678 ext 3|06" + "\u00a0" + "12345678"
+).split("|")
+HELD = [int(digits) for digits in "33612345678 33611111111 33622222222 33633333333".split()]
+HELD += [int(digits) for digits in "262692500000 447400123456 33899123456 33162123456".split()]
+# One member a line, as it is spelt.
+MEMBER_TEXTS = r"""
+"country":"FR"
+"country":"gb"
+"country":"RE"
+"country":null
+"purpose":"press"
+"purpose":["Energy Renovation"]
+"purpose":"survey"
+"contract":true
+"contract":"no"
+"contract":"C-77"
+"campaign":"acme"
+"campaign":"Acme "
+"channel":"Voice"
+"channel":"sms"
+"channel":null
+"who":"company"
+"residence":"RE"
+"residence":"GB"
+"voice_kind":"Live"
+"voice_kind":"artificial"
+"relation":{"kind":"purchase","since":"2026-11-01"}
+"name":"Renée"
+"x":{"phone":"06"}
+"scrub":{"verdict":"allowed"}
+"scr\u0075b":1
+"x":[1,-0.5e3,null,"\n\ud83d\ude00"]
+"n":12
+""".strip().split("\n")
+INSERTS = [bytes([sign]) for sign in b'"\\{}[],: \n06-'] + [b"\xc3\xa9", b"\xff", b"\0"]
+INSERTS += [
+    b"\\u0030",
+    b"\\ud800",
+    b"NaN",
+    b"null",
+    b'"phone":',
+    b',"phone":"0611111111"',
+    b"\xef\xbb\xbf",
+    b"1e999",
 ]
 
 

@@ -27,7 +27,6 @@ from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import WorkerProcess, status_of, wait_until
 
 MEMORY_MIB = {"publisher": 472, "worker": 544}  # as in k8s/base, without the process that reads a list
-ANSWER_S = 5.0  # seconds that a page may take to answer; the kubelet waits as long
 _LOOK_S = 0.5
 _READ_S = 20  # seconds for one file: some files would take their whole quarter of an hour
 _KNOCKING = 70  # connections held open at a time, to each page

@@ -1,8 +1,6 @@
 """Who is asked before a register is taken over, and who is believed to be gone."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -26,54 +24,53 @@ def answers(*notes):
     return lambda: left.pop(0) if len(left) > 1 else left[0]
 
 
-def test_nobody_need_be_asked_about_registers_that_nobody_has():
-    """The first publisher would wait for one that never was."""
-    ownership.need_free(answers(OwnerNote("", 7, OWN)), ["internal"])
-    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 8, OWN)), ["bloctel"])
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [OwnerNote("", 7, OWN)],
+        # Others' registers.
+        [OwnerNote(SOMEBODY, 7, frozenset({"bloctel"})), OwnerNote(SOMEBODY, 8, frozenset({"bloctel"}))],
+        # Its beat has stopped: its machine has died.
+        [OwnerNote(SOMEBODY, 7, OWN)],
+        # It ends meanwhile.
+        [OwnerNote(SOMEBODY, 7, OWN), OwnerNote("", 8, OWN)],
+    ],
+)
+def test_registers_that_no_live_publisher_has_are_free(notes):
+    """The first publisher would wait for one that never was, and after a crash nobody could ever publish again."""
+    ownership.need_free(answers(*notes), OWN)
 
 
 def test_a_publisher_whose_beat_goes_on_is_named():
     """A second daemon would put the first one out of work, and the first the second."""
+    notes = [OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 8, OWN)]
     with pytest.raises(Refused, match="process 77 on elsewhere is the live publisher of consent, internal"):
-        ownership.need_free(
-            answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 7, OWN), OwnerNote(SOMEBODY, 8, OWN)),
-            OWN,
-        )
+        ownership.need_free(answers(*notes), OWN)
 
 
-def test_a_publisher_whose_beat_has_stopped_is_gone():
-    """After a machine has died nobody could ever publish again."""
-    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN)), OWN)
+HOST, SPACE, PID, BEGAN = ownership.identity().split("/")
+LIVING = [
+    f"{HOST}/{SPACE}/{PID}/{BEGAN}",
+    f"{HOST}/{'0' * 12}/{PID}/{int(BEGAN) - 1}",  # another container's ids say nothing here
+    "nonsense",
+]
+GONE = [
+    f"{HOST}/{SPACE}/{PID}/{int(BEGAN) - 1}",  # another process has its id by now
+    f"{HOST}/{SPACE}/{2**22 + 1}/{BEGAN}",  # no process has such an id
+]
 
 
-def test_a_publisher_that_ends_meanwhile_leaves_the_registers():
-    """A restart would fail whenever the old process is quick to end."""
-    ownership.need_free(answers(OwnerNote(SOMEBODY, 7, OWN), OwnerNote("", 8, OWN)), OWN)
-
-
-def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(monkeypatch):
-    """Opt-outs would wait for seconds after every crash."""
-    child = subprocess.run(
-        [sys.executable, "-c", "from stream_scrub.publisher.ownership import identity; print(identity())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    monkeypatch.setattr(ownership, "_WATCH_S", 60)
-    gone = child.stdout.strip()
-    assert gone.split("/")[:2] == ownership.identity().split("/")[:2]
-    ownership.need_free(answers(OwnerNote(gone, 7, OWN)), OWN)
-
-
-def test_a_process_id_that_another_process_has_by_now_is_not_the_publisher():
-    """A restarted machine, where every process has a number that another one had, would wait for itself."""
-    host, space, pid, began = ownership.identity().split("/")
-    assert not ownership._is_gone(f"{host}/{space}/{pid}/{began}")
-    assert ownership._is_gone(f"{host}/{space}/{pid}/{int(began) - 1}")
-    assert not ownership._is_gone(f"{host}/{'0' * 12}/{pid}/{began}"), (
-        "another container's ids say nothing here"
-    )
-    assert not ownership._is_gone("nonsense") and not ownership._is_gone("")
+@pytest.mark.parametrize(
+    ("owner", "is_gone"), [*((each, False) for each in LIVING), *((each, True) for each in GONE)]
+)
+def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(owner, is_gone):
+    """Opt-outs would wait for seconds after every crash; or a second daemon would put the first one out of work."""
+    beats = answers(*(OwnerNote(owner, beat, OWN) for beat in (7, 7, 8)))
+    if is_gone:
+        ownership.need_free(beats, OWN)
+    else:
+        with pytest.raises(Refused, match="is the live publisher"):
+            ownership.need_free(beats, OWN)
 
 
 def test_a_note_survives_its_way_through_a_commit():

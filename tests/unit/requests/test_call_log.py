@@ -86,7 +86,7 @@ def test_a_log_that_cannot_be_read_is_named_without_a_number(sent):
     assert "612345678" not in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_a_log_is_read_in_every_encoding_of_a_list(sent, encoding):
     """The calls of a dialler that exports for Excel would not be counted, and the people be called too often."""
     report, found = sent("1.1,été,2026-07-01 12:00:00,NA,33,612345601", encoding=encoding)
@@ -109,7 +109,7 @@ def test_a_call_is_the_same_by_each_door(sent):
     assert first == second and first.professional == "acme"
 
 
-@pytest.mark.parametrize("other", ["dst", "destination", "number"])
+@pytest.mark.parametrize("other", ["dst", "number"])
 def test_the_number_that_was_called_is_the_one_that_the_dialler_names_first(sent, other):
     """Who says never again would not be opted out, because the log has the trunk's or an own number beside it."""
     titles = f"uniqueid,phone_number,{other},call_date,status"

@@ -1,5 +1,7 @@
 """What the publisher does with a batch beside its deltas."""
 
+import pytest
+
 from stream_scrub.model import Request
 from stream_scrub.requests import daemon
 from stream_scrub.requests.backlog import Backlog
@@ -12,39 +14,37 @@ def request(value, headers=(), *, partition=3, offset=1042):
     return Request(partition, offset, 1_700_000_000_000, b"k", value, headers)
 
 
+def told(request, taken=0, reason=RequestRefusal.UNREADABLE, *, slim=False):
+    return daemon.refused_record(RefusedRequest(request, reason, taken), "asked", "id", slim=slim)
+
+
 def test_a_refused_request_goes_out_as_it_came_with_its_reason():
     """Whoever must call the person back would not know what was asked, nor where it is."""
     came = request(b"nonsense", [("trace", b"1"), ("reason", b"mine")])
-    told = daemon.refused_record(RefusedRequest(came, RequestRefusal.UNREADABLE), "asked", "id", slim=False)
-    assert told[:5] == came[:5]
-    assert told.headers == [
+    assert told(came)[:5] == came[:5]
+    assert told(came).headers == [
         ("trace", b"1"),
         ("reason", b"unreadable"),
         ("taken", b"0"),
         ("from", b"3/1042"),
         ("topic", b"asked"),
     ]
-    assert (
-        daemon.refused_record(
-            RefusedRequest(request(None), RequestRefusal.UNREADABLE), "asked", "id", slim=True
-        ).value
-        is None
-    )
 
 
-def test_a_request_that_its_topic_does_not_take_goes_without_its_bytes():
+@pytest.mark.parametrize(
+    ("value", "slim", "shown", "omitted"),
+    [
+        (b"x" * 70_000, False, b"x" * 70_000, None),
+        (b"x" * 70_000, True, None, b"70000"),
+        (b"x", True, b"x", None),
+        (None, True, None, None),
+    ],
+)
+def test_a_request_that_its_topic_does_not_take_goes_without_its_bytes(value, slim, shown, omitted):
     """The publisher would try the same batch for ever, and every opt-out behind it would wait."""
-    large = RefusedRequest(request(b"x" * 70_000), RequestRefusal.TOO_LARGE, 5)
-    assert daemon.refused_record(large, "asked", "id", slim=False).value == b"x" * 70_000
-    told = daemon.refused_record(large, "asked", "id", slim=True)
-    assert told.value is None and dict(told.headers)["omitted"] == b"70000"
-    assert dict(told.headers)["taken"] == b"5"
-    assert (
-        daemon.refused_record(
-            RefusedRequest(request(b"x"), RequestRefusal.UNREADABLE), "asked", "id", slim=True
-        ).value
-        == b"x"
-    )
+    record = told(request(value), 5, RequestRefusal.TOO_LARGE, slim=slim)
+    headers = dict(record.headers)
+    assert (record.value, headers.get("omitted"), headers["taken"]) == (shown, omitted, b"5")
 
 
 def test_a_batch_is_parted_by_its_size_and_nothing_is_left_out():
@@ -58,6 +58,9 @@ def test_a_batch_is_parted_by_its_size_and_nothing_is_left_out():
     assert [each for part in parts for each in part] == batch
     assert all(sum(len(r.value) for r in part[:-1]) < 2 << 20 for part in parts)
     assert len(parts) < len(batch) and backlog.part(5000) == [] and not backlog.full
+
+    backlog.add(batch[-30:])
+    assert [len(backlog.part(10)) for _ in range(4)] == [10, 10, 10, 0], "no more than a transaction takes"
 
 
 def test_large_requests_of_one_partition_hold_up_no_other():
@@ -74,16 +77,6 @@ def test_large_requests_of_one_partition_hold_up_no_other():
     second = backlog.part(5000)
     assert [(each.partition, each.offset) for each in second] == [(1, 1042), (2, 0), (3, 1)]
     assert opt_out in second
-
-
-def test_a_part_has_no_more_requests_than_a_batch():
-    """A transaction of a hundred thousand opt-outs would be one that takes too long."""
-    backlog = Backlog()
-    backlog.add(request(b"{}", partition=at % 7, offset=at) for at in range(1000))
-    parts = []
-    while backlog:
-        parts.append(backlog.part(100))
-    assert [len(part) for part in parts] == [100] * 10
 
 
 def test_a_turn_ends_by_the_time_it_takes():
