@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.offline import capacity_plan
-from bench.offline.capacity_plan import Asked, Event, Measured, live, roaring_bytes, size
+from bench.offline.capacity_plan import Asked, Event, Measured, live, size
 
 MEASURED = Measured(per_s=200_000, cpu_us=4.0, base_mb=100.0, broker_us=2.0, source="by hand")
 ASKED = Asked(
@@ -44,12 +44,6 @@ def test_a_small_load_still_has_partitions_to_grow():
     """A topic made with one partition could never be shared by two workers without moving keys."""
     made = size(replace(ASKED, per_s=1000.0), MEASURED)
     assert (made.workers, made.partitions, made.brokers) == (1, 24, 3)
-
-
-def test_a_sparse_register_costs_two_bytes_a_number_and_a_dense_one_less():
-    """Memory would be ordered for the wrong density."""
-    assert roaring_bytes(0.001) == pytest.approx(2.0 + 8 / 65.536)
-    assert roaring_bytes(0.5) == pytest.approx(0.25)
 
 
 def test_a_worker_that_is_away_makes_its_prospects_wait_that_long():

@@ -28,7 +28,7 @@ class Producer:
             self.sent_ns.append(now_ns)
 
 
-@pytest.mark.parametrize("rate", [1, 3, 1_000, 7_777, 50_000])
+@pytest.mark.parametrize("rate", [3, 7_777])
 def test_a_record_is_sent_when_it_is_due_and_not_before(rate):
     """Latencies would be shorter than they are, or negative."""
     schedule = Schedule(17, rate, 0.0, 2.0, 0.0)

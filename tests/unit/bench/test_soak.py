@@ -69,7 +69,6 @@ def test_the_oracle_accepts_what_is_right(monkeypatch):
         ("allowed", message(0, b"a", "allowed", 10, 33), "verdict"),
         ("allowed", message(0, b"a", "blocked", 10, 33), "topic"),
         ("allowed", message(3, b"a", "allowed", 9, 33), "twice"),
-        ("allowed", message(9, b"a", "allowed", 9, 33), "twice"),
         ("allowed", message(0, b"a", "allowed", 9, 33, []), "headers"),
         ("blocked", message(2, b"a", "blocked", 10, 44), "twice"),
     ],

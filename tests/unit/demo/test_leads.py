@@ -12,11 +12,8 @@ import pytest
 from stream_scrub.demo.leads import (
     COUNTRIES,
     HOME,
-    SPELLINGS,
-    SWING,
     Crowd,
     LeadMaker,
-    national_digits,
     phone_forms,
     write_list,
 )
@@ -98,14 +95,6 @@ def test_every_spelling_is_read_as_the_number_that_was_drawn(crowd, country):
         assert phonenumbers.region_code_for_number(phonenumbers.parse(f"+{number}")) == country.code
 
 
-@pytest.mark.parametrize("country", COUNTRIES, ids=lambda c: c.code)
-def test_spellings_differ_from_each_other(crowd, country):
-    """ "Many spellings" would be one: the reading of the others would never be shown."""
-    number = crowd.fresh[country.code][0]
-
-    assert len({spell(country, national_digits(country, number)) for spell in SPELLINGS.values()}) >= 9
-
-
 def test_a_list_holds_exactly_its_numbers_for_a_reader_at_home(crowd, tmp_path):
     """The registers would hold others than those that the checker takes for opposed."""
     held = crowd.registers()["internal"]
@@ -117,16 +106,6 @@ def test_a_list_holds_exactly_its_numbers_for_a_reader_at_home(crowd, tmp_path):
     assert made.bad == found.count(None) == len(lines) // 2000 > 0
     assert {n for n in found if n is not None} == {n for numbers in held.values() for n in numbers}
     assert made.numbers == len(lines) - made.bad == INTERNAL
-
-
-def test_groups_have_their_sizes_and_share_no_number(crowd):
-    """A number that is both free to call and opposed would make two truths."""
-    groups = (crowd.opposed, crowd.listed, crowd.consented, crowd.fresh, crowd.swing)
-    everyone = [n for group in groups for numbers in group.values() for n in numbers]
-
-    assert len(everyone) == len(set(everyone))
-    assert sum(map(len, crowd.opposed.values())) == INTERNAL
-    assert sum(map(len, crowd.swing.values())) == SWING
 
 
 def test_who_opts_out_midway_could_be_called_before(crowd):

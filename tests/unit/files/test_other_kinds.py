@@ -130,7 +130,9 @@ def test_of_several_sheets_one_must_be_named(bureau):
     """The first sheet would be scrubbed, and the leads on the second one called untested."""
     leads = [["phone"], [FREE]]
     content = book({"Old": [["phone"], [OPPOSED]], "Empty": [], "New": leads, "More": leads, "Last": leads})
-    with pytest.raises(ConfigError, match=r"2 sheets \(Old, New\) with rows, and 2 more: name one with --sheet"):
+    with pytest.raises(
+        ConfigError, match=r"2 sheets \(Old, New\) with rows, and 2 more: name one with --sheet"
+    ):
         bureau.scrub(content)
     with pytest.raises(ConfigError, match="no sheet is called 'Older'"):
         bureau.scrub(content, sheet="Older")
@@ -368,13 +370,9 @@ def test_a_cell_far_out_is_refused(bureau, cells):
         bureau.scrub(raw_book(cells), "leads.xlsx")
 
 
-def test_a_row_that_is_said_a_million_times_is_refused(bureau):
-    """A document of one kilobyte would take gigabytes."""
-    cell = '<table:table-cell table:number-columns-repeated="90" office:value-type="string"><text:p>1</text:p></table:table-cell>'
-    row = f'<table:table-row table:number-rows-repeated="1000000">{cell}</table:table-row>'
-    with pytest.raises(BadFile, match="a cell stands far out"):
-        bureau.scrub(ods(row), "leads.ods")
-    empty = '<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="1024"/></table:table-row>'
+def test_a_million_empty_rows_are_no_rows(bureau):
+    """Every document of LibreOffice would be refused, which says so of the rows behind its last one."""
+    empty = '<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
     assert bureau.scrub(ods(ods_rows("phone", FREE) + empty), "leads.ods").summary.rows == 1
 
 
