@@ -157,13 +157,6 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(bureau, content, option
     assert not (bureau.folder / f"out{bureau.runs}").exists()
 
 
-def test_several_tables_in_one_sheet_are_refused_for_their_rows_without_numbers(bureau):
-    """The second table's numbers would come out as tested, by the columns of the first."""
-    second = [["street", "town", "mobile"], *[["x", "Ulm", OPPOSED]] * 3]
-    with pytest.raises(BadFile, match="hold no readable number"):
-        bureau.scrub(book({"A": [["name", "phone"], ["Ann", FREE], *second]}), max_bad=0.2)
-
-
 LINES = [
     json.dumps({"id": 1, "phone": FREE, "note": "é"}),
     '{ "id":2,\t"phone":"06 12 34 56 78","country":"FR" }',
@@ -212,13 +205,6 @@ ODS = """<?xml version="1.0"?><office:document-content xmlns:office="urn:oasis:n
 xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0" xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
 <office:body><office:spreadsheet><table:table table:name="a/b">{rows}</table:table></office:spreadsheet></office:body>
 </office:document-content>"""
-
-
-def test_a_sheet_of_libreoffice_is_read(bureau):
-    """Whoever has no Excel could not scrub her workbook."""
-    done = bureau.scrub(ods(ods_rows("phone", FREE, OPPOSED)), "leads.ods")
-
-    assert rows_of(done.files[2]) == [["phone", *ADDED], [FREE, *OK], [OPPOSED, *NO]]
 
 
 def ods_cells(*texts: str) -> str:

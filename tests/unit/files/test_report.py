@@ -78,18 +78,11 @@ def test_the_page_runs_nothing_and_loads_nothing(bureau):
     assert "<script" not in text and " style=" not in text
 
 
-def test_the_page_stands_alone_and_can_be_used_by_everybody(bureau):
-    """It would load from elsewhere, print badly, or say nothing to a screen reader."""
+def test_the_page_stands_alone(bureau):
+    """It would load from elsewhere, or print badly."""
     text = bureau.scrub(f"phone\n{FREE}\n".encode()).read("report").decode()
-    found = Page(text)
-    tags = [tag for tag, _ in found.tags]
 
     assert not re.search(r"(?i)https?:|src=|url\(|@import|<script", text)
-    assert ("html", {"lang": "en"}) in found.tags and tags.count("main") == tags.count("h1") == 1
-    assert all("scope" in attrs for tag, attrs in found.tags if tag == "th")
-    assert tags.count("table") == tags.count("caption")
-    (picture,) = (attrs for tag, attrs in found.tags if tag == "svg")
-    assert picture["role"] == "img" and picture["aria-labelledby"] == "pt pd"
     assert "size: A4" in text and "prefers-color-scheme: dark" in text
 
 
@@ -115,7 +108,7 @@ def test_a_missing_list_is_the_first_thing_to_read(bureau):
 @pytest.mark.parametrize("count", [99, 101])
 def test_a_hundred_lines_are_named_at_most(bureau, count):
     """A page of a million line numbers could not be read or printed."""
-    rows = "".join("x\n" for _ in range(count))
+    rows = "x\n" * count
     found = page(bureau.scrub(f"phone\n{FREE}\n{rows}".encode(), columns=("phone",)))
 
     assert ("The first 100 lines: 3, 4," in found.text) == (count > 100)
