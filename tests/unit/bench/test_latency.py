@@ -57,27 +57,6 @@ def test_a_pause_weighs_on_every_record_that_fell_into_it():
     assert found["p50"] == 0
 
 
-def test_only_what_was_due_in_the_measured_seconds_counts():
-    """The start of a connection or of a JVM would be measured as latency."""
-    schedule = Schedule(5 * SECOND, 10, 1.0, 2.0, 1.0)
-    ids = np.arange(40)
-    late_ns = np.where(ids < 10, SECOND, np.where(ids >= 30, 2 * SECOND, 1_000_000))
-
-    latencies = received(ids, schedule.due_ns(ids) + late_ns).latencies_ms(schedule, *schedule.window)
-
-    assert schedule.window == (6 * SECOND, 8 * SECOND)
-    assert latencies.tolist() == [1.0] * 20
-
-
-def test_percentiles_are_latencies_that_occurred():
-    """A p99 between two values would be a wait that nobody had."""
-    found = spread(np.array([float(ms) for ms in range(1_000, 0, -1)]))
-
-    assert found == {"count": 1_000, "p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1_000}
-    assert spread(np.array([7.0])) == {"count": 1, **dict.fromkeys(("p50", "p90", "p99", "p999", "max"), 7.0)}
-    assert spread(np.array([])) == {"count": 0}
-
-
 @pytest.mark.parametrize(
     ("ids", "blocked", "wrong"),
     [

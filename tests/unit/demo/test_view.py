@@ -176,18 +176,6 @@ def shown(made: DemoSummary, play: Play, *, width: int = 100, terminal: bool = F
     return out.getvalue()
 
 
-def test_lines_say_what_a_build_log_needs():
-    """Without a terminal one would not see how it went, or the same screen over and over."""
-    text = shown(summarised(played()), played())
-
-    assert text.count("produced 10") == 1
-    for part in ("internal", "1,000 numbers", "3 lines refused", "none wrong", "position 25", "50 opt-outs"):
-        assert part in text
-    for part in ("every check holds", "What you see", "delta ", " worker\n", "BOOTSTRAP_SERVERS"):
-        assert part in text
-    assert "NOT" not in text
-
-
 def test_every_reason_is_explained():
     """A newcomer would read words that the demo does not explain."""
     assert set(view.REASONS) == set(Reason)
