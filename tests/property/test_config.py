@@ -114,10 +114,3 @@ def test_any_tables_in_the_file(tables, leaves):
     statements = [f"{toml(str(key))} = {toml(value)}" for key, value in tables.items()]
     statements += [f"{name} = {toml(value)}" for name, value in leaves.items()]
     settings_or_problems(text="\n".join(statements).encode())
-
-
-@given(st.dictionaries(st.sampled_from(NAMES), LEAVES, max_size=4))
-@settings(max_examples=examples(150), deadline=None)
-def test_known_keys_of_any_value_in_the_file(leaves):
-    """A value of the wrong type would be taken for another, or end in a traceback."""
-    settings_or_problems(text="\n".join(f"{name} = {toml(value)}" for name, value in leaves.items()).encode())

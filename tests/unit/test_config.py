@@ -27,72 +27,50 @@ def problems(tmp_path, **given):
     ("key", "value"),
     [
         ("kafka.bootstrap_servers", ""),
-        ("kafka.bootstrap_servers", "a:1,,b:2"),
         ("kafka.bootstrap_servers", "a:70000"),
         ("kafka.group_protocol", "eager"),
         ("topics.log", "two words"),
-        ("topics.log", ".."),
         ("worker.group_id", ""),
         ("worker.id", "a/b"),
         ("worker.batch_records", 0),
-        ("worker.batch_records", 1_000_001),
         ("worker.batch_ms", 0),
-        ("worker.batch_ms", 60_001),
         ("worker.batch_ms", 1.5),
         ("worker.processes", 0),
-        ("worker.processes", True),
         ("prospect.numbers", []),
         ("prospect.numbers", ["a", "a"]),
-        ("prospect.numbers", ["a."]),
         ("prospect.numbers", ["scrub"]),
-        ("prospect.numbers", [3]),
         ("prospect.campaign", "scrub.verdict"),
         ("prospect.region", ""),
-        ("prospect.default_region", "FRA"),
         ("prospect.default_region", "ZZ"),
         ("lists.regions", {"tps": "ZZ"}),
-        ("lists.regions", {"tps": "QQ"}),
         ("rules.countries", ""),
-        ("rules.countries", "FR,"),
         ("prospect.case", "lower"),
         ("prospect.contract_shapes", ["C"]),
         ("prospect.default_purpose", "0612345678"),
         ("kafka.keep_days", {"log": 30}),
-        ("kafka.keep_days", {"blocked": 0}),
         ("prospect.default_campaign", "0612345678"),
         ("prospect.default_campaign", "小龙"),
-        ("prospect.default_campaign", "a" * 101),
         ("prospect.default_campaign", "-"),
         ("prospect.mixed", "allow"),
         ("prospect.stamp", "both"),
-        ("prospect.cloudevents", "two words"),
         ("prospect.cloudevents", "https://example.com/100%"),
-        ("prospect.cloudevents", "x" * 201),
         ("rules.stale", "allow"),
         ("rules.index_lag_max_s", 0),
-        ("rules.index_lag_max_s", float("inf")),
         ("rules.index_lag_max_s", float("nan")),
         ("lists.max_bad", 1.1),
         ("lists.max_change", -0.1),
-        ("lists.max_added", -1),
         ("lists.max_numbers", 0),
         ("lists.read_max_mb", 15),
-        ("lists.read_max_s", 0.5),
-        ("lists.keep_done_days", -1),
-        ("lists.max_change_of", ["bloctel"]),
         ("lists.max_change_of", ["bloctel=-1"]),
         ("lists.registers", ["internal"]),
         ("lists.registers", ["internal", "consent", "consent"]),
         ("lists.registers", ["internal", "consent", "internal@acme"]),
-        ("lists.registers", ["internal", "consent", "rules"]),
         ("lists.registers", ["internal", "consent", "of-33612345678"]),
         ("lists.max_change_of", ["internal@0612345678=0.5"]),
         ("lists.consent_proof", "some"),
         ("lists.batch_ms", 0),
         ("lists.max_bad", float("nan")),
         ("files.keep_minutes", 0),
-        ("files.keep_minutes", 1441),
-        ("log.format", "xml"),
     ],
 )
 def test_values_outside_their_range_are_refused(tmp_path, key, value):
@@ -110,11 +88,8 @@ def test_topics_that_are_the_same_are_refused(tmp_path):
         "topics.allowed and topics.blocked should be different topics",
         "topics.log and topics.requests should be different topics",
     ]
-
-
-def test_a_refused_value_is_not_blamed_on_its_default(tmp_path):
-    """A user would be told of a contradiction that disappears with the mistake that was already reported."""
-    assert len(problems(tmp_path, toml="[topics]\nlog = 'bad name'\nrequests = 'opposition.log'\n")) == 1
+    blamed = problems(tmp_path, toml="[topics]\nlog = 'bad name'\nrequests = 'opposition.log'\n")
+    assert len(blamed) == 1, "not on the default of what is refused"
 
 
 def test_number_member_cannot_be_another_member_too(tmp_path):
@@ -127,9 +102,7 @@ def test_number_member_cannot_be_another_member_too(tmp_path):
 @pytest.mark.parametrize(
     "flags",
     [
-        {"prospect.numbers": ["phone", "Phone"]},
         {"prospect.numbers": ["lead.phone", "Lead.mobile"]},
-        {"prospect.region": "PHONE"},
         {"prospect.campaign": "lead.x", "prospect.purpose": "lead.X"},
         {"prospect.contract": "Scrub"},
     ],
@@ -213,31 +186,25 @@ def test_settings_are_frozen_and_travel_to_other_processes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "listen",
-    ["8080", ":8080", "localhost", "127.0.0.1:65536", "::1:8080", "a b:1", "http://x:1", "x:1/metrics"],
+    ("listen", "address"),
+    [
+        *(("127.0.0.1:0", ("127.0.0.1", 0)), ("[::]:9000", ("::", 9000)), ("", None)),
+        *((wrong, "refused") for wrong in ("8080", ":8080", "127.0.0.1:65536", "::1:8080", "x:1/metrics")),
+    ],
 )
-def test_an_address_that_cannot_be_listened_on_is_refused(tmp_path, listen):
-    """A worker would start and nobody could probe it."""
-    (problem,) = problems(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen})
-    assert problem.startswith("STREAM_SCRUB_HTTP__LISTEN: http.listen should be host:port")
-
-
-def test_an_address_to_listen_on_is_taken_apart(tmp_path):
-    """The worker would listen elsewhere than it was told."""
-    for listen, address in {
-        "127.0.0.1:0": ("127.0.0.1", 0),
-        "[::]:9000": ("::", 9000),
-        "scrub-0.scrub:80": ("scrub-0.scrub", 80),
-        "": None,
-    }.items():
-        http = loaded(tmp_path, environ={"STREAM_SCRUB_HTTP__LISTEN": listen}).http
+def test_an_address_to_listen_on_is_taken_apart_or_refused(tmp_path, listen, address):
+    """The worker would listen elsewhere than it was told, or start and nobody could probe it."""
+    environ = {"STREAM_SCRUB_HTTP__LISTEN": listen}
+    if address == "refused":
+        (problem,) = problems(tmp_path, environ=environ)
+        assert problem.startswith("STREAM_SCRUB_HTTP__LISTEN: http.listen should be host:port")
+    else:
+        http = loaded(tmp_path, environ=environ).http
         assert address_of(http.listen) == address and http.is_asked_for
     assert not loaded(tmp_path).http.is_asked_for
 
 
-@pytest.mark.parametrize(
-    "url", ["https://me:hunter2@registry", "https://me:hun/ter2@registry", "registry?key=hunter2"]
-)
+@pytest.mark.parametrize("url", ["https://me:hun/ter2@registry", "registry?key=hunter2"])
 def test_a_password_in_the_registry_s_url_is_in_no_problem(tmp_path, url):
     """The password would stand in the log of each pod that does not start."""
     wrong = problems(tmp_path, toml=f"[registry]\nurl = '{url}'\n")
@@ -264,14 +231,12 @@ settings = { url = "http://dialler", call_time = "24hours" }
 AVRO = "[prospect]\nformat = 'avro'\nstamp = 'header'\n[registry]\nurl = 'https://registry:8081/apis'\n"
 
 
-@pytest.mark.parametrize("kind", ["avro", "protobuf"])
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("stamp = 'header'", "", "prospect.format and prospect.stamp should fit"),
         ("url = 'https://registry:8081/apis'", "", "prospect.format and registry.url should fit"),
         ("https://registry", "registry", "registry.url should be http:// or https://"),
-        ("https://registry", "https://me:secret@registry", "registry.url should be http:// or https://"),
         ("[registry]", "[registry]\nuser = 'me'", "registry.user and registry.password_file should both"),
         (
             "[registry]",
@@ -285,9 +250,8 @@ AVRO = "[prospect]\nformat = 'avro'\nstamp = 'header'\n[registry]\nurl = 'https:
         ),
     ],
 )
-def test_a_format_with_schemas_has_what_it_needs(tmp_path, kind, old, new, problem):
+def test_a_format_with_schemas_has_what_it_needs(tmp_path, old, new, problem):
     """A worker would start and find out with the first prospect, or write its stamp into a record."""
-    toml = AVRO.replace("avro", kind)
-    assert loaded(tmp_path, toml=toml).prospect.format == kind
-    (found,) = problems(tmp_path, toml=toml.replace(old, new))
+    assert loaded(tmp_path, toml=AVRO.replace("avro", "protobuf")).prospect.format == "protobuf"
+    (found,) = problems(tmp_path, toml=AVRO.replace(old, new))
     assert problem in found

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import time
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
@@ -123,7 +122,8 @@ CALLS = [
 @pytest.mark.parametrize(("call", "region", "facts"), CALLS)
 def test_a_verdict_is_the_one_that_a_worker_gives(checker, call, region, facts, on):
     """A program would call somebody whose prospect the stream blocks, or the other way round."""
-    numbers = cells(400)
+    integers = [612345678, 33612345678, 33622222222, 5, 0, 10**19, 33899123456]
+    numbers = [*cells(200), *integers]
     told = scrubbed(checker, numbers, on, **facts)
 
     many = checker.check_many(numbers, call, region=region, on=on)
@@ -142,7 +142,7 @@ def test_a_verdict_is_the_one_that_a_worker_gives(checker, call, region, facts, 
 
 
 @pytest.mark.parametrize("on", [OPT_OUT, OPT_IN])
-@pytest.mark.parametrize("as_column", [list, tuple, lambda cells: np.array(cells, object), pa.array])
+@pytest.mark.parametrize("as_column", [list, pa.array])
 def test_facts_that_differ_by_row_are_those_of_prospects(checker, as_column, on):
     """A table with a country, a purpose and a campaign in each row would be judged by those of the first one."""
     chance = random.Random(16)
@@ -206,66 +206,12 @@ def test_a_table_of_verdicts_can_be_replayed(checker):
     assert {f"{moment:%Y-%m-%dT%H:%M}" for moment in table["at"].to_pylist()} == {stamps[0]["at"][:16]}
 
 
-def test_the_purpose_that_is_said_of_all_counts_here_too(lists, settings):
-    """A program would block everybody whom the stream allows, or call for a purpose that is banned."""
-    for word, reason in (("insurance", Reason.CONSENTED), ("energy-renovation", Reason.BANNED_PURPOSE)):
-        checker = Checker.from_lists(lists, settings=settings | {"prospect.default_purpose": word})
-        told = [stamp["reason"] for stamp in scrubbed(checker, [CONSENTING], OPT_IN)]
-        assert checker.check(CONSENTING, on=OPT_IN).reason is reason
-        assert checker.check_many([CONSENTING], on=OPT_IN).reasons.tolist() == [reason] == told
-
-
-def test_integers_are_taken_as_a_prospects_integers_are(checker):
-    """A table that holds its numbers as integers would be judged by other numbers."""
-    numbers = [612345678, 33612345678, 33622222222, 5, 0, 10**19, 33899123456]
-    told = [stamp["reason"] for stamp in scrubbed(checker, numbers, OPT_OUT)]
-
-    for column in (
-        numbers,
-        np.array(numbers, np.uint64),
-        np.array(numbers, object),
-        [*map(np.uint64, numbers)],
-    ):
-        assert checker.check_many(column, on=OPT_OUT).reasons.tolist() == told
-    assert [checker.check(number, on=OPT_OUT).reason for number in numbers] == told
-    assert checker.check_many(np.array([-612345678, 612345678]), on=OPT_OUT).allowed.tolist() == [
-        False,
-        False,
-    ]
-
-
-class Column:
-    """What pandas, polars and pyarrow have in common: it gives an array."""
-
-    def __init__(self, array):
-        self.array = array
-
-    def __array__(self, dtype=None, copy=None):
-        return self.array
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.array([OPPOSED, NOBODY, "x"]),
-        np.array([OPPOSED, NOBODY, None], object),
-        np.array([OPPOSED, NOBODY, float("nan")], object),
-        np.array([OPPOSED, NOBODY, ""], np.dtypes.StringDType()),
-    ],
-    ids=lambda array: array.dtype.name,
-)
-def test_whatever_gives_an_array_is_a_column(checker, array):
-    """A data frame's column would have to be copied by hand, or its missing cells would end in a traceback."""
-    expected = [Reason.OPPOSED, Reason.CLEAR, Reason.INVALID_NUMBER]
-
-    for column in (array, Column(array), tuple(array.tolist())):
-        assert checker.check_many(column, on=OPT_OUT).reasons.tolist() == expected
-
-
 def test_no_cell_spoils_or_stands_for_others(checker):
     """One odd row would end the job of a whole table, and a masked one would get the verdict of a number that nobody sees."""
     assert checker.check_many([OPPOSED, 10**5000], on=OPT_OUT).numbers.tolist() == [33612345678, 0]
     assert checker.check(10**5000).reason is Reason.INVALID_NUMBER
+    integers = np.array([-612345678, 612345678])
+    assert checker.check_many(integers, on=OPT_OUT).allowed.tolist() == [False, False]
     masked = np.ma.array([33622222222, 33622222222], mask=[False, True])
     assert checker.check_many(masked, on=OPT_OUT).allowed.tolist() == [True, False]
 
@@ -293,19 +239,13 @@ def test_what_is_no_column_is_refused(checker, column):
         checker.check_many(column)
 
 
-def test_an_empty_column_has_no_verdicts(checker):
-    """The first empty batch of a job would end it."""
-    none = checker.check_many([])
-    assert (len(none), list(none), none.counts(), none.allowed.tolist()) == (0, [], {}, [])
-
-
 def test_a_column_is_many_times_as_quick_as_a_loop(checker):
     """A table of millions of rows would take minutes instead of a second."""
-    numbers = cells(20_000)
+    numbers = cells(5_000)
     checker.check_many(numbers)
     many = cpu_s(lambda: checker.check_many(numbers))
-    one_by_one = cpu_s(lambda: [checker.check(number) for number in numbers[:1000]])
-    assert 20 * one_by_one > 4 * many
+    one_by_one = cpu_s(lambda: [checker.check(number) for number in numbers[:500]])
+    assert 10 * one_by_one > 4 * many
 
 
 def test_no_number_shows_by_itself(checker):
@@ -315,24 +255,18 @@ def test_no_number_shows_by_itself(checker):
     assert "12345678" not in repr(stamp) + repr(checker.check_many([OPPOSED]))
 
 
-def test_wrong_questions_are_told(checker):
-    """A mistyped region would be read as France, and a moment without a zone as the machine's."""
-    with pytest.raises(ValueError, match="unknown region"):
-        checker.check(OPPOSED, region="XX")
-    with pytest.raises(ValueError, match="time zone"):
-        checker.check(OPPOSED, on=datetime(2026, 8, 10))
-
-
 @pytest.mark.parametrize(
     ("question", "text"),
     [
         ({"call": "insurance"}, "give a Call"),
         ({"on": "2026-08-10"}, "give a date"),
         ({"on": 20260810}, "give a date"),
+        ({"on": datetime(2026, 8, 10)}, "time zone"),
+        ({"region": "XX"}, "unknown region"),
     ],
 )
 def test_a_wrong_argument_says_what_it_wants(checker, question, text):
-    """A developer would read of an attribute of `str`, in code that is none of his."""
+    """A mistyped region would be read as France, or a developer read of an attribute of `str`."""
     with pytest.raises(ValueError, match=text):
         checker.check(OPPOSED, **question)
     with pytest.raises(ValueError, match=text):
@@ -341,17 +275,7 @@ def test_a_wrong_argument_says_what_it_wants(checker, question, text):
 
 @pytest.mark.parametrize(
     ("head", "row"),
-    [
-        *(
-            ("phone;status", "active"),
-            ("phone;newsletter", "yes"),
-            ("phone;opt-out", "no"),
-            ("phone;paid", "1"),
-        ),
-        *(("phone;consent", "yes"), ("phone;until", "2031-01-31"), ("phone;expires", "2031-01-31")),
-        ("phone,email,created_at,consent", "a@example.com,2026-01-31,yes"),  # read as a CRM's
-        ("06 12 34 56 79;ja", "ja"),  # without titles
-    ],
+    [("phone;newsletter", "yes"), ("phone,email,created_at,consent", "a@example.com,2026-01-31,yes")],
 )
 def test_a_list_of_consents_with_other_columns_is_refused_until_they_are_named(tmp_path, head, row):
     """An export of everybody, with a column of who agreed, would make those callable who did not."""
@@ -398,20 +322,17 @@ def opt_outs(folder):
     return file
 
 
-@pytest.mark.parametrize(
-    "arguments", [("opt-outs.csv",), ({"internal": "opt-outs.csv"},), ("a.csv", "b.csv")]
-)
-def test_a_checker_of_a_file_says_how_it_is_made(arguments):
+def test_what_is_no_list_says_how_it_is_given(settings):
     """A developer who tries the obvious would read of an index that he has never heard of."""
-    with pytest.raises(TypeError, match=r"from_lists\(\{"):
-        Checker(*arguments)
-
-
-def test_a_register_that_is_not_named_is_missing_and_not_empty(lists, settings):
-    """Whoever forgets a list would call everybody on it."""
-    del lists["bloctel"]
-    checker = Checker.from_lists(lists, settings=settings)
-    assert checker.check(NOBODY, on=OPT_OUT).reason is Reason.STALE_REGISTER
+    for arguments in (("opt-outs.csv",), ({"internal": "opt-outs.csv"},)):
+        with pytest.raises(TypeError, match=r"from_lists\(\{"):
+            Checker(*arguments)
+    for call in (
+        Checker.from_lists,
+        lambda lists, **more: scrub_file("leads.csv", "out", lists=lists, **more),
+    ):
+        with pytest.raises(stream_scrub.ConfigError, match=r'as in \{"internal": "opt-outs.txt"'):
+            call("x.csv", settings=settings)
 
 
 def test_a_list_that_may_grow_too_old_says_its_day(lists, settings):
@@ -419,6 +340,9 @@ def test_a_list_that_may_grow_too_old_says_its_day(lists, settings):
     path = lists["bloctel"].path
     with pytest.raises(stream_scrub.BadList, match="the list has no date"):
         Checker.from_lists(lists | {"bloctel": path}, settings=settings)
+    without = {name: each for name, each in lists.items() if name != "bloctel"}
+    missing = Checker.from_lists(without, settings=settings)
+    assert missing.check(NOBODY, on=OPT_OUT).reason is Reason.STALE_REGISTER
     dated = path.rename(path.with_name("bloctel-2026-05-01.csv"))
     checker = Checker.from_lists(lists | {"bloctel": dated}, settings=settings)
     assert checker.check(NOBODY, on=OPT_OUT).reason is Reason.STALE_REGISTER
@@ -454,21 +378,14 @@ def test_a_purpose_in_a_name_may_be_any_known_word(settings, tmp_path):
 
 
 def test_a_list_says_which_areas_were_bought(tmp_path):
-    """One stray number of an area code would let everybody there be called."""
+    """Whoever bought one area code would call everybody in another."""
     path = tmp_path / "us-dnc-2026-11-24.txt"
     path.write_text("+14045550123\n+19075550123\n")
     on = datetime(2026, 11, 25, 12, tzinfo=UTC)
-    stale, clear = Reason.STALE_REGISTER, Reason.CLEAR
-    for areas, of_404, of_907 in (
-        ((), stale, stale),
-        (("404",), clear, stale),
-        (("404", "907"), clear, clear),
-        (("all",), clear, clear),
-    ):
-        lists = {"us-dnc": ListFile(path, region="US", areas=areas, effective_at=on)}
-        checker = Checker.from_lists(lists, settings={"prospect.default_purpose": "insurance"})
-        assert checker.check("+19075550199", on=on).reason is of_907
-        assert checker.check("+14045550199", on=on).reason is of_404
+    lists = {"us-dnc": ListFile(path, region="US", areas=("404",), effective_at=on)}
+    checker = Checker.from_lists(lists, settings={"prospect.default_purpose": "insurance"})
+    assert checker.check("+14045550199", on=on).reason is Reason.CLEAR
+    assert checker.check("+19075550199", on=on).reason is Reason.STALE_REGISTER
     with pytest.raises(stream_scrub.BadList, match="no number of the declared area 1718"):
         Checker.from_lists({"us-dnc": ListFile(path, region="US", areas=("718",))})
 
@@ -504,18 +421,21 @@ def publish(log, register, numbers):
     Writer(log).publish(records)
 
 
+def keep_snapshot(log, folder) -> int:
+    """Follow a log to its end, and keep the snapshot: its position."""
+    follower = Follower(lambda: Reader(log), snapshots=SnapshotWriter(folder, "opposition.log"))
+    follower.start()
+    wait_until(lambda: follower.lag_s is not None)
+    follower.stop()
+    return follower.index.position
+
+
 def test_a_snapshot_is_judged_by_without_a_broker(tmp_path, settings):
     """A program beside a worker would have to read the whole log again."""
     log, folder = log_with("internal", [33612345678]), tmp_path / "state"
-    follower = Follower(lambda: Reader(log), snapshots=SnapshotWriter(folder, "opposition.log"))
-    follower.start()
-    while follower.lag_s is None:
-        time.sleep(0.005)
-    follower.stop()
-
+    position = keep_snapshot(log, folder)
     checker = Checker.from_snapshot(folder, settings=settings)
-
-    assert checker.index.position == follower.index.position
+    assert checker.index.position == position
     assert checker.check(OPPOSED).reason is Reason.OPPOSED
     manifest = folder / "stream-scrub-snapshot.json"
     manifest.write_bytes(manifest.read_bytes().replace(b'"position"', b'"position_"'))
@@ -539,11 +459,7 @@ def test_hashes_are_looked_up_by_the_key_and_without_it_nothing_is_known(tmp_pat
             known=followed(log, keep_ends=True).known("hashed"),
         )[0]
     )
-    follower = Follower(lambda: Reader(log), snapshots=SnapshotWriter(folder, "opposition.log"))
-    follower.start()
-    while follower.lag_s is None:
-        time.sleep(0.005)
-    follower.stop()
+    keep_snapshot(log, folder)
 
     with_key = settings | {"lists.hash_keys": str(tmp_path / "keys")}
     checker = Checker.from_snapshot(folder, settings=with_key)
@@ -627,5 +543,3 @@ def test_a_checker_and_its_verdicts_show_what_they_hold(settings, lists):
         "bloctel: 2 numbers of 2026-05-20, asked by no rule of today" in shown
         and "internal: 1 number of" in shown
     )
-    with pytest.raises(stream_scrub.ConfigError, match=r'as in \{"internal": "opt-outs.txt"'):
-        Checker.from_lists("x.csv", settings=settings)

@@ -1,12 +1,10 @@
 """The plan that docs/sizing.md promises: formulas against hand-made figures, and an hour that can be checked."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
-from bench.offline import capacity_plan
-from bench.offline.capacity_plan import Asked, Event, Measured, live, roaring_bytes, size
+from bench.offline.capacity_plan import Asked, Event, Measured, live, size
 
 MEASURED = Measured(per_s=200_000, cpu_us=4.0, base_mb=100.0, broker_us=2.0, source="by hand")
 ASKED = Asked(
@@ -40,18 +38,6 @@ def test_the_formulas_give_what_one_computes_by_hand():
     assert made.month > 0
 
 
-def test_a_small_load_still_has_partitions_to_grow():
-    """A topic made with one partition could never be shared by two workers without moving keys."""
-    made = size(replace(ASKED, per_s=1000.0), MEASURED)
-    assert (made.workers, made.partitions, made.brokers) == (1, 24, 3)
-
-
-def test_a_sparse_register_costs_two_bytes_a_number_and_a_dense_one_less():
-    """Memory would be ordered for the wrong density."""
-    assert roaring_bytes(0.001) == pytest.approx(2.0 + 8 / 65.536)
-    assert roaring_bytes(0.5) == pytest.approx(0.25)
-
-
 def test_a_worker_that_is_away_makes_its_prospects_wait_that_long():
     """The age after a death, which decides on session.timeout.ms, would be wrong."""
     asked, made = replace(ASKED, per_s=100_000.0), replace(size(ASKED, MEASURED), workers=2, partitions=4)
@@ -66,33 +52,3 @@ def test_too_few_workers_never_catch_up():
     """A deployment that cannot carry its load would look as if it could."""
     made = replace(size(ASKED, MEASURED), workers=2, partitions=4)
     assert live(ASKED, MEASURED, made, [], lasts_s=10).left > 1e6
-
-
-def test_the_newest_bench_of_the_usual_size_is_taken(tmp_path):
-    """A quick try with few prospects, or last year's machine, would decide on the order."""
-
-    def bench(name, at, prospects, per_s):
-        summary = {
-            capacity_plan.WORKER: {
-                "records_per_s": {"median": per_s},
-                "cpu_us_a_record": {"median": 3.0},
-                "peak_mb": {"median": 250.0},
-            }
-        }
-        runs = [{"contender": capacity_plan.WORKER, "broker_cpu_s": 2.0, "records": prospects}]
-        made = {
-            "at": at,
-            "settings": {"prospects": prospects, "numbers": 5_000_000},
-            "summary": summary,
-            "runs": runs,
-        }
-        (tmp_path / name).write_text(json.dumps(made))
-
-    bench("a.json", "2026-01-01T00:00:00+00:00", 1_000_000, 1.0)
-    bench("b.json", "2026-02-01T00:00:00+00:00", 1_000_000, 2.0)
-    bench("c.json", "2026-03-01T00:00:00+00:00", 50_000, 3.0)
-    (tmp_path / "d.json").write_text(json.dumps({"latency": {}}))
-    found = capacity_plan.measured_from(tmp_path)
-    assert (found.per_s, found.source, found.broker_us) == (2.0, "b.json", 2.0)
-    with pytest.raises(FileNotFoundError):
-        capacity_plan.measured_from(tmp_path / "none")

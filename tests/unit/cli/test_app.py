@@ -84,19 +84,16 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("command", ["expiring", "rescrub"])
-def test_more_days_than_any_verdict_lasts_are_refused(command):
+def test_more_days_than_any_verdict_lasts_are_refused():
     """An operator who asks for every day would be told of a bug."""
-    done = CliRunner().invoke(app, [command, "--days", "4000000"])
+    done = CliRunner().invoke(app, ["rescrub", "--days", "4000000"])
     assert done.exit_code == 2 and "10000" in done.output
 
 
-@pytest.mark.parametrize(
-    "servers", ["127.0.0.1:1", "PLAINTEXT://127.0.0.1:1,nowhere.invalid:9092", "[::1]:1"]
-)
-def test_a_file_without_lists_and_without_kafka_names_the_lists_to_give(tmp_path, servers):
+def test_a_file_without_lists_and_without_kafka_names_the_lists_to_give(tmp_path):
     """A marketer would wait for a broker that nobody has started, and not learn which lists the law asks."""
     (tmp_path / "leads.csv").write_text("phone\n0612345678\n")
-    asked = ["file", str(tmp_path / "leads.csv"), "-o", str(tmp_path / "out"), "--bootstrap-servers", servers]
+    asked = ["file", str(tmp_path / "leads.csv"), "-o", str(tmp_path / "out"), "--bootstrap-servers"]
+    asked += ["PLAINTEXT://127.0.0.1:1,nowhere.invalid:9092"]
     with pytest.raises(Unavailable, match="for FR they are: --list consent=FILE --list internal=FILE"):
         CliRunner().invoke(app, asked, standalone_mode=False, catch_exceptions=False)

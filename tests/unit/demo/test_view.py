@@ -20,20 +20,6 @@ from stream_scrub.model import Reason
 from stream_scrub.terminal.console import People
 
 SENT = 10
-FAULTS = (
-    *(
-        "lost",
-        "twice",
-        "never sent",
-        "opposed but allowed",
-        "wrong verdict",
-        "wrong topic",
-        "unknown position",
-    ),
-    *("stamp unreadable", "bytes changed", "key changed", "headers changed", "out of order"),
-    *("position went back", "key in two partitions"),
-    *("not taken back", "taken back for nothing", "wrong recall"),
-)
 
 
 def effect(register: str, position: int, added: int, refused: int = 0) -> ImportEffect:
@@ -87,9 +73,13 @@ def test_a_good_performance_passes():
     assert [check.name for check in found.checks if not check.ok] == []
 
 
+FAULTS = sorted(set(re.findall(r'faults\["([a-z ]+)"\]', inspect.getsource(oracle))))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_makes_the_demo_fail_and_is_named(fault):
     """The checker would notice a wrong, and the demo end well all the same."""
+    assert len(FAULTS) > 10
     play = played()
     play.checker.faults[fault] = 3
     found = summarised(play)
@@ -98,64 +88,51 @@ def test_every_fault_makes_the_demo_fail_and_is_named(fault):
     assert f"3 {fault}" in check.found
 
 
-def test_the_checker_counts_no_fault_that_the_summary_does_not_know():
-    """A new kind of wrong would be counted and never shown."""
-    counted = set(re.findall(r'faults\["([a-z ]+)"\]', inspect.getsource(oracle)))
-
-    assert counted == set(FAULTS)
+def worker_counted_another_reason(play: Play) -> None:
+    play.worker_state = DemoWorkerState(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
 
 
-def spoilt(name: str) -> Play:
-    play = played()
-    match name:
-        case "one did not come out":
-            play.checker.taken -= 1
-        case "some never reached the broker":
-            play.undelivered = 2
-        case "nothing was sent":
-            play.checker.sent = array("I")
-            play.checker.taken = 0
-        case "the worker counted another reason":
-            play.worker_state = DemoWorkerState(reasons=Counter({"opposed": 6, "clear": 3, "consented": 1}))
-        case "a list came in short":
-            play.imports = [effect("internal", 22, 999, 3)]
-        case "more lines were refused":
-            play.imports = [effect("internal", 22, 1000, 4)]
-        case "the delta came in short":
-            play.published = Publication(effect("internal", 25, 49), 100.0)
-        case "the delta was slow":
-            play.checker.first_stamp_at = play.checker.first_block_at = 101.5
-        case "the delta was never seen":
-            play.checker.first_stamp_at = None
-        case "the delta blocked nobody":
-            play.checker.first_block_at = None
-        case "there was no delta":
-            play.published = None
-    return play
+def enforced(at: float | None):
+    def spoil(play: Play) -> None:
+        play.checker.first_stamp_at = play.checker.first_block_at = at
+
+    return spoil
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("one did not come out", "some never reached the broker", "nothing was sent"),
-        *("the worker counted another reason", "a list came in short"),
-        *("more lines were refused", "the delta came in short", "the delta was slow"),
-        *("the delta was never seen", "the delta blocked nobody", "there was no delta"),
-    ],
-)
+def nothing_sent(play: Play) -> None:
+    play.checker.sent = array("I")
+    play.checker.taken = 0
+
+
+SPOILT = {
+    "one did not come out": lambda play: setattr(play.checker, "taken", SENT - 1),
+    "some never reached the broker": lambda play: setattr(play, "undelivered", 2),
+    "nothing was sent": nothing_sent,
+    "the worker counted another reason": worker_counted_another_reason,
+    "a list came in short": lambda play: setattr(play, "imports", [effect("internal", 22, 999, 3)]),
+    "more lines were refused": lambda play: setattr(play, "imports", [effect("internal", 22, 1000, 4)]),
+    "the delta came in short": lambda play: setattr(
+        play, "published", Publication(effect("internal", 25, 49), 100.0)
+    ),
+    "the delta was slow": enforced(101.5),
+    "the delta was never seen": enforced(None),
+    "there was no delta": lambda play: setattr(play, "published", None),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
 def test_whatever_else_went_wrong_makes_the_demo_fail(name):
     """A demo that shows something broken would end with "every check holds"."""
-    assert not summarised(spoilt(name)).ok
-
-
-def test_what_the_broker_dropped_makes_the_demo_fail():
-    """ "Nothing lost" would only mean that the broker had dropped it."""
-    assert not summarised(played(), dropped=7).ok
+    play = played()
+    SPOILT[name](play)
+    assert not summarised(play).ok
+    assert not summarised(played(), dropped=7).ok, "what the broker dropped"
 
 
 def late(waited_s: float) -> Play:
     """As `played`, but that it took 1.5 s until the delta was enforced, and threads waited so long for a processor."""
-    play = spoilt("the delta was slow")
+    play = played()
+    SPOILT["the delta was slow"](play)
     play.waited_s = waited_s
     return play
 
@@ -199,34 +176,9 @@ def shown(made: DemoSummary, play: Play, *, width: int = 100, terminal: bool = F
     return out.getvalue()
 
 
-def test_lines_say_what_a_build_log_needs():
-    """Without a terminal one would not see how it went, or the same screen over and over."""
-    text = shown(summarised(played()), played())
-
-    assert text.count("produced 10") == 1
-    for part in ("internal", "1,000 numbers", "3 lines refused", "none wrong", "position 25", "50 opt-outs"):
-        assert part in text
-    for part in ("every check holds", "What you see", "delta ", " worker\n", "BOOTSTRAP_SERVERS"):
-        assert part in text
-    assert "NOT" not in text
-
-
-def test_every_reason_and_every_line_is_explained():
+def test_every_reason_is_explained():
     """A newcomer would read words that the demo does not explain."""
     assert set(view.REASONS) == set(Reason)
-    text = shown(summarised(played()), played())
-    for word in (
-        "opposed",
-        "clear",
-        "produced",
-        "latency",
-        "index",
-        "registers",
-        "delta",
-        "checked",
-        "stamp",
-    ):
-        assert re.search(rf"(?m)^ +{word} +[a-z]", text), word
 
 
 def test_a_failed_check_is_shown_with_what_the_worker_logged():

@@ -59,15 +59,6 @@ def test_a_proof_says_when_it_was_made_and_apart_from_it_for_which_day(bureau):
     assert json.loads((bureau.scrub(LEADS, on=None).folder / "proof.json").read_bytes())["on"] is None
 
 
-def test_what_is_as_it_was_is_said_to_be(done, bureau):
-    """The officer would have a proof that fails on the day it is made."""
-    found = verify(done.folder / "proof.json", *named(bureau))
-
-    assert found.same and not found.differs and not found.unchecked
-    told = " ".join(found.checked)
-    assert all(name in told for name in (*WRITTEN, "the input leads.csv", "the list of bloctel", "rule fr@"))
-
-
 @pytest.mark.parametrize("name", WRITTEN)
 def test_one_changed_byte_of_an_output_is_found_and_named(done, name):
     """A blocked lead could be moved to the allowed ones, and the proof would still stand."""
@@ -86,6 +77,10 @@ def test_one_changed_byte_of_an_output_is_found_and_named(done, name):
 
 def test_one_changed_byte_of_the_input_or_of_a_list_is_found(done, bureau):
     """A file could be scrubbed by one list, and another one be shown to the authority."""
+    same = verify(done.folder / "proof.json", *named(bureau))
+    assert same.same and not same.differs and not same.unchecked
+    told = " ".join(same.checked)
+    assert all(name in told for name in (*WRITTEN, "the input leads.csv", "the list of bloctel", "rule fr@"))
     changed(bureau.folder / "1" / "leads.csv", 3)
     changed(bureau.lists["internal"].path, 0)
     found = verify(done.folder / "proof.json", *named(bureau))
@@ -140,9 +135,7 @@ def sealed(path, **members):
     path.write_bytes(body + f',\n  "sha256": "{digest}"\n}}\n'.encode())
 
 
-@pytest.mark.parametrize(
-    "there", ["pipe", "/dev/zero", "/etc/passwd", "../secret", "link", "folder", "\0", ""]
-)
+@pytest.mark.parametrize("there", ["pipe", "/etc/passwd", "../secret", "link", "folder", "\0", ""])
 def test_a_strangers_proof_reads_nothing_but_results_next_to_it(done, tmp_path, there):
     """Who checks it would wait for ever on a pipe, or tell its sender which files the machine has, and their sizes."""
     proof = done.folder / "proof.json"
@@ -162,14 +155,10 @@ def test_a_strangers_proof_reads_nothing_but_results_next_to_it(done, tmp_path, 
     assert not found.same
 
 
-def test_a_proof_that_names_nothing_proves_nothing(done):
-    """Anybody could send an empty one, and read that everything is unchanged."""
+def test_a_proof_of_nothing_and_a_pipe_prove_nothing(done, tmp_path):
+    """Anybody could send an empty one, and read that everything is unchanged; or the command would wait for ever."""
     sealed(done.folder / "proof.json", outputs=[])
     assert not verify(done.folder / "proof.json", None).same
-
-
-def test_a_proof_that_is_a_pipe_is_no_proof(tmp_path):
-    """The command would wait for ever."""
     os.mkfifo(tmp_path / "proof.json")
     with pytest.raises(ConfigError, match="not a regular file"):
         verify(tmp_path / "proof.json", None)

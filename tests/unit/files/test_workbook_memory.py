@@ -12,7 +12,7 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from stream_scrub import BadFile, ConfigError
+from stream_scrub import BadFile
 from stream_scrub.imports.parsing import workbook
 from tests.support.running.files import FREE
 from tests.unit.files.test_other_kinds import book, ods, ods_rows, raw_book, rows_of
@@ -38,9 +38,7 @@ except BadFile as error:
 # Not by `resource`: that figure begins with what the parent takes.
 print(re.search(r"VmHWM:\\s+([0-9]+)", Path("/proc/self/status").read_text())[1])
 """
-MANY = "".join(
-    f'<row r="{at}">' + f'<c r="A{at}" t="s"><v>0</v></c>' * 1 + "</row>" for at in range(3, 20_003)
-)
+MANY = "".join(f'<row r="{at}"><c r="A{at}" t="s"><v>0</v></c></row>' for at in range(3, 20_003))
 
 
 def sharing(texts: str, cells: str) -> bytes:
@@ -68,21 +66,9 @@ def repeated(rows: int, columns: int, content: str) -> bytes:
     )
 
 
-SHARED = {
-    "one": f"<si><t>{'x' * LONG}</t></si>",
-    "pieces": "<si>" + f"<r><t>{'x' * 4_000}</t></r>" * (LONG // 4_000) + "</si>",
-    "wide": f"<si><t>{'x' * (LONG // 4)}&#x1F600;</t></si>",
-    "hidden": "<si><t>" + f"<!--<si>-->{'x' * 4_000}" * (LONG // 4_000) + "</t></si>",
-    "last": "<si><t>a</t></si>" + f"<si><t>{'x' * LONG}</t></si>",
-}
 BOOKS = {
-    **{
-        name: sharing(texts, MANY.replace("<v>0</v>", "<v>1</v>") if name == "last" else MANY)
-        for name, texts in SHARED.items()
-    },
-    "no cell of that text": sharing(SHARED["one"], MANY.replace("<v>0</v>", "<v> 0 </v>")),
-    "rows": repeated(1_000, 100, f"<text:p>{'x' * LONG}</text:p>"),
-    "spaces": repeated(1_000, 100, f'<text:p>a<text:s text:c="{LONG}"/>b</text:p>'),
+    "shared": sharing(f"<si><t>{'x' * LONG}</t></si>", MANY),
+    "repeated": repeated(1_000, 100, f"<text:p>{'x' * LONG}</text:p>"),
 }
 
 
@@ -115,11 +101,10 @@ def container():
     group.rmdir()
 
 
-@pytest.mark.parametrize("name", ["one", "rows"])
-def test_a_workbook_in_a_container_takes_a_part_of_its_memory(tmp_path, container, name):
+def test_a_workbook_in_a_container_takes_a_part_of_its_memory(tmp_path, container):
     """A workbook of a kilobyte would end a server in a pod, with every check that it answers."""
     path = tmp_path / "leads.xlsx"
-    path.write_bytes(BOOKS[name])
+    path.write_bytes(BOOKS["shared"])
     done = subprocess.run(
         [*container, sys.executable, "-c", OPENS, str(path)], capture_output=True, text=True, check=False
     )
@@ -154,20 +139,10 @@ def test_long_texts_that_few_cells_share_are_read(bureau, monkeypatch):
         bureau.scrub(book({"A": [*rows, *[[FREE, "é" * 30_000]] * 5_000]}), "leads.xlsx")
 
 
-def test_several_sheets_with_rows_are_not_guessed_among(bureau):
-    """The first sheet would be scrubbed where another one was meant; and each takes memory to be looked at."""
-    leads = [["phone"], [FREE]]
-    with pytest.raises(ConfigError, match=r"2 sheets \(A, C\) with rows, and 2 more: name one with --sheet"):
-        bureau.scrub(book({"A": leads, "B": [], "C": leads, "D": leads, "E": leads}))
-
-
-@pytest.mark.parametrize(
-    "longer", ["<c{} r='A9'><v>1</v></c>", "<c x='{}' r='A9'><v>1</v></c>", "<!--{}--><c r='A9'/>"]
-)
-def test_a_tag_of_many_megabytes_takes_no_hours(bureau, longer):
+def test_a_tag_of_many_megabytes_takes_no_hours(bureau):
     """A workbook of a few kilobytes would keep the machine busy for hours."""
     began = time.monotonic()
-    bureau.scrub(raw_book(f'</row><row r="9">{longer.format(" " * 12_000_000)}'), "leads.xlsx")
+    bureau.scrub(raw_book(f'</row><row r="9"><c{" " * 12_000_000} r="A9"><v>1</v></c>'), "leads.xlsx")
     assert time.monotonic() - began < 240
 
 
@@ -175,4 +150,4 @@ def test_a_workbook_that_takes_too_long_is_refused(bureau, monkeypatch):
     """A file could keep the command for ever."""
     monkeypatch.setattr(workbook, "_READ_S", -4.9)
     with pytest.raises(BadFile, match="to read: save the sheet as CSV"):
-        bureau.scrub(book({"A": [["phone"], *[[f"+336{n:08}"] for n in range(300_000)]]}), "leads.xlsx")
+        bureau.scrub(book({"A": [["phone"], *[[f"+336{n:08}"] for n in range(100_000)]]}), "leads.xlsx")
