@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.dialler import Allowed, Lead
 from tests.conftest import until_known
-from tests.support.running.outcome import count, read_all, read_recalls
+from tests.support.running.outcome import count, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import wait_until
@@ -20,7 +19,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(40, seed=31)
 LAG_MAX_S = 15
-ALIVE_EVERY_S = 4.0
 
 
 def send(stage, ids):
@@ -67,16 +65,6 @@ def test_nothing_is_handed_out_while_recall_is_dead_or_was_never_started(kafka, 
             assert leads.may_dial(given[0]).allowed
 
 
-def test_a_dialler_that_is_told_that_there_is_no_recall_waits_for_none(kafka, stages):
-    """Somebody without recall could not dial at all."""
-    stage = stages(kafka.bootstrap, partitions=2)
-    stage.judge_by(TO_EVERYBODY)
-    stage.load("consent", NUMBERS, "--kind", "allow")
-    with stage.worker("w1"), dialler(stage, recall="none") as leads:
-        send(stage, range(2))
-        assert {each.key for _, each in zip(range(2), leads, strict=False)} == {b"k0", b"k1"}
-
-
 def test_recalls_come_again_where_their_topic_was_deleted_and_created_again(kafka, stages):
     """A dialler that starts after that would be given every lead that was recalled, and nobody would know."""
     stage = stages(kafka.bootstrap, partitions=2)
@@ -97,44 +85,12 @@ def test_recalls_come_again_where_their_topic_was_deleted_and_created_again(kafk
         assert recall.stop()[0] == 0
 
 
-@pytest.mark.slow
-def test_no_proof_is_on_a_topic_that_was_created_again_before_the_recalls(kafka, stages):
-    """A dialler that starts then would be given leads that were recalled: one in four times that the topic is created again."""
-    stage = stages(kafka.bootstrap, partitions=2)
-    stage.judge_by(TO_EVERYBODY)
-    stage.load("consent", NUMBERS, "--kind", "allow")
-    name = stage.topics["recalled"]
-    admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-    with stage.worker("w1"), stage.recall("r1") as recall:
-        send(stage, range(10))
-        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 10)
-        stage.load("internal", NUMBERS[:8])
-        wait_until(lambda: recalled(stage) == {f"+{number}" for number in NUMBERS[:8]} and proofs(stage))
-        for turn, partitions in enumerate((1, 2) * 5):
-            before = proofs(stage)
-            wait_until(lambda: max(proofs(stage)) > max(before))
-            time.sleep(
-                ALIVE_EVERY_S - 0.1 * turn
-            )  # the next proof comes just before the topic is deleted, or just after
-            create_again(admin, name, partitions)
-            wait_until(lambda: recalled(stage) == {f"+{number}" for number in NUMBERS[:8]} and proofs(stage))
-            recalls = read_recalls(stage.bootstrap, name)
-            assert max(each.timestamp() for each in recalls) <= min(proofs(stage))
-        assert recall.stop()[0] == 0
-
-
 def create_again(admin: AdminClient, topic: str, partitions: int) -> None:
     admin.delete_topics([topic])[topic].result()
     wait_until(lambda: topic not in admin.list_topics(timeout=60).topics)
     config = {"retention.ms": str(10_000 * 86_400_000)}
     admin.create_topics([NewTopic(topic, partitions, config=config)])[topic].result()
     until_known(admin, topic)
-
-
-def proofs(stage) -> list[tuple[int, int]]:
-    """When the proofs on the topic of recalls were written."""
-    every = read_all(stage.bootstrap, stage.topics["recalled"])
-    return [each.timestamp() for each in every if each.key() == b"alive"]
 
 
 def recalled(stage) -> set[str]:

@@ -74,13 +74,14 @@ def at_the_limit(bootstrap, topic):
     raise AssertionError("no size was taken")
 
 
-@pytest.mark.parametrize("mode", ["value", pytest.param("header", marks=pytest.mark.slow)])
-def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
+def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages):
     """No producer's mistake may stop the stream, be lost, or be called."""
-    stage = stages(kafka.bootstrap, partitions=1, prospect__stamp=mode)
+    stage = stages(kafka.bootstrap, partitions=1)
     stage.load("internal", [OPPOSED])
     stage.load("consent", [OPPOSED, FREE], "--kind", "allow")
     cases = {**UNREADABLE, **INVALID, **GOOD, **SMUGGLED}
+    reasons = dict.fromkeys(UNREADABLE, "unreadable") | dict.fromkeys(INVALID, "invalid-number")
+    reasons |= dict.fromkeys(GOOD, "consented") | dict.fromkeys(SMUGGLED, "opposed")
     producer = ordinary_producer(kafka.bootstrap)
     headers = [("scrub", b'{"verdict":"allowed"}'), ("trace", b"1"), ("scrub", b"again")]
     for name, value in cases.items():
@@ -102,29 +103,18 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages, mode):
         kept = dict(message.headers())
         assert kept["trace"] == b"1" and message.timestamp()[1] == 1_700_000_000_000
         assert b"again" not in [v for _, v in message.headers()], "an incoming header survived"
-        in_header = name in UNREADABLE or mode == "header"
-        assert ("scrub" in kept) == in_header
-        stamp = json.loads(kept["scrub"]) if in_header else json.loads(message.value())["scrub"]
-        reason = (
-            "unreadable"
-            if name in UNREADABLE
-            else "invalid-number"
-            if name in INVALID
-            else "opposed"
-            if name in SMUGGLED
-            else "consented"
-        )
-        assert (stamp["reason"], stamp["verdict"]) == (reason, verdict), name
+        assert ("scrub" in kept) == (name in UNREADABLE)
         if name in UNREADABLE:
             assert message.value() == value, name
-        elif mode == "header" and name not in SMUGGLED and name != "stamped":
-            assert message.value() == value, name
+            stamp = json.loads(kept["scrub"])
+        else:
+            stamp = json.loads(message.value())["scrub"]
+        assert (stamp["reason"], stamp["verdict"]) == (reasons[name], verdict), name
     assert not any(
         str(FREE)[2:] in line or PHONE in line for line in worker.log_file.read_text().splitlines()
     )
 
 
-@pytest.mark.slow
 def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages):
     """The stamp must not make the largest prospect unpublishable."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -139,7 +129,6 @@ def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages)
     assert json.loads(message.value())["scrub"]["reason"] == "consented"
 
 
-@pytest.mark.slow
 def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     """Where the output topics take no more than the input's, the largest prospect comes out blocked, unchanged, and
     those behind it are not held up."""
@@ -168,12 +157,10 @@ def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     assert behind.key() == b"behind"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["value", pytest.param("header", marks=pytest.mark.slow)])
-def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
+def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages):
     """One such record of a C, Go or Java producer would kill every worker at every start, and its partition would never
     be read again."""
-    stage = stages(kafka.bootstrap, partitions=1, prospect__stamp=mode)
+    stage = stages(kafka.bootstrap, partitions=1)
     stage.load("internal", [OPPOSED])
     stage.load("consent", [FREE], "--kind", "allow")
     value, moment = b'{"phone":"' + PHONE.encode() + b'"}', 1_700_000_000_000
@@ -199,7 +186,6 @@ def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages, mode):
     assert explained.returncode == 0, explained.stdout + explained.stderr
 
 
-@pytest.mark.slow
 def test_prospects_that_are_made_to_cost_much_hold_nobody_up(kafka, stages):
     """25 prospects of a megabyte with tens of thousands of numbers each would be judged for minutes: nobody else is
     scrubbed meanwhile, and what is then committed was judged by an index of minutes ago.

@@ -27,7 +27,7 @@ def test_no_process_has_more_clients_than_it_was_counted_to_need(kafka, stages):
     stage.judge_by(TO_EVERYBODY)
     stage.load("consent", NUMBERS, "--kind", "allow")
     with stage.worker("w1") as worker, stage.recall("r1") as recall, PublisherProcess(stage, None):
-        for sent in range(20):
+        for sent in range(10):
             produce(
                 stage.bootstrap, stage.topics["prospects"], [(b"k", prospect(sent, spell(NUMBERS[sent], 0)))]
             )

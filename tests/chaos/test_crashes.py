@@ -20,8 +20,8 @@ from tests.support.running.worker import WAIT_S, wait_until
 
 pytestmark = pytest.mark.chaos
 
-NUMBERS = french_mobiles(20_000, seed=10)
-OPPOSED, CONSENTED = set(NUMBERS[:4_000]), set(NUMBERS)
+NUMBERS = french_mobiles(2_000, seed=10)
+OPPOSED, CONSENTED = set(NUMBERS[:400]), set(NUMBERS)
 
 
 PER_S = (
@@ -31,10 +31,8 @@ PER_S = (
 
 def prepared(stages, bootstrap, **settings):
     """A stage with both lists. Sessions are short: the dead need not be waited for long."""
-    if "kafka__group_protocol" not in settings:
-        settings["kafka__consumer__session_timeout_ms"] = 6000
-    stage = stages(bootstrap, **settings)
-    stage.load("internal", NUMBERS[:4_000])
+    stage = stages(bootstrap, kafka__consumer__session_timeout_ms=6000, **settings)
+    stage.load("internal", NUMBERS[:400])
     stage.load("consent", NUMBERS, "--kind", "allow")
     return stage
 
@@ -54,7 +52,7 @@ def under_load(stage, bootstrap) -> Iterator[None]:
 
 
 def send(stage, bootstrap, which):
-    leads = ((b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % 20_000], at))) for at in which)
+    leads = ((b"%d" % (at % 977), prospect(at, spell(NUMBERS[at * 7 % len(NUMBERS)], at))) for at in which)
     produce(bootstrap, stage.topics["prospects"], leads)
 
 
@@ -86,7 +84,7 @@ def come_out(bootstrap, stage) -> int:
 
 def test_kill_9_at_random_moments(kafka, stages):
     """A node that dies in the middle of a transaction must neither lose a lead nor hand one out twice."""
-    kills, each = 10, 4_000
+    kills, each = 10, 2_000
     stage = prepared(stages, kafka.bootstrap, worker__batch_records=100)
     rng = random.Random(11)
     workers = [stage.worker("w1").start(), stage.worker("w2", extension=False).start()]
@@ -94,7 +92,6 @@ def test_kill_9_at_random_moments(kafka, stages):
     # Some two kills of ten hit an open transaction; of forty it is never none.
     while not aborted and len(done_when_killed) < 4 * kills:
         for kill in range(len(done_when_killed), len(done_when_killed) + kills):
-            time.sleep(rng.uniform(0.5, 1.5))
             before = ends(kafka.bootstrap, stage.outputs)
             send(stage, kafka.bootstrap, range(kill * each, (kill + 1) * each))
             # Not earlier: a fast machine has done a portion, or has not begun it, before any fixed time is over.
@@ -109,7 +106,6 @@ def test_kill_9_at_random_moments(kafka, stages):
         aborted = count(kafka.bootstrap, stage.outputs, "read_uncommitted") - prospects
     assert aborted > 0, "no kill hit an open transaction: proves nothing"
     assert all(worker.alive for worker in workers), "a worker gave up"
-    print(f"\n{len(done_when_killed)} kills, {aborted} aborted records, done at each: {done_when_killed}")
 
 
 @pytest.mark.slow
@@ -126,7 +122,7 @@ def the_broker_dies(own_kafka, stages):
         for _ in range(2):
             out = come_out(bootstrap, stage)
             own_kafka.kill()
-            time.sleep(3)
+            wait_until(lambda: all(worker.logged("broker is away") for worker in workers))
             own_kafka.start()
             wait_until(lambda out=out: come_out(bootstrap, stage) > out + 2 * PER_S)
     assert all(worker.alive for worker in workers), "a worker gave up"
@@ -169,22 +165,13 @@ def test_workers_come_and_go_under_load(kafka, stages):
                 code, took = worker.stop()
                 assert (code, took < 60) == (0, True)  # a pod's grace, in the manifests
     assert workers[0].alive
+    loud = [
+        line for worker in workers for line in worker.lines() if line.get("level") in {"warning", "error"}
+    ]
+    assert loud == [], "\n".join(map(str, loud))
 
 
 def assigned(worker) -> int:
     """How often it was given partitions."""
     lines = worker.lines() if worker.log_file.exists() else []
     return sum(line["event"] == "partitions assigned" for line in lines)
-
-
-@pytest.mark.slow
-def test_the_new_group_protocol_does_as_well(kafka, stages):
-    """`group_protocol = "consumer"` (KIP-848) is offered, so it must keep the promises too."""
-    stage = prepared(stages, kafka.bootstrap, worker__batch_records=300, kafka__group_protocol="consumer")
-    first, second = stage.worker("w1").start(), stage.worker("w2", extension=False).start()
-    with under_load(stage, kafka.bootstrap):
-        wait_until(lambda: assigned(second) > 0)
-        second.kill()
-        second.start()
-        wait_until(lambda: assigned(second) > 1)
-    assert first.alive and second.alive

@@ -1,6 +1,6 @@
 """Three diallers of one group for a while: leads, recalls, acknowledgements from other threads, members that come and go.
 
-`STREAM_SCRUB_TEST_DIALLERS_S` is for how many seconds leads come at each rate (default 30); `make diallers` takes ten minutes.
+`STREAM_SCRUB_TEST_DIALLERS_S` is for how many seconds leads come at each rate (default 10); `make diallers` takes ten minutes.
 """
 
 import os
@@ -17,8 +17,8 @@ from stream_scrub.dialler import Allowed, Lead
 from tests.support.running.dialler import lead, recall, settings
 from tests.support.running.worker import WAIT_S, wait_until
 
-SECONDS = float(os.environ.get("STREAM_SCRUB_TEST_DIALLERS_S", "30"))
-PARTITIONS, LEAVES_EVERY_S = 6, 8.0
+SECONDS = float(os.environ.get("STREAM_SCRUB_TEST_DIALLERS_S", "10"))
+PARTITIONS, LEAVES_EVERY_S = 6, 3.0
 TICK_S = 0.02
 
 

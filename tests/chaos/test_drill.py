@@ -5,14 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from stream_scrub.dialler import Allowed
 from stream_scrub.drill.main import DRAMA
+from tests.support.fakes.web import Web
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess
@@ -23,29 +21,6 @@ from tests.support.running.worker import run, run_json, wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 FRENCH = french_mobiles(1, seed=7)[0]
-
-
-@contextmanager
-def gateway():
-    """A Pushgateway, as far as one result goes: yields its address, and what was sent to it."""
-    pushed = []
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self):
-            pushed.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", pushed
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -93,11 +68,12 @@ def test_an_opt_out_reaches_every_station_harms_nobody_and_is_gone_afterwards(st
         PublisherProcess(stage, None) as publisher,
         stage.worker("w1") as worker,
         stage.recall("r1") as recall,
-        gateway() as (url, pushed),
+        Web(lambda _: (200, b"")) as gateway,
     ):
         wait_until(publisher.ready)
         wait_until(lambda: recall.logged("partitions restored"))
-        code, stations = drill(stage, publisher, [worker, recall], "--within", "60", "--push", url)
+        push = ["--within", "60", "--push", gateway.url]
+        code, stations = drill(stage, publisher, [worker, recall], *push)
         assert code == 0, stations
         assert list(stations) == [
             "lead allowed before",
@@ -110,10 +86,10 @@ def test_an_opt_out_reaches_every_station_harms_nobody_and_is_gone_afterwards(st
             "opt-out lifted",
         ]
         assert held(stage) == 1, "the drill's number stayed opposed"
-        ((path, metrics),) = pushed
-        assert path.startswith("/metrics/job/stream_scrub_drill/drill/group-")
-        assert "stream_scrub_drill_success_timestamp_seconds" in metrics
-        assert ',station="number recalled"}' in metrics
+        (pushed,) = gateway.asked
+        assert pushed.path.startswith("/metrics/job/stream_scrub_drill/drill/group-")
+        assert b"stream_scrub_drill_success_timestamp_seconds" in pushed.body
+        assert b',station="number recalled"}' in pushed.body
 
         leads = prospect(1, spell(FRENCH, 0))[:-1] + b',"contract":true}'
         produce(stage.bootstrap, stage.names[0], iter([(b"real", leads)]))
@@ -135,14 +111,20 @@ def test_an_opt_out_reaches_every_station_harms_nobody_and_is_gone_afterwards(st
 def test_a_recall_or_a_publisher_that_does_nothing_fails_the_drill(stage):
     """A silent failure of the opt-out path would be found by a regulator."""
     stage.load("internal", [FRENCH + 1])
-    with PublisherProcess(stage, None) as publisher, stage.worker("w1") as worker, gateway() as (url, pushed):
+    with (
+        PublisherProcess(stage, None) as publisher,
+        stage.worker("w1") as worker,
+        Web(lambda _: (200, b"")) as gateway,
+    ):
         wait_until(publisher.ready)
         wait_until(lambda: worker.logged("partitions assigned"))
-        code, stations = drill(stage, publisher, [worker], "--within", "40", "--push", url)
+        code, stations = drill(stage, publisher, [worker], "--within", "40", "--push", gateway.url)
         assert code == 1
         missed = [name for name, each in stations.items() if not each["in_time"]]
         assert missed == ["number recalled"] and "no recall" in stations["number recalled"]["why"]
-        assert "success" not in pushed[0][1] and "stream_scrub_drill_end_timestamp_seconds" in pushed[0][1]
+        (pushed,) = gateway.asked
+        assert b"success" not in pushed.body
+        assert b"stream_scrub_drill_end_timestamp_seconds" in pushed.body
         assert held(stage) == 1, "the drill's number stayed opposed"
 
         publisher.kill()

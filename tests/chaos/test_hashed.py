@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from tests.chaos.test_holding import HELD, OPPOSED, stays_silent, told
+from tests.chaos.test_holding import HELD, OPPOSED, told
 from tests.support.fakes.hashes import KEY, by_hmac
-from tests.support.running.outcome import count, read_all, read_recalls
+from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
-from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.worker import run, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
@@ -43,7 +42,7 @@ def test_a_worker_without_the_key_holds_and_goes_on_as_soon_as_it_has_it(kafka, 
 
         send_leads(campaign="acme")
         wait_until(lambda: worker.logged(HELD, cause="hash-key"))
-        assert stays_silent(stage, kafka.bootstrap) == 0
+        assert count(kafka.bootstrap, stage.outputs, "read_uncommitted") == 0
         (workers / "acme").write_bytes(KEY + b"\n")
         wait_until(lambda: count(kafka.bootstrap, stage.outputs) == 21)
         send_leads()
@@ -64,51 +63,3 @@ def test_a_worker_without_the_key_holds_and_goes_on_as_soon_as_it_has_it(kafka, 
     assert '"opposed"' in asked.stdout
     missing = run(["lists", "history", f"+{LISTED}"], stage.env)
     assert missing.returncode == 1 and "lists.hash_keys is not set" in missing.stderr
-
-
-@pytest.mark.slow
-def test_recall_without_the_key_holds_and_loses_none_of_the_leads_that_it_had_read(kafka, stages):
-    """Leads of that time would never be taken back, whoever opposes later."""
-    stage = stages(kafka.bootstrap, partitions=2)
-    stage.judge_by(TO_EVERYBODY)
-    stage.load("internal", [OPPOSED])
-    stage.load("consent", [LISTED, *FREE], "--kind", "allow")
-    ours, theirs, listed = stage.folder / "ours", stage.folder / "theirs", stage.folder / "acme.txt"
-    for folder in (ours, theirs):
-        folder.mkdir()
-    (ours / "acme").write_bytes(KEY)
-
-    def import_hashes(*numbers):
-        listed.write_text("".join(f"{by_hmac(f'+{number}').hex()}\n" for number in numbers))
-        order = ["lists", "import", str(listed), "-r", "hashed", "--hashed", "hmac-sha256", "--allow-change"]
-        env = {**stage.env, "STREAM_SCRUB_LISTS__HASH_KEYS": str(ours)}
-        assert run([*order, "--known", f"+{LISTED}"], env).returncode == 0
-
-    def send_leads(numbers):
-        leads = ((b"k", prospect(n, spell(number, n))) for n, number in enumerate(numbers))
-        produce(kafka.bootstrap, stage.topics["prospects"], leads)
-
-    def recalled():
-        found = read_recalls(kafka.bootstrap, stage.topics["recalled"])
-        return sorted(each.key().decode() for each in found)
-
-    def allowed():
-        return count(kafka.bootstrap, [stage.topics["allowed"]])
-
-    later, never = FREE[:5], FREE[5:]
-    with (
-        stage.worker("w1", lists__hash_keys=str(ours)) as worker,
-        stage.recall("r1", lists__hash_keys=str(theirs)) as recall,
-    ):
-        send_leads([LISTED, *never])
-        wait_until(lambda: allowed() == 1 + len(never))
-        import_hashes(LISTED)
-        wait_until(lambda: recall.logged("holding: nothing is recalled", cause="hash-key"))
-        send_leads(later)
-        wait_until(lambda: allowed() == 1 + len(FREE))
-        assert not recalled()
-        (theirs / "acme").write_bytes(KEY)
-        wait_until(lambda: recalled() == [f"+{LISTED}"])
-        import_hashes(LISTED, *later)
-        wait_until(lambda: recalled() == sorted(f"+{each}" for each in (LISTED, *later)))
-        assert recall.stop()[0] == 0 and worker.stop()[0] == 0

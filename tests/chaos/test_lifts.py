@@ -5,12 +5,10 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import OFFSET_END, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from stream_scrub.config import load
 from stream_scrub.ops import logs, read_log
-from tests.support.network.proxy import Api
 from tests.support.running.outcome import read_all
 from tests.support.running.publisher import PublisherProcess, evidence
 from tests.support.running.worker import wait_until
@@ -96,27 +94,3 @@ def test_a_lift_that_is_read_late_undoes_no_opposition_that_came_after_it(kafka,
         wait_until(lambda: opposed(publisher) == {OPPOSED})
         wait_until(lambda: refused(stage) == {"late": ("superseded", stage.topics["lifts"])})
         assert publisher.stop()[0] == 0
-
-
-@pytest.mark.slow
-def test_a_log_that_lost_its_beginning_is_no_log_on_which_nobody_opposed(before_proxy, proxy, stages):
-    """A correction that comes late would have somebody called who opposed after it: by whom and when was deleted."""
-    stage = stages(before_proxy.bootstrap, partitions=1)
-    log, now = stage.topics["log"], int(time.time() * 1000)
-    with PublisherProcess(stage, None, client=proxy.bootstrap) as publisher:
-        wait_until(publisher.ready)
-        ask(stage, "requests", "o", OPPOSED, at_ms=now - 900_000, request="opt-out")
-        wait_until(lambda: opposed(publisher) == {OPPOSED})
-        admin = AdminClient({"bootstrap.servers": stage.bootstrap})
-        (deleted,) = admin.delete_records([TopicPartition(log, 0, OFFSET_END)]).values()
-        assert deleted.result().low_watermark > 0
-        ask(stage, "requests", "other", AGREED, request="opt-out")
-        wait_until(lambda: evidence(stage)["internal", "other"] == 1)
-        # A connection breaks, and the publisher begins anew.
-        proxy.cut(lambda request: request.api == Api.END_TXN and request.commits, times=40)
-        ask(stage, "requests", "another", TYPED, request="opt-out")
-        wait_until(lambda: publisher.logged("trying again"))
-        proxy.heal()
-        ask(stage, "lifts", "late", OPPOSED, at_ms=now - 1_800_000, **correction())
-        wait_until(lambda: "late" in refused(stage))
-    assert refused(stage)["late"][0] == "superseded"

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.support.network import raw_headers
 from tests.support.network.left_open import unless_left_open
-from tests.support.running.outcome import read_all
 from tests.support.running.publisher import Asking, PublisherProcess, drop, evidence, lag, refused, replayed
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run_json, wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -51,10 +49,8 @@ def kills(own_kafka, stages):
         own_kafka.pause()
         time.sleep(rng.uniform(1, 3))
         own_kafka.resume()
-        time.sleep(rng.uniform(0, 2))
         own_kafka.kill()
         own_kafka.start()
-        time.sleep(1)
         asking.finish()
         # A transaction of one that was killed takes 60 s to end.
         wait_until(lambda: lag(publisher) == 0, every=0.5)
@@ -77,9 +73,6 @@ def kills(own_kafka, stages):
     others = [name for name, reason in turned if reason not in ("ended", "superseded")]
     assert sorted(others) == sorted(asking.refused)
     assert len(turned) == len(set(turned)), "each refusal once"
-    print(
-        f"\n{KILLS} kills, {asking.sent} requests, {asking.files} files, {replay.index.position} log offsets"
-    )
 
 
 def _begun(publisher) -> int:
@@ -95,38 +88,6 @@ def _held_till_soon(publisher) -> bool:
 def _all_done(folder, files: int) -> bool:
     done = [path for path in folder.rglob("list-*.txt") if path.parent.name == "done"]
     return len(done) == files
-
-
-@pytest.mark.slow
-def test_a_second_publisher_says_who_owns_the_registers_and_ends(kafka, stages):
-    """Two publishers would put each other out of work in turns, and nobody would know which one is at fault."""
-    stage = stages(kafka.bootstrap, partitions=1)
-    with PublisherProcess(stage, None, "first") as first:
-        wait_until(first.ready)
-        second = PublisherProcess(stage, None, "second").start()
-        assert second.process.wait() == 1
-        (line,) = [line for line in second.lines() if line["event"] == "cannot work"]
-        assert f"process {first.process.pid} on" in line["why"] and "internal" in line["why"]
-        refusal = run(
-            ["lists", "import", str(stage.list_file([33612345678])), "--register", "internal@acme"], first.env
-        )
-        assert refusal.returncode == 1 and f"process {first.process.pid} on" in refusal.stderr
-        other = run_json(
-            [
-                "lists",
-                "import",
-                str(stage.list_file([33612345678])),
-                "--register",
-                "bloctel",
-                "--register-unknown",
-            ],
-            first.env,
-        )
-        assert other["added"] == 1, "registers that the daemon does not own are anybody's"
-        assert first.stop()[0] == 0
-    with PublisherProcess(stage, None, "third") as third:
-        wait_until(third.ready)
-        assert third.stop()[0] == 0
 
 
 @pytest.mark.slow
@@ -169,44 +130,6 @@ def test_a_publisher_taken_for_dead_is_fenced_and_ends_or_goes_on(kafka, stages)
     assert set(evidence(stage).values()) == {1}
 
 
-@pytest.mark.slow
-def test_the_folder_refuses_with_figures_and_keeps_every_file(kafka, stages):
-    """A list that was cut off would empty a register over night, or a file vanish without a word."""
-    stage = stages(kafka.bootstrap, partitions=1)
-    folder = stage.folder / "drop"
-    folder.mkdir()
-    numbers = list(range(33612000000, 33612001000))
-    with PublisherProcess(stage, folder, lists__max_change_of="partner=0.6") as publisher:
-        wait_until(publisher.ready)
-        # The end must be ahead when the file is read, however long that takes: a number that has ended is not imported.
-        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 40))
-        (folder / "paused/allow-change").mkdir(parents=True)
-        (folder / ".paused").write_text(f"phone,expires\n+33612000000,{ends}\n+33612000001,\n")
-        (folder / ".paused").rename(folder / "paused/allow-change/f.csv")
-        wait_until(lambda: publisher.logged("file published", register="paused"))
-        drop(folder, "bloctel/allow-change", "a.txt", numbers)
-        drop(folder, "partner/allow-change", "a.txt", numbers)
-        drop(folder, "internal", "a.txt", numbers[:10])
-        wait_until(lambda: len(list(folder.rglob("done/*.json"))) == 4)
-        drop(folder, "bloctel", "b.txt", numbers[:500])
-        drop(folder, "partner", "b.txt", numbers[:500])
-        drop(folder, "internal", "b.txt", numbers[9:11])
-        (folder / "bloctel" / "c.txt").write_text("no list\nat all\n")
-        (folder / "bloctel" / "d.txt.part").write_text("+33612999999\n")
-        wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 8)
-        drop(folder, "bloctel/allow-change", "e.txt", numbers[:500])
-        wait_until(lambda: len(list(folder.rglob("*/*.json"))) == 9)
-        # Two looks a minute apart, and the publisher leaves alone for 45 s what somebody else has taken.
-        wait_until(lambda: publisher.logged("ended", register="paused"))
-        assert publisher.stop()[0] == 0
-    counts = {name: len(register.numbers) for name, register in replayed(publisher).index.registers.items()}
-    assert counts == {"bloctel": 500, "partner": 500, "internal": 11, "paused": 1}
-    refusal = json.loads((folder / "bloctel/refused/b.txt.report.json").read_text())
-    assert "remove 500 (50.0%)" in refusal["why"] and "--allow-change" in refusal["why"]
-    assert (folder / "bloctel/refused/b.txt").is_file() and (folder / "bloctel/refused/c.txt").is_file()
-    assert (folder / "bloctel/d.txt.part").is_file()
-
-
 def test_a_list_that_takes_its_reader_down_takes_nothing_else_down(kafka, stages):
     """One file would end the publisher, again at each start, and with it every opt-out."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -229,61 +152,8 @@ def test_a_list_that_takes_its_reader_down_takes_nothing_else_down(kafka, stages
     assert held == {"internal": {33612000001}, "partner": {33612000002}}
 
 
-@pytest.mark.alone
-def test_a_request_is_sealed_within_a_second(kafka, stages):
-    """Who opted out would be called for as long as the publisher gathers others' requests."""
-    stage = stages(kafka.bootstrap, partitions=3)
-    with PublisherProcess(stage, None) as publisher:
-        wait_until(publisher.ready)
-        ask = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 1})
-        for at in range(2_000):
-            number = 33_612_000_000 + at
-            said = {"id": f"r{at}", "request": "opt-out", "number": f"+{number}"}
-            ask.produce(stage.topics["requests"], json.dumps(said).encode(), str(number).encode())
-            ask.poll(0)
-            if at % 10 == 9:
-                time.sleep(0.01)
-        assert ask.flush(10) == 0
-        wait_until(lambda: lag(publisher) == 0)
-        assert publisher.stop()[0] == 0
-    took = []
-    for message in read_all(kafka.bootstrap, stage.topics["log"]):
-        if dict(message.headers())["part"] == b"requests":
-            sealed = message.timestamp()[1]
-            took += [sealed - json.loads(line)["timestamp"] for line in message.value().splitlines()]
-    took.sort()
-    p50, p90 = took[len(took) // 2], took[len(took) * 9 // 10]
-    print(f"\n{len(took)} requests: produced to sealed p50 {p50} ms, p90 {p90} ms, worst {took[-1]} ms")
-    assert (
-        len(took) == 2_000 and p90 < 1_000
-    )  # a machine that others use stalls for a moment; bench/under_load/opt_outs.py has p99
-
-
-def test_a_header_whose_name_is_no_utf_8_stops_no_opt_out(kafka, stages):
-    """One such record of a C, Go or Java producer would kill the publisher at every start: no opt-out behind it would
-    ever be applied."""
-    stage = stages(kafka.bootstrap, partitions=1)
-    headers = [(b"trace", b"1"), (b"h\xff", b"2")]
-    asked = [
-        b"nonsense",
-        *(b'{"request":"opt-out","number":"+%d"}' % number for number in (33612345678, 33612345679)),
-    ]
-    for value in asked[:2]:
-        raw_headers.produce(kafka.bootstrap, stage.topics["requests"], value, b"k", headers)
-    raw_headers.produce(kafka.bootstrap, stage.topics["requests"], asked[2], b"k", headers[:1])
-    with PublisherProcess(stage, None) as publisher:
-        wait_until(lambda: not publisher.alive or lag(publisher) == 0)
-        assert publisher.alive, publisher.log_file.read_text()[-2000:]
-        assert publisher.stop()[0] == 0
-    assert set(replayed(publisher).index.registers["internal"].numbers) == {33612345678, 33612345679}
-    (turned,) = read_all(kafka.bootstrap, stage.topics["refused"])
-    assert (turned.key(), turned.value()) == (b"k", b"nonsense")
-    assert dict(turned.headers())["reason"] == b"unreadable"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("came", [pytest.param(3, id="fewer"), pytest.param(12, id="more")])
-def test_requests_that_follow_on_lost_ones_are_not_taken_for_them(own_kafka, stages, came):
+def test_requests_that_follow_on_lost_ones_are_not_taken_for_them(own_kafka, stages):
     """A broker loses the last requests with its disk; the next ones have their offsets, and whoever wrote these would be
     called although he opted out."""
     stage = stages(own_kafka.bootstrap, partitions=1)
@@ -309,7 +179,7 @@ def test_requests_that_follow_on_lost_ones_are_not_taken_for_them(own_kafka, sta
     own_kafka.stop()
     cut(own_kafka.folder, stage.topics["requests"], kept=4)
     own_kafka.start()
-    asked |= ask(33_612_100_000, came)
+    asked |= ask(33_612_100_000, 12)  # more than were lost: nobody sees it by the length
     with publisher:
         wait_until(lambda: opposed(publisher) == asked, every=0.3)
     assert evidence(stage) == {("internal", f"{number}"): 1 for number in asked}
@@ -326,23 +196,3 @@ def cut(folder: Path, topic: str, kept: int) -> None:
     for known in (*segment.parent.glob("*.*index"), *segment.parent.glob("*.snapshot")):
         known.unlink()
     (folder / "node-1/log/.kafka_cleanshutdown").unlink(missing_ok=True)  # so it looks at what is there
-
-
-@pytest.mark.slow
-def test_a_register_under_a_wrong_name_is_removed(kafka, stages):
-    """A misspelt register would stand in every status for ever, or its removal break the log for its followers."""
-    stage = stages(kafka.bootstrap, partitions=1)
-    stage.load("internal", [33612000001])
-    stage.load("tsp", [33612000002, 33612000003])
-    refused = run(["lists", "remove", "tps"], stage.env)
-    assert refused.returncode == 1 and "did you mean tsp?" in refused.stderr
-
-    removed = run_json(["lists", "remove", "tsp"], stage.env)
-
-    assert (removed["register"], removed["numbers"]) == ("tsp", 2)
-    assert [each["register"] for each in run_json(["lists", "status"], stage.env)["registers"]] == [
-        "internal"
-    ]
-    assert run(["lists", "verify"], stage.env).returncode == 0
-    assert run(["lists", "remove", "internal"], stage.env).returncode == 1
-    assert stage.load("tsp", [33612000004])["count"] == 1

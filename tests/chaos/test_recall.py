@@ -1,12 +1,9 @@
 """Leads that were handed out are taken back, each once, on a real Kafka."""
 
 import json
-import random
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -18,20 +15,17 @@ from stream_scrub.dialler.recalls import Recalls
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import stamp_on
-from tests.kafka.broker import free_ports
-from tests.support.network.left_open import unless_left_open
 from tests.support.running.load import Load, OptOuts
 from tests.support.running.outcome import count, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
-from tests.support.running.publisher import PublisherProcess, lag
-from tests.support.running.server import ServerProcess
+from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run, run_json, wait_until
 
 pytestmark = pytest.mark.chaos
 
-NUMBERS = french_mobiles(3000, seed=29)
+NUMBERS = french_mobiles(400, seed=29)
 # A member that was killed keeps its partitions until its session ends.
 SOON = {"kafka__consumer__session_timeout_ms": 6000}
 
@@ -125,38 +119,8 @@ def test_members_that_come_and_go_under_load_neither_miss_nor_repeat_a_recall(ka
                     assert each.stop()[0] == 0
                 else:
                     each.kill()
-            time.sleep(random.Random(round_).uniform(0.2, 3))
             for each in leaving:
                 each.start()
-        scene.finish()
-
-
-@pytest.mark.slow
-def test_a_broker_that_dies_under_load_neither_misses_nor_repeats_a_recall(own_kafka, stages):
-    """An outage of Kafka would let diallers call people who objected meanwhile."""
-    unless_left_open(own_kafka.bootstrap, lambda: the_broker_dies(own_kafka, stages))
-
-
-def the_broker_dies(own_kafka, stages):
-    scene = Scene(own_kafka.bootstrap, stages)
-    with scene:
-        for nap in (0.5, 2.0):
-            scene.go_on()
-            own_kafka.kill()
-            time.sleep(nap)
-            own_kafka.start()
-        scene.go_on()
-        scene.finish()
-
-
-@pytest.mark.slow
-def test_a_log_that_is_renewed_while_leads_are_handed_out_neither_misses_nor_repeats_a_recall(kafka, stages):
-    """The renewal of the log would let diallers call people who objected before it, or take their leads back twice."""
-    scene = Scene(kafka.bootstrap, stages)
-    with scene:
-        scene.go_on()
-        scene.renew()
-        scene.go_on()
         scene.finish()
 
 
@@ -183,24 +147,21 @@ class Scene:
         self.stage.load("consent", range(FIRST, FIRST + 2 * LATE), "--kind", "allow")
 
     def __enter__(self):
-        self._start()
+        stage = self.stage
+        self.publisher = PublisherProcess(stage, None)
+        self.members = [stage.worker("w1"), stage.recall("r1"), stage.recall("r2"), self.publisher]
+        for each in self.members:
+            each.start()
         recalls = self.members[1:3]
         wait_until(lambda: any(each.logged("partitions restored") for each in recalls))
         create(self.bootstrap, self.inputs[1])
         assert run(["topics"], self.stage.env).returncode == 0
         self.loads = [Leads(self.bootstrap, name, [], 80) for name in self.inputs]
         self.loads[1].first = LATE
-        self.asking = [Objections(self.bootstrap, self.stage.topics["requests"], 0, 40)]
-        for each in (*self.loads, *self.asking):
+        self.asking = Objections(self.bootstrap, self.stage.topics["requests"], 0, 40)
+        for each in (*self.loads, self.asking):
             each.start()
         return self
-
-    def _start(self):
-        stage = self.stage
-        self.publisher = PublisherProcess(stage, None)
-        self.members = [stage.worker("w1"), stage.recall("r1"), stage.recall("r2"), self.publisher]
-        for each in self.members:
-            each.start()
 
     def __exit__(self, *_):
         for each in self.members:
@@ -212,34 +173,17 @@ class Scene:
         before = ends(self.bootstrap, recalled)
         wait_until(lambda: ends(self.bootstrap, recalled) > before + 20, every=0.3)
 
-    def renew(self):
-        """As the operator's page says: nobody publishes meanwhile; then everybody starts with the new log."""
-        stage = self.stage
-        self.asking[0].finish()
-        wait_until(lambda: lag(self.publisher) == 0)
-        assert self.publisher.stop()[0] == 0
-        renewed = f"{stage.topics['log']}-renewed"
-        done = run(["lists", "renew", renewed, "--cut", str(stage.folder / "cut.json")], stage.env)
-        assert done.returncode == 0, done.stdout + done.stderr
-        stage.env["STREAM_SCRUB_TOPICS__LOG"] = renewed
-        assert all(each.stop()[0] == 0 for each in self.members[:3])
-        self._start()
-        more = Objections(self.bootstrap, stage.topics["requests"], 0, 40)
-        more.sent = self.asking[0].sent
-        more.start()
-        self.asking.append(more)
-
     def finish(self):
         """Everybody who objected after their lead was handed out is recalled once, and nobody else."""
         sent = sum(each.finish() for each in self.loads)
-        self.asking[-1].finish()
+        self.asking.finish()
         wait_until(
             lambda: (
                 ends(self.bootstrap, self.outputs) >= sent and count(self.bootstrap, self.outputs) == sent
             ),
             every=1,
         )
-        objected = set(read_numbers(self.stage, *self.outputs[::2])) & self.asking[-1].numbers
+        objected = set(read_numbers(self.stage, *self.outputs[::2])) & self.asking.numbers
         wait_until(lambda: recalled_once(self.stage, objected), every=1)
         assert all(each.stop()[0] == 0 for each in self.members)
         assert recalled_once(self.stage, objected)
@@ -273,13 +217,13 @@ def test_what_happened_while_none_ran_is_made_good(kafka, stages):
             stage.load("internal", NUMBERS[:10])
             wait_until(lambda: recalled_once(stage, NUMBERS[:10]))
             recall.kill()
-            send(stage, range(300, 2000))
-            wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 2000)
+            send(stage, range(300, 400))
+            wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 400)
             stage.load("internal", NUMBERS[:30], "--allow-change")
             recall.start()
             wait_until(lambda: recalled_once(stage, NUMBERS[:30]))
-            stage.load("internal", [*NUMBERS[:30], *NUMBERS[300:2000]], "--allow-change")
-            wait_until(lambda: recalled_once(stage, [*NUMBERS[:30], *NUMBERS[300:2000]]))
+            stage.load("internal", [*NUMBERS[:30], *NUMBERS[300:]], "--allow-change")
+            wait_until(lambda: recalled_once(stage, [*NUMBERS[:30], *NUMBERS[300:]]))
             assert recall.stop()[0] == 0
         assert worker.stop()[0] == 0
 
@@ -323,44 +267,6 @@ def test_a_member_whose_clock_is_days_behind_holds(kafka, stages):
         wait_until(lambda: recall.logged("holding: nothing is recalled", cause="clock"))
         assert recall.stop()[0] == 0
     assert recalls(stage) == []
-
-
-@pytest.mark.slow
-def test_a_lagging_worker_s_leads_are_judged_again_on_arrival(kafka, stages):
-    """A lead that a worker judged by an index of some seconds ago would stay with the dialler."""
-    stage = stages(kafka.bootstrap, partitions=1)
-    stage.judge_by(TO_EVERYBODY)
-    stage.load("consent", NUMBERS, "--kind", "allow")
-    value = prospect(1, spell(NUMBERS[0], 1))
-    with stage.worker("w1") as worker, stage.recall("r1") as recall:
-        produce(stage.bootstrap, stage.topics["prospects"], iter([(b"a", value)]))
-        wait_until(lambda: count(stage.bootstrap, [stage.topics["allowed"]]) == 1)
-        stage.load("internal", NUMBERS[:1])
-        wait_until(lambda: recalled_once(stage, NUMBERS[:1]))
-        (lead,) = read_all(stage.bootstrap, stage.topics["allowed"])
-        # What a worker would emit that has not heard of the opt-out yet.
-        produce(stage.bootstrap, stage.topics["allowed"], iter([(b"lead-7", lead.value())]))
-        wait_until(lambda: len(recalls(stage)) == 2)
-        assert recall.stop()[0] == 0 and worker.stop()[0] == 0
-    assert [(each.get("key"), each.get("from")) for _, each in recalls(stage)] == [
-        (None, None),
-        ("lead-7", f"0/{lead.offset() + 2}"),
-    ]
-
-
-@pytest.mark.slow
-def test_a_register_that_is_stale_is_suspended_as_a_whole_until_its_list_is_renewed(kafka, stages):
-    """A dialler would go on with leads whose list is too old, or lose all of them for good."""
-    stage = stages(kafka.bootstrap, partitions=2)
-    stage.judge_by(TO_EVERYBODY)
-    old, today = (f"{datetime.now(UTC) - timedelta(days):%Y-%m-%d}" for days in (200, 0))
-    stage.load("dncm", [32_470_100_000], "--effective-at", old)
-    with stage.recall("r1") as recall:
-        wait_until(lambda: [each["kind"] for _, each in recalls(stage)] == ["suspended"])
-        stage.load("dncm", [32_470_100_000], "--effective-at", today)
-        wait_until(lambda: [each["kind"] for _, each in recalls(stage)] == ["suspended", "resumed"])
-        assert recall.stop()[0] == 0
-    assert [key for key, _ in recalls(stage)] == ["dncm", "dncm"]
 
 
 @pytest.mark.slow
@@ -439,11 +345,6 @@ def test_an_operator_sees_what_is_outstanding_and_what_was_recalled_today(kafka,
         wait_until(lambda: shown() == (43, [recalled]), every=1)
         (row,) = run_json(asked, stage.env)["outstanding"]
         assert row["country"] == "FR" and row["last_day"] > f"{datetime.now(UTC):%Y-%m-%d}"
-        with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}", "s1", http__watch=watch) as server:
-            wait_until(server.ready)
-            wait_until(lambda: "<td>internal</td>" in httpx.get(server.url, timeout=60).text, every=1)
-            page = httpx.get(server.url, timeout=60).text
-            assert '<th scope="row">FR</th><td class="n">43</td>' in page
         other.kill()
         done = run(asked, stage.env)
         assert done.returncode == 1 and "did not answer" in done.stdout

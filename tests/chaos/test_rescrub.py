@@ -2,16 +2,10 @@
 
 import json
 import random
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stream_scrub.config import load
-from stream_scrub.errors import Refused
-from stream_scrub.ops.clock_watch import ClockWatch
-from stream_scrub.ops.logs import configure
-from stream_scrub.recall import rescrub
 from tests.support.running import forked
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import produce, prospect
@@ -19,7 +13,7 @@ from tests.support.running.worker import SCRIPT, run_json, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
-FIRST, LEADS = 32_470_100_000, 6000
+FIRST, LEADS = 32_470_100_000, 3000
 DAYS = ["--days", "3"]  # by today's list they end in five days
 TODAY = datetime.now(UTC).date()
 
@@ -77,17 +71,6 @@ def test_two_at_once_renew_each_lead_once(stage):
     assert ending(stage) == []
 
 
-def test_a_machine_with_a_slow_clock_renews_nothing(stage, monkeypatch):
-    """Leads would be renewed by the rules and lists of another day."""
-    stage.load("dncm", [FIRST - 1], "--effective-at", day(0))
-    wrong = (lambda: time.time() - 3 * 86_400,)
-    monkeypatch.setattr(ClockWatch.__init__, "__defaults__", wrong)
-    monkeypatch.setattr(rescrub, "_FAILURES_MAX", 2)
-    with pytest.raises(Refused, match="clock"):
-        rescrub.rescrub(load(environ=stage.env), configure("info", "json"), 3)
-    assert emitted(stage)[1] == {}
-
-
 def test_leads_that_end_soon_are_renewed_each_once_through_kills(stage):
     """A crash of a re-scrub would hand leads out twice, or let those lapse that may still be called."""
     (last,) = {
@@ -100,7 +83,7 @@ def test_leads_that_end_soon_are_renewed_each_once_through_kills(stage):
     stage.load("internal", [FIRST - 1, FIRST, FIRST + 1], "--allow-change")
     allowed, rng = [stage.topics["allowed"]], random.Random(7)
     for _ in range(3):
-        upto = ends(stage.bootstrap, allowed, "read_uncommitted") + rng.randint(1, 1500)
+        upto = ends(stage.bootstrap, allowed, "read_uncommitted") + rng.randint(1, 750)
         run = forked.Popen([SCRIPT, "rescrub", *DAYS], env=stage.env)
         wait_until(lambda u=upto: ends(stage.bootstrap, allowed, "read_uncommitted") >= u, every=0.01)
         run.kill()

@@ -101,15 +101,9 @@ def numbers(first):
 # By country: its numbers, the register that its rule needs, and whether that one allows.
 ABROAD = {
     "GB": (numbers(442_079_460_100), "tps", False),
-    "BE": (numbers(32_470_100_000), "dncm", False),
     "IT": (numbers(393_471_234_500), "rpo-clean", True),
     "ES": (numbers(34_612_345_600), "", False),  # nobody consented, whatever its list says
-    "IE": (numbers(35_316_791_900), "ndd", False),
     "US": (numbers(14_044_567_800), "us-dnc", False),
-    "CA": (numbers(14_163_671_100), "ca-dncl", False),
-    "DE": (numbers(4_915_112_345_600), "", False),
-    "AT": (numbers(436_641_234_500), "", False),
-    "NL": (numbers(31_612_345_600), "", False),
 }
 
 
@@ -125,7 +119,7 @@ def verdict_at_last(country, at):
 
 
 @pytest.mark.slow
-def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
+def test_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
     """One country's late list would stop all others, or cost the leads that came meanwhile."""
     stage = stages(kafka.bootstrap, partitions=3, http__listen=LISTEN)
     stage.load("consent", FRENCH, "--kind", "allow")
@@ -148,11 +142,11 @@ def test_eleven_countries_get_their_verdicts_as_their_lists_come(kafka, stages):
                 continue
             day = f"{datetime.now(UTC):%Y-%m-%d}"
             kind = ["--kind", "allow"] if allows else []
-            kind += ["--areas", "all"] if country in ("US", "CA") else []
+            kind += ["--areas", "all"] if country == "US" else []
             stage.load(register, found[:3], "--effective-at", day, *kind)
             due += sum(verdict_at_last(country, at) in {"clear", "consented"} for at in range(20))
             wait_until(lambda due=due: count(stage.bootstrap, [stage.topics["allowed"]]) >= due)
-        wait_until(lambda: seen.metrics().sum("stream_scrub_retried_prospects_total") == 120)
+        wait_until(lambda: seen.metrics().sum("stream_scrub_retried_prospects_total") == 60)
         assert worker.stop()[0] == 0 and retry.stop()[0] == 0
         retry.start()  # its place is known: nothing goes back a second time
         wait_until(lambda: len([line for line in retry.lines() if line.get("event") == "retrying"]) == 2)

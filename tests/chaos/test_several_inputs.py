@@ -2,14 +2,13 @@
 
 import json
 import uuid
-from collections import defaultdict
 from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.running.outcome import count, ends, read_all, strip_stamp
+from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.watch import LISTEN, Watched
 from tests.support.running.worker import run, run_json, wait_until
@@ -17,23 +16,6 @@ from tests.support.running.worker import run, run_json, wait_until
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 NUMBERS = french_mobiles(200, seed=91)
-PARTITIONS = 3
-
-
-def named():
-    """Two inputs of a test's own, which share what is allowed and have each their own of what is blocked."""
-    unique = uuid.uuid4().hex[:8]
-    inputs = [f"fr-{unique}", f"gb-{unique}"]
-    topics = {
-        "topics__prospects": ",".join(inputs),
-        "topics__allowed": f"all-{unique}.allowed",
-        "topics__blocked": "{input}.blocked",
-    }
-    outputs = {
-        name: [topics[key].replace("{input}", name) for key in ("topics__allowed", "topics__blocked")]
-        for name in inputs
-    }
-    return topics, outputs
 
 
 def send(bootstrap, topic, which):
@@ -43,61 +25,6 @@ def send(bootstrap, topic, which):
         for at in which
     )
     produce(bootstrap, topic, leads)
-
-
-def check(bootstrap, outputs, leads):
-    """Every prospect of each input came out once, in its partition, in its key's order."""
-    seen = {}
-    for topic in {name for of_one in outputs.values() for name in of_one}:
-        seen[topic] = list(read_all(bootstrap, topic))
-    for name, topics in outputs.items():
-        sent = {(m.partition(), m.offset()): m for m in read_all(bootstrap, name)}
-        places = defaultdict(list)
-        for m in sent.values():
-            places[m.partition(), m.value()].append(m.offset())
-        found = []
-        for topic in topics:
-            order = {}
-            for m in seen[topic]:
-                told = dict(m.headers())["scrub-from"]
-                if told.decode().split("/")[0] != name:
-                    continue
-                (offset,) = places[m.partition(), strip_stamp(m.value())]
-                assert told == f"{name}/{m.partition()}/{offset}".encode()
-                assert m.key() == sent[m.partition(), offset].key()
-                assert order.get(m.key(), -1) < offset, "the order of a key is kept"
-                order[m.key()] = offset
-                found.append((m.partition(), offset))
-        assert len(found) == len(set(found)) == len(sent) == leads, "each once"
-
-
-@pytest.mark.slow
-def test_kill_9_loses_and_doubles_nothing_of_either_input(kafka, stages):
-    """An offset of one topic would be taken for the other's: leads would be lost, or handed out twice."""
-    topics, outputs = named()
-    stage = stages(
-        kafka.bootstrap,
-        partitions=PARTITIONS,
-        worker__batch_records=100,
-        kafka__consumer__session_timeout_ms=6000,
-        **topics,
-    )
-    stage.load("consent", NUMBERS, "--kind", "allow")
-    every = sorted({name for of_one in outputs.values() for name in of_one})
-    workers = [stage.worker("w1").start(), stage.worker("w2").start()]
-    each, leads = 4000, 0
-    for victim in workers:
-        before = ends(kafka.bootstrap, every)
-        for name in outputs:
-            send(kafka.bootstrap, name, range(leads, leads + each))
-        leads += each
-        wait_until(lambda before=before: ends(kafka.bootstrap, every) > before, every=0.02)
-        victim.kill()
-        victim.start()
-    wait_until(lambda: ends(kafka.bootstrap, every) >= leads * 2, every=0.3)
-    wait_until(lambda: count(kafka.bootstrap, every) >= leads * 2, every=0.5)
-    assert all(worker.stop()[0] == 0 for worker in workers)
-    check(kafka.bootstrap, outputs, leads)
 
 
 def test_what_is_blocked_goes_back_to_its_own_topic_and_no_place_is_guessed(kafka, stages):

@@ -2,30 +2,18 @@
 
 import os
 import subprocess
-from contextlib import closing, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 
-import numpy as np
 import pytest
-from pyroaring import BitMap64
 
-from stream_scrub.config import load
 from stream_scrub.errors import Unavailable
-from stream_scrub.index import Register
-from stream_scrub.index.deltas import full
-from stream_scrub.kafka import clients
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
-from stream_scrub.log.encode import publish
-from stream_scrub.log.wire import DeltaSource
-from stream_scrub.model import Deadline, RegisterKind
-from stream_scrub.ops import logs, read_log
-from tests.kafka.broker import free_ports
+from stream_scrub.model import Deadline
 from tests.kafka.jars import LIBS, find_java
 from tests.support.fakes.properties import properties_of
 from tests.support.running.outcome import compare, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
-from tests.support.running.server import ServerProcess
 from tests.support.running.stage import expected_by
 from tests.support.running.worker import wait_until
 
@@ -39,10 +27,6 @@ RECALLED = 20_000  # a full part
 RECALL_BYTES_PER_S = 25_000
 FAILURES_MAX = 8  # in a row: a part of 20,000 is a hundredth by then
 LOG_BYTES_PER_S = 100_000  # a fetch of one megabyte takes longer than a reader waits for an answer
-# Registers of 8 million numbers, each 16 MB on the log, and what the link carries.
-LARGE_LOGS = {"slow link": (1, 150_000), "large log": (12, 4_000_000)}
-NUMBERS_EACH = 8_000_000
-START_S = 900
 
 
 def limit_producers(bootstrap, client_id, bytes_per_s):
@@ -137,40 +121,3 @@ def test_a_log_comes_through_a_slow_link(proxy, topic):
             read += len(records)
     reader.close()
     assert read == 24 and at_end
-
-
-def publish_large(stage, count):
-    """Registers as an import would have published them."""
-    settings, log = load(environ=stage.env), logs.configure("error", "json")
-    gaps = np.random.default_rng(40).integers(1, 50, NUMBERS_EACH, np.uint64)
-    numbers, now = BitMap64(33_600_000_000 + np.cumsum(gaps)), datetime.now(UTC)
-    for name in (f"wide-{at}" for at in range(count)):
-        base = Register.empty(name, RegisterKind.DENY, now)
-        with closing(clients.Brokers(settings, log).log_writer(name, nbytes=100 << 20)) as writer:
-            known = read_log.replayed(settings, log, keep_ends=True).known(name)
-            publish(writer, base, full(base.numbers, numbers), now, DeltaSource(name, "ab" * 32), known=known)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", LARGE_LOGS)
-def test_a_worker_and_a_server_start_behind_a_slow_link_and_say_how_far_they_are(proxy, stages, case):
-    """A site far away would never scrub a lead, give verdicts by half of the lists, or have nobody know whether it goes on."""
-    registers, bytes_per_s = LARGE_LOGS[case]
-    stage = stages(proxy.behind, partitions=1, lists__max_numbers=500_000_000)
-    stage.load("consent", FREE, "--kind", "allow")
-    publish_large(stage, registers)
-    produce(proxy.behind, stage.topics["prospects"], [(b"k", prospect(0, spell(FREE[0], 0)))])
-    (port,) = free_ports(1)
-    server = ServerProcess(stage, f"127.0.0.1:{port}", kafka__bootstrap_servers=proxy.bootstrap)
-    proxy.throttle(bytes_per_s)
-    with stage.worker("w1", client=proxy.bootstrap) as worker, server:
-        for process in (worker, server):
-            wait_until(lambda process=process: process.logged("reading the opposition log"), START_S)
-        assert not server.ready() and not ends(proxy.behind, stage.outputs), "by half of a log"
-        assert worker.logged("holding: nothing is emitted", cause="log-behind")
-        wait_until(lambda: ends(proxy.behind, stage.outputs) and server.ready(), START_S, every=1.0)
-        proxy.throttle(None)
-        assert (worker.stop()[0], server.stop()[0]) == (0, 0)
-    offsets = [line["offset"] for line in worker.lines() if line["event"] == "reading the opposition log"]
-    assert offsets == sorted({*offsets}), "it began again"
-    assert len([*read_all(proxy.behind, stage.topics["allowed"])]) == 1

@@ -1,7 +1,5 @@
 """Workers with a `group.instance.id`, on a real Kafka: one that was killed, and two with the same."""
 
-import signal
-
 import pytest
 
 from tests.support.running.outcome import count
@@ -40,20 +38,3 @@ def test_a_killed_static_member_comes_back(kafka, stages):
             worker.kill()
             scrubbed(stage, kafka, 20)
             assert again.stop()[0] == 0
-
-
-@pytest.mark.slow
-def test_a_static_member_whose_place_another_took_says_why_and_waits_for_it(kafka, stages):
-    """It would live, be ready and never read again, also when the other has left long ago, and nobody knew why."""
-    stage = staged(stages, kafka)
-    with stage.worker("w1") as worker:
-        scrubbed(stage, kafka, 10)
-        worker.send(signal.SIGSTOP)
-        with stage.worker("w2") as rival:
-            scrubbed(stage, kafka, 20)
-            worker.send(signal.SIGCONT)
-            wait_until(lambda: "as group.instance.id pod-0" in worker.log_file.read_text())
-            scrubbed(stage, kafka, 30)
-            assert rival.stop()[0] == 0
-        scrubbed(stage, kafka, 40)
-        assert worker.stop()[0] == 0

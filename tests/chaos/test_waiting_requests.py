@@ -68,13 +68,6 @@ def test_a_request_waits_until_the_publisher_has_taken_it(stage):
         assert waits(stage)
 
 
-def test_the_markers_of_transactions_are_no_requests(stage):
-    """A sender that writes in transactions would stop every verdict for good."""
-    ask(stage, 33612345678, **{"transactional.id": stage.topics["requests"]}).commit_transaction(60)
-    with PublisherProcess(stage, None):
-        wait_until(lambda: not waits(stage))
-
-
 def test_a_request_behind_an_open_transaction_waits(stage):
     """The publisher cannot read an accepted opt-out behind it, and has taken all that it can read."""
     with PublisherProcess(stage, None) as publisher:

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from stream_scrub.kafka.offsets import committed_soon
+from stream_scrub.model import Deadline
 from tests.chaos.conftest import stages
 from tests.conftest import started, until_known
 from tests.kafka.broker import Kafka
@@ -46,6 +49,16 @@ class Cluster:
         new = NewTopic(topic, len(order), replica_assignment=order, config=config)
         self._admin.create_topics([new])[topic].result()
         until_known(self._admin, topic)
+
+    def create_coordinators(self, transactional_id: str = "first") -> None:
+        """Have the brokers make the topics of their coordinators, which the first group and transaction do."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "first"})
+        committed_soon(
+            consumer, [TopicPartition("first", 0)], "asking for the first group", Deadline.after(60)
+        )
+        consumer.close()
+        producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": transactional_id})
+        producer.init_transactions(60)
 
     def coordinator(self, of: str, topic: str) -> int:
         """The broker that coordinates a group (`__consumer_offsets`) or a transactional id (`__transaction_state`)."""

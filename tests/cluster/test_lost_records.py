@@ -12,15 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scrub.dialler import Allowed, Lead
-from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.client.producer_calls import id_of_publisher, id_of_recall, id_of_worker
-from stream_scrub.kafka.log_writer import KafkaLogWriter
-from stream_scrub.kafka.offsets import committed_soon
-from stream_scrub.kafka.witnesses import Witnesses
-from stream_scrub.log.wire import seal_headers
-from stream_scrub.model import Deadline
-from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.network.left_open import left_open
 from tests.support.running.dialler import settings
 from tests.support.running.outcome import ends, read_all, read_recalls
@@ -42,12 +34,7 @@ RULE = TO_EVERYBODY.replace('deny = ["internal"]\nrequire = ["consent"]', 'deny 
 
 def name_for(cluster) -> str:
     """A suffix of names such that the victim coordinates nothing: only the log is to suffer."""
-    consumer = Consumer({"bootstrap.servers": cluster.bootstrap, "group.id": "first"})
-    # Creates their topics.
-    committed_soon(consumer, [TopicPartition("first", 0)], "asking for the first group", Deadline.after(60))
-    consumer.close()
-    producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": "first"})
-    producer.init_transactions(60)
+    cluster.create_coordinators()
     cluster.kafka.settle()
     for at in range(10_000):
         suffix = f"u{time.time_ns() % 10**6}x{at}"
@@ -206,24 +193,6 @@ class Handed(Lossy):
         return Allowed(f"diallers-{self.suffix}", settings=made, max_age=timedelta(9_000), **options)
 
 
-def test_recalls_that_were_lost_come_again(cluster, stages):
-    """A dialler that starts later would be given people who objected, and whom an earlier one was told to drop."""
-    scene = Handed(cluster, stages, "recalled")
-    with scene.stage.worker("w0"), scene.stage.recall("r1") as recall:
-        scene.send(CLEAR)
-        wait_until(lambda: len(scene.allowed()) == len(CLEAR))
-        scene.stage.load("partner", CLEAR[:3], "--adds")
-        wait_until(lambda: scene.recalled() == {*CLEAR[:3]})
-        scene.copy_no_more()
-        scene.stage.load("partner", CLEAR[3:6], "--adds")
-        wait_until(lambda: scene.recalled() == {*CLEAR[:6]})
-        scene.lose()
-        wait_until(lambda: scene.recalled() == {*CLEAR[:6]})
-        with scene.dialler(start="beginning") as leads:
-            given = {int(next(leads).numbers[0][1:]) for _ in CLEAR[6:]}
-        assert given == {*CLEAR[6:]} and recall.alive
-
-
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_new_leads_at_the_offsets_of_lost_ones_are_neither_skipped_nor_out_of_reach(
     cluster, stages, caplog, is_killed
@@ -362,48 +331,3 @@ def test_a_marker_that_was_lost_leaves_a_transaction_open_that_no_coordinator_kn
     # One broker may name the new leader before another does.
     wait_until(lambda: left_open(scene.place) == [f"{scene.log}-0"], every=0.5)
     wait_until(lambda: scene.worker.logged("holding: nothing is emitted", cause="log-open"))
-
-
-def test_a_delta_does_not_follow_on_a_record_that_was_replaced(cluster):
-    """The log would be corrupt for every worker: brokers tell a producer that records of its own are lost, and no others."""
-    log = Lossy(cluster)
-
-    def writer(register) -> KafkaLogWriter:
-        reading = properties_of(Role.LOG_READER, log.place)
-        return KafkaLogWriter(
-            publisher_of(log.place, log.log, register), reading, log.log, Deadline.after(120)
-        )
-
-    def delta(register, seq):
-        return [(register.encode(), b"x", seal_headers(register, seq))]
-
-    log.copy_no_more()
-    lost = writer("internal").publish(delta("internal", 1), after=-1)
-    mine = writer("internal")  # its next life, which has read what is then lost
-    log.lose()
-    other = writer("partner")
-    position = -1
-    while position <= lost:
-        position = other.publish(delta("partner", 1), after=position)
-    with pytest.raises(Unavailable, match="may have lost what was read"):
-        mine.publish(delta("internal", 2), after=lost)
-    assert other.publish(delta("partner", 2), after=position) > position
-
-
-def test_topic_ids_are_answered_while_one_broker_stays_away(cluster):
-    """Every third worker would stand still for minutes after a broker's death."""
-    name = f"log-{time.time_ns()}"
-    cluster.create(name, [1])
-    asking = [Witnesses({"bootstrap.servers": cluster.bootstrap}) for _ in range(12)]
-
-    def answers(each) -> bool:
-        try:
-            return bool(each.id_of(name, Deadline.after(3)))
-        except (Unavailable, Refused):
-            return False
-
-    for each in asking:
-        wait_until(lambda each=each: answers(each))
-    cluster.kafka.nodes[VICTIM - 1].kill()
-    for each in asking:
-        wait_until(lambda each=each: answers(each))

@@ -121,11 +121,6 @@ def test_the_page_of_the_law_is_made_from_the_rules_and_the_table_of_the_law():
     assert law.PAGE.read_text(encoding="utf-8") == law.page()
 
 
-def test_the_page_of_the_law_can_be_read():
-    """Nobody would find the doubts of one country among 33 000 words."""
-    assert len(law.PAGE.read_text(encoding="utf-8").split()) <= 15_000
-
-
 def test_the_reasons_are_the_closed_set():
     """A dialler that switches on the reason would meet one that it does not know."""
     listed = {ticked(reason)[0]: verdict for reason, verdict, _ in rows(section(DIALLER, "Reasons"))}

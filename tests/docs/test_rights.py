@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 from confluent_kafka.admin import (
     AclBinding,
@@ -15,12 +14,10 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic
 
-from tests.kafka.broker import Kafka, NoKafka, free_ports
+from tests.kafka.broker import Kafka, NoKafka
 from tests.kafka.security import in_force
 from tests.support.running.outcome import ends
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.publisher import PublisherProcess
-from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
 from tests.support.running.worker import run, wait_until
 from tests.support.texts.pages import ROOT, rows, section, ticked
@@ -126,12 +123,12 @@ def revoke(admin: AdminClient, rights: list[AclBinding]) -> None:
 
 
 @pytest.mark.slow
+# tests/contract/test_security.py gives every other role what the manifests give, which is what the page says.
 def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
     """An operator who grants what the page says would find a worker that is turned away, and guess for a day."""
     stage = Stage(guarded.bootstrap, tmp_path, partitions=2)
     stage.topics["shadow"] = stage.env["STREAM_SCRUB_TOPICS__SHADOW"] = f"{stage.topics['prospects']}.shadow"
     produce(guarded.bootstrap, stage.topics["prospects"], iter([(b"k", prospect(1, "06 12 34 56 78"))]))
-    asked = b'{"request":"opt-out","number":"+33612345679"}'
     admin = AdminClient({"bootstrap.servers": guarded.bootstrap})
     admin.create_topics([NewTopic(stage.topics["shadow"], 1)])[stage.topics["shadow"]].result()
     grant(admin, closed(stage))
@@ -153,10 +150,6 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         assert worker.alive, worker.log_file.read_text()
         assert worker.stop()[0] == 0
     revoke(admin, table(stage, "worker"))
-    grant(admin, table(stage, "retry"))
-    again = ["retry", "--reason", "stale-register,unknown-purpose", "--since", "2026-01-01"]
-    wait_until(lambda: run(again, stage.env).returncode == 0)
-    revoke(admin, table(stage, "retry"))
     grant(admin, table(stage, "shadow"))
     with stage.worker("s1", "--shadow") as shadow:
         wait_until(lambda: shadow.logged("shadowing") or not shadow.alive)
@@ -180,25 +173,5 @@ def test_the_rights_on_the_page_are_enough(guarded: Kafka, tmp_path: Path):
         wait_until(lambda: ends(guarded.bootstrap, [stage.topics["receipts"]]) > 1 or not fanout.alive)
         assert fanout.alive, fanout.log_file.read_text()
         assert fanout.stop()[0] == 0
-    revoke(admin, table(stage, "import"))
-    grant(admin, table(stage, "dialler"))
-    produce(guarded.bootstrap, stage.topics["requests"], iter([(b"k", asked), (b"k", b"nonsense")]))
-    revoke(admin, table(stage, "dialler"))
-    grant(admin, table(stage, "publish"))
-    with PublisherProcess(stage, None) as publisher:
-        wait_until(lambda: publisher.logged("publishing") or not publisher.alive)
-        wait_until(lambda: ends(guarded.bootstrap, [stage.topics["refused"]]) > 0 or not publisher.alive)
-        assert publisher.alive, publisher.log_file.read_text()
-        assert publisher.stop()[0] == 0
-    revoke(admin, table(stage, "publish"))
-    grant(admin, table(stage, "serve"))
-    with ServerProcess(stage, f"127.0.0.1:{free_ports(1)[0]}") as server:
-        wait_until(lambda: server.ready() or not server.alive)
-        assert server.check({"number": "+33612345678"})["reason"] == "opposed"
-        answer = httpx.post(
-            f"{server.url}/v1/requests", content=asked, headers={"Content-Type": "application/json"}
-        )
-        assert answer.status_code == 202, answer.text
-        assert "nonsense" in httpx.get(f"{server.url}/unread", timeout=60).text
     assert not worker.logged("batch given up")
     assert worker.logged("stopped", blocked=1)

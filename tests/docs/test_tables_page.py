@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
@@ -110,24 +109,6 @@ def test_sparks_function(snapshot, monkeypatch):
     (out,) = namespace["scrub"](iter([batch]))
     assert out.to_pydict()["allowed"] == [False, True]
     assert out.schema.names == ["name", "phone", "allowed", "reason"]
-
-
-@pytest.mark.slow
-def test_spark(snapshot, folder):
-    """The snapshot would not reach Spark's workers, or they would refuse it as somebody else's."""
-    pytest.importorskip("pyspark")  # half a gigabyte, so no lock file has it: install it to run this
-    pandas = pytest.importorskip("pandas")
-    (folder / "job.py").write_text(example("mapInArrow"))
-    env = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-    }
-    done = subprocess.run([sys.executable, "job.py"], env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    rows = pandas.read_parquet(folder / "scrubbed").sort_values("name")
-    assert rows["allowed"].tolist() == [False, True, False]
-    assert rows["reason"].tolist() == ["opposed", "consented", "invalid-number"]
 
 
 def test_snowflakes_translators(folder):

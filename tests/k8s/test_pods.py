@@ -1,33 +1,20 @@
 """Every pod: locked down, large enough, with settings that the product takes and deadlines that fit its code."""
 
-import inspect
-import re
 from pathlib import Path
 
-import pytest
 import trustme
 from typer.testing import CliRunner
 
 from bench.offline.capacity_plan import FILTER_BYTES
 from stream_scrub.cli.app import app
 from stream_scrub.config import Settings, load
-from stream_scrub.kafka import clients, log_writer, session, source
-from stream_scrub.kafka.client import options, producer_calls
+from stream_scrub.kafka import clients
 from stream_scrub.kafka.client.options import Role
-from stream_scrub.log.follower import Follower
-from stream_scrub.log.snapshot import SnapshotWriter
-from stream_scrub.ops import processes
-from stream_scrub.publisher import delta_publisher
-from stream_scrub.retry import resend
-from stream_scrub.serve.files.jobs import ALL_BYTES_MAX
-from stream_scrub.serve.page.list_import import PENDING_BYTES_MAX
-from stream_scrub.worker import loop
 from tests.support.fakes.properties import properties_of
-from tests.support.k8s.manifests import Object, Overlay, Pod, mib
+from tests.support.k8s.manifests import Overlay, Pod, mib
 
 UID = 10001
 WORKER, PUBLISHER, RETRY = "stream-scrub-worker", "stream-scrub-publisher", "stream-scrub-retry"
-SERVER = "stream-scrub-server"
 ROARING_BYTES = 2.5  # a number, at French density: what the design allows
 READER_MIB = 40  # the process that reads a list, before it looks at it
 PYTHON_MIB = 160  # 63 before the first prospect; the rest is held by tests/property/test_memory.py
@@ -160,65 +147,6 @@ def test_probes_ask_what_the_product_answers(overlay):
             assert (noted["prometheus.io/scrape"], noted["prometheus.io/path"]) == ("true", "/metrics")
 
 
-def the_like_of_all(pod: Pod) -> Object:
-    """The one container of a component's pod, which the namespace lets in and which is ours."""
-    (container,) = pod.containers
-    assert pod.spec["securityContext"]["runAsUser"] == UID and pod.spec["securityContext"]["runAsNonRoot"]
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert pod.spec["automountServiceAccountToken"] is False
-    assert container["image"].startswith("stream-scrub:")
-    return container
-
-
-def ends_in_code(function: object, module: object) -> float:
-    """The sum of the deadlines that a function makes."""
-    found = re.findall(r"Deadline\.after\((_\w+|[\d.]+)\)", inspect.getsource(function))
-    assert found
-    return sum(float(getattr(module, each, each)) for each in found)
-
-
-def waits(function: object) -> float:
-    return inspect.signature(function).parameters["timeout_s"].default
-
-
-def longest_worker_end_s() -> float:
-    """From SIGTERM to the end while no broker answers: the step under way, then the closing."""
-    overrun, queue = producer_calls.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
-    step = source.REWIND_S + session.REOPEN_S + overrun + queue + loop._COMMIT_S + overrun
-    closing = ends_in_code(loop.WorkerLoop.run, loop) + overrun
-    return step + closing + waits(Follower.stop) + waits(SnapshotWriter.stop)
-
-
-def longest_retry_end_s() -> float:
-    """The step under way, then the closing."""
-    overrun, queue = producer_calls.GRACE_S, options.TRANSACTION_TIMEOUT_MS / 1000
-    step = resend.ASK_S + session.REOPEN_S + overrun + queue + resend.ASK_S + overrun
-    closing = ends_in_code(resend.Resend.close, resend) + overrun
-    return step + closing + waits(Follower.stop) + waits(SnapshotWriter.stop)
-
-
-def longest_publisher_end_s() -> float:
-    commit_s = (
-        options.publish_timeout_ms(0) / 1000 + log_writer._LATE_S
-    )  # a large list may take longer, and be killed
-    transaction = 2 * (commit_s + producer_calls.GRACE_S)
-    return delta_publisher._REACH_S + 2 * transaction
-
-
-@pytest.mark.parametrize(
-    ("name", "longest"),
-    [(WORKER, longest_worker_end_s), (PUBLISHER, longest_publisher_end_s), (RETRY, longest_retry_end_s)],
-)
-def test_the_grace_period_covers_the_code(overlay, name, longest):
-    """A drained pod would be killed in the middle of a commit, and readers wait for its open transaction."""
-    pod = overlay.pod(name)
-    grace = pod.spec["terminationGracePeriodSeconds"]
-    assert longest() + 5 <= grace <= longest() + 30
-    assert grace > processes._STOP_S
-    assert "lifecycle" not in pod.ours[-1], "time before SIGTERM is taken from the grace period"
-
-
 def test_a_slow_start_or_step_is_no_death(overlay):
     """Workers would be restarted for ever while they read a large log, or in the middle of a slow commit."""
     for pod in overlay.pods():
@@ -250,16 +178,6 @@ def test_memory_holds_the_registers_twice(overlay, tmp_path):
         if pod.name != PUBLISHER:
             (state,) = [volume["emptyDir"] for volume in pod.spec["volumes"] if volume["name"] == "state"]
             assert mib(state["sizeLimit"]) >= 2 * index
-
-
-def test_a_servers_volume_holds_its_snapshot_and_the_lists_of_its_page(overlay):
-    """A pod whose volume overflows is evicted: whoever uploads lists would end every dialler's answers."""
-    for pod in overlay.pods():
-        if pod.name == SERVER:
-            numbers = int(pod.owner["metadata"]["annotations"]["stream-scrub/sized-for-numbers"])
-            index = numbers * (ROARING_BYTES + FILTER_BYTES) / 2**20
-            (state,) = [volume["emptyDir"] for volume in pod.spec["volumes"] if volume["name"] == "state"]
-            assert mib(state["sizeLimit"]) >= 2 * index + (PENDING_BYTES_MAX + ALL_BYTES_MAX) / 2**20
 
 
 def test_no_cpu_is_limited(overlay):

@@ -2,11 +2,9 @@
 outside its state folder, and ended by SIGTERM though it is process 1. On the real Kafka.
 """
 
-import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +23,6 @@ from tests.support.running.worker import wait_until
 ABOVE_MAX = 150_000_000
 # The tests' machine has other servers: health and metrics take a free port of loopback.
 LOOPBACK = {"STREAM_SCRUB_HTTP__LISTEN": "127.0.0.1:0"}
-# The test's own tools, as far as they are plain Python: pytest and what it imports.
-TOOLS = ("pytest", "_pytest", "py", "pluggy", "iniconfig", "packaging")
 # How compose.yaml asks a container whether it is well.
 ALIVE = SERVICES["worker"]["healthcheck"]["test"]
 
@@ -161,39 +157,6 @@ def test_what_was_left_out_of_it_changes_no_number(image, tmp_path):
     there = python(image, script.read_text(), tmp_path / "log")
     assert there == here
     assert int(here.split()[0]) > 3000 and here.endswith("[]\n")
-
-
-def test_its_numbering_passes_the_projects_own_tests(image, state, tmp_path):
-    """The same, for what people type."""
-    folder = tmp_path / "tests"
-    folder.mkdir()
-    for name in TOOLS:
-        spec = importlib.util.find_spec(name)
-        assert spec is not None and spec.origin is not None
-        path = Path(spec.origin)
-        if path.name == "__init__.py":
-            shutil.copytree(path.parent, folder / name)
-        else:
-            shutil.copy(path, folder)
-    shutil.copy(ROOT / "tests" / "unit" / "numbering" / "test_normalise.py", folder)
-    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "/mnt/test_normalise.py"]
-    told = output(
-        image,
-        tests,
-        tmp_path / "log",
-        program=("python",),
-        env={"PYTHONPATH": "/mnt"},
-        mounts={"/mnt": folder, STATE: state},
-    )
-    assert re.search(r"^\d{2,} passed", told, re.MULTILINE), told
-
-
-def test_the_demo_works_in_it(image, state, tmp_path):
-    """Whoever tries the image first would see it fail."""
-    demo = ["demo", "--seconds", "5", "--rate", "2000", "--json"]
-    told = output(image, demo, tmp_path / "log", mounts={STATE: state})
-    assert json.loads(told)["ok"], told
-    assert list(state.iterdir()) == []
 
 
 def test_a_stop_while_it_starts_is_heard(image, state, tmp_path):

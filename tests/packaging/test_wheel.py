@@ -107,28 +107,6 @@ def test_it_prints_the_pages_that_its_messages_cite(alone):
     assert unknown.returncode == 2 and "reference/limits" in unknown.stderr
 
 
-def test_it_tells_its_settings(alone):
-    """An operator could not see what an installation would do."""
-    told = command(alone, "config", "--json", STREAM_SCRUB_WORKER__BATCH_MS="7")
-    assert told.returncode == 0, told.stderr
-    assert '"batch_ms":7' in told.stdout.replace(" ", "")
-
-
-def test_without_a_broker_a_check_says_so(alone):
-    """Whoever tries it without Kafka would see a traceback, or wait for ever."""
-    told = command(alone, "check", "06 12 34 56 78", STREAM_SCRUB_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
-    assert told.returncode == 1
-    assert told.stderr.startswith("stream-scrub: ") and "no broker answers" in told.stderr
-    assert "Traceback" not in told.stderr and "34 56 78" not in told.stderr
-
-
-def test_the_demo_works(alone):
-    """The README's first promise would not hold for whoever installs the package."""
-    told = command(alone, "demo", "--seconds", "5", "--rate", "2000", "--json")
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert json.loads(told.stdout)["ok"]
-
-
 def test_what_the_image_is_built_with_is_what_is_tested():
     """The image would be compiled and packed by other versions than those that every test runs with."""
     tested = pinned("dev.txt")

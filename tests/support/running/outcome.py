@@ -5,7 +5,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -76,16 +75,6 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def ages(bootstrap: Address, topics: list[str]) -> list[tuple[float, float]]:
-    """For each stamped prospect: when it was judged (seconds since the epoch), and how old it was then."""
-    found = []
-    for topic in topics:
-        for message in read_all(bootstrap, topic):
-            at = datetime.fromisoformat(json.loads(message.value())["scrub"]["at"]).timestamp()
-            found.append((at, at - message.timestamp()[1] / 1000))
-    return sorted(found)
 
 
 @dataclass
