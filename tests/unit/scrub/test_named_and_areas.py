@@ -43,67 +43,6 @@ listed = law.register("list", [NUMBER])
 consent = law.allow("consent@acme", [NUMBER])
 
 
-OF_TYPE = """country = "IE"
-regions = ["IE"]
-timezone = "Europe/Dublin"
-[[rule]]
-from = 2020-01-01
-source = "a law made for the tests"
-deny = ["list", "internal"]
-lifted_by = ["contract"]
-require_named_for = { mobile = ["consent"] }
-max_age_days = { list = 30, consent = 10 }
-"""
-MOBILE, FIXED = 353850123456, 35312345678
-
-
-@pytest.mark.parametrize(
-    ("number", "kind", "registers", "told", "expected"),
-    [
-        (MOBILE, "mobile", [], ACME, Finding(Reason.NO_CONSENT)),
-        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE])], ACME, Finding(Reason.CONSENTED)),
-        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE], 11)], ACME, Finding(Reason.NO_CONSENT)),
-        (MOBILE, "mobile", [law.register("consent@acme", [MOBILE])], ACME, Finding(Reason.NO_CONSENT)),
-        (MOBILE, "mobile", [law.allow("consent", [MOBILE])], ACME, Finding(Reason.NO_CONSENT)),
-        (MOBILE, "mobile", [law.allow("consent@acme", [MOBILE])], NO_FACTS, Finding(Reason.NO_CONSENT)),
-        (
-            MOBILE,
-            "mobile",
-            [law.allow("consent@acme", [MOBILE])],
-            Facts(campaigns=("acme", "beta")),
-            Finding(Reason.NO_CONSENT),
-        ),
-        (MOBILE, "mobile", [], Facts(contract=True), Finding(Reason.CONTRACT)),
-        (FIXED, "fixed_line", [], ACME, Finding(Reason.CLEAR)),
-        (FIXED, "fixed_line", [law.allow("consent@acme", [MOBILE])], ACME, Finding(Reason.CLEAR)),
-        (
-            MOBILE,
-            "mobile",
-            [law.register("internal", [MOBILE])],
-            ACME,
-            Finding(Reason.OPPOSED, ("internal",)),
-        ),
-    ],
-)
-def test_some_types_of_numbers_need_a_consent_to_the_caller(number, kind, registers, told, expected):
-    """A mobile phone would be called without the consent that it needs, or a fixed line not be called for want of one."""
-    rule = law.rulebook(OF_TYPE).rule("IE", law.NOW)
-    index = law.index(law.register("list"), *registers)
-    plan = plans.plan_for(Line.of("IE", kind), False, rule, told, index, law.NOW)
-    held = {r.name for r in plan.registers if number in r.numbers}
-    assert plan.verdict_for(held)._replace(last=None) == expected
-
-
-def test_a_number_that_lacks_its_consent_is_never_stale():
-    """A fresh list would be fetched for a number that it cannot help."""
-    text = OF_TYPE.replace("lifted_by", 'require = ["washed"]\nlifted_by')
-    rule = law.rulebook(text).rule("IE", law.NOW)
-    plan = plans.plan_for(
-        Line.of("IE", "mobile"), False, rule, ACME, law.index(law.register("list")), law.NOW
-    )
-    assert plan.verdict_for(()) == Finding(Reason.NO_CONSENT)
-
-
 def found(registers, told=NO_FACTS, text=RULE, number=NUMBER):
     rule = law.rulebook(text).rule("US", law.NOW)
     plan = plans.plan_for(LINE, is_barred(number, rule), rule, told, law.index(*registers), law.NOW)
@@ -113,8 +52,6 @@ def found(registers, told=NO_FACTS, text=RULE, number=NUMBER):
 @pytest.mark.parametrize(
     ("registers", "told", "expected"),
     [
-        ([covering], NO_FACTS, Finding(Reason.CLEAR)),
-        ([listed], NO_FACTS, Finding(Reason.OPPOSED, ("list",))),
         # a consent that names the caller lifts the list, for that caller
         ([listed, consent], ACME, Finding(Reason.CONSENTED)),
         ([covering, consent], ACME, Finding(Reason.CLEAR)),
@@ -126,25 +63,17 @@ def found(registers, told=NO_FACTS, text=RULE, number=NUMBER):
         # one that is too old, or of the wrong kind, lifts nothing and stops nobody
         ([listed, law.allow("consent@acme", [NUMBER], 11)], ACME, Finding(Reason.OPPOSED, ("list",))),
         ([listed, law.register("consent@acme", [NUMBER])], ACME, Finding(Reason.OPPOSED, ("list",))),
-        ([covering, law.allow("consent@acme", [NUMBER], 11)], ACME, Finding(Reason.CLEAR)),
         # the company's own opposition stands above it, and so does its age
         (
             [listed, consent, law.register("internal", [NUMBER])],
             ACME,
             Finding(Reason.OPPOSED, ("internal", "list")),
         ),
-        (
-            [listed, consent, law.register("internal@acme", [NUMBER])],
-            ACME,
-            Finding(Reason.OPPOSED, ("internal@acme", "list")),
-        ),
         ([listed, consent, law.register("internal", days_old=51)], ACME, Finding(STALE, ("internal",))),
         # a list that is missing or too old is not needed where the person consented
         ([consent], ACME, Finding(Reason.CONSENTED)),
         ([law.register("list", [NUMBER], days_old=31), consent], ACME, Finding(Reason.CONSENTED)),
-        ([law.register("list", days_old=31)], ACME, Finding(STALE, ("list",))),
         # an area of which the list holds no number
-        ([law.register("list", [ELSEWHERE])], NO_FACTS, UNKNOWN),
         ([law.register("list")], NO_FACTS, UNKNOWN),
         ([law.register("list", [ELSEWHERE]), consent], ACME, Finding(Reason.CONSENTED)),
         ([law.register("list", [ELSEWHERE])], Facts(contract=True), Finding(Reason.CONTRACT)),
@@ -213,16 +142,6 @@ def test_an_area_is_covered_when_its_register_holds_a_number_of_it(members, aske
     array: Numbers = np.array(asked, np.uint64)
     assert areas.holds(array).tolist() == expected and array.tolist() == asked
     assert areas.filter.perhaps(array).all()
-
-
-def test_the_cases_of_a_batch_share_what_a_list_covers():
-    """A batch with a thousand campaigns would ask a thousand times which areas the list covers, and be late."""
-    rule, index = law.rulebook(RULE).rule("US", law.NOW), law.index(covering)
-    facts = [Facts(campaigns=(f"c{at}",)) for at in range(9)]
-    compiled = [plans.plan_for(LINE, False, rule, told, index, law.NOW) for told in facts]
-    assert len({register for plan in compiled for register in plan.registers}) == 2
-    other = plans.plan_for(LINE, False, rule, facts[0], law.index(law.register("list", [SAME_AREA])), law.NOW)
-    assert not set(other.registers) & set(compiled[0].registers)
 
 
 def test_what_one_campaigns_own_list_covers_opens_no_area_to_another():
