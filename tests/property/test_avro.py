@@ -167,7 +167,7 @@ def shallow(value):
     return True
 
 
-@settings(max_examples=examples(1500), deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(leads.filter(shallow), st.data(), st.sampled_from([MEMBERS, PATHS]), st.randoms())
 def test_a_prospect_gets_the_same_stamp_in_avro_as_in_json(lead, data, members, chance):
     """A producer that changes its format, or a schema that evolves, would change who is called. Of a broken record its reader

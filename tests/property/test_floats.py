@@ -95,7 +95,7 @@ def floats(seed, count, regions):
 def test_a_float_is_its_number_or_none():
     """An opposed person would be called under the number of a stranger, who then is opposed."""
     wrong, repaired, count = [], 0, 0
-    for text, region, known in floats("floats 20261201", examples(600), OFTEN):
+    for text, region, known in floats("floats 20261201", examples(300), OFTEN):
         found = normalise(text, region)
         count += 1
         repaired += found is not None
@@ -182,7 +182,7 @@ def test_no_row_and_no_check_of_a_float_allows_a_call(tmp_path, printed):
 def test_no_sign_among_the_digits_hides_the_number_that_they_dial(sign):
     """A dialler that takes the digits of a lead would call an opposed person: the verdict was on the digits before a sign."""
     source, read_, hidden = Pairs(f"signs {sign}"), 0, []
-    for _ in range(examples(1500)):
+    for _ in range(examples(750)):
         region = source.random.choice(OFTEN)
         typed = source.number(region)
         number, _ = normalise(typed, region)

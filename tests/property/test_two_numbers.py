@@ -99,7 +99,7 @@ class Pairs:
 def test_two_numbers_in_one_text_are_never_read_as_one():
     """The one who opted out would be called: only the other one's number would be looked up."""
     source = Pairs("two 20261128")
-    texts = [source.one(SHORT if at % 2 else SORTED) for at in range(examples(9000))]
+    texts = [source.one(SHORT if at % 2 else SORTED) for at in range(examples(4500))]
 
     assert [each for each in texts if normalise(each[2], each[3]) is not None] == []
     for region in SHORT:
@@ -257,7 +257,7 @@ def test_no_row_with_two_numbers_is_allowed(tmp_path, pairs):
 def test_the_numbers_of_one_text_are_those_two_or_none():
     """Two other people's numbers would be judged in a file of leads, and the row be allowed for them."""
     source = Pairs("parted 20261128")
-    pairs = [source.one(SHORT if at % 2 else SORTED) for at in range(examples(3000))]
+    pairs = [source.one(SHORT if at % 2 else SORTED) for at in range(examples(1500))]
     found = [(parted_in(text, region), first, second, region) for first, second, text, region in pairs]
     wrong = [
         each
@@ -301,7 +301,7 @@ def quantities(pairs):
 def test_two_numbers_that_a_spreadsheet_held_as_quantities_become_no_others():
     """A zero of a fraction or an exponent would join the digits: other people's numbers be judged, or opposed."""
     source = Pairs("quantities 20261128")
-    pairs = [source.one(SHORT) for _ in range(examples(3000))]
+    pairs = [source.one(SHORT) for _ in range(examples(1500))]
     found = list(quantities(pairs))
     assert len(found) > len(pairs) / 4
     for both, text, region in found:
