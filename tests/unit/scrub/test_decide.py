@@ -12,11 +12,25 @@ from tests.support.machine.cost import cpu_s
 
 NUMBER, PREMIUM, ROBOT, BRITISH = 33612345678, 33899123456, 33162123456, 447400123456
 MOBILE, FIXED = 353850123456, 35312345678
-EVERYBODY = [NUMBER, PREMIUM, ROBOT, BRITISH, MOBILE, FIXED]
+AMERICAN, SAME_AREA, ELSEWHERE = 12125550123, 12125550199, 13055550100
+EVERYBODY = [NUMBER, PREMIUM, ROBOT, BRITISH, MOBILE, FIXED, AMERICAN]
 CONTRACT, PRESS, ACME = {"contract": True}, {"purpose": "press"}, {"campaign": "acme"}
 BANNED = {"purpose": "energy-renovation"}
 
 OUT, IN = law.OPT_OUT, law.OPT_IN
+US = """country = "US"
+regions = ["US"]
+timezone = "America/New_York"
+[[rule]]
+from = 2020-01-01
+source = "a law made for the tests"
+deny = ["list", "internal"]
+lifted_by = ["contract"]
+named_consents = ["consent"]
+max_age_days = { list = 30, consent = 10, internal = 50 }
+areas = { list = 4 }
+"""
+US_IN = US + 'require = ["washed"]\n'
 FREE = OUT.replace('["list", "internal"]', '["internal"]').replace("max_age_days = { list = 30 }\n", "")
 SILENT = OUT.replace('["list", "internal"]', '["list"]')
 STRICT = IN.replace('lifted_by = ["contract", "press"]', "lifted_by = []")
@@ -52,6 +66,8 @@ def silent(name):
 
 NO_LIST, LIST, OLD_LIST = lacks("list"), holds("list"), holds("list", 31)
 OPPOSED, NOT_OPPOSED, OF_ACME = holds("internal"), lacks("internal"), holds("internal@acme")
+COVERING, NOT_BOUGHT = law.register("list", [SAME_AREA]), law.register("list", [ELSEWHERE])
+TO_ACME = agrees("consent@acme")
 YES, NO, NO_WASH = agrees("consent"), silent("consent"), silent("washed")
 TABLE = [
     # law, registers, members, the reason and the registers behind it
@@ -150,6 +166,33 @@ TABLE_OF_LINES = [
     (OF_TYPE, MOBILE, [NO_LIST], CONTRACT, "contract"),
     (OF_TYPE, MOBILE, [NO_LIST, OPPOSED], ACME, "opposed internal"),
     (OF_TYPE, FIXED, [NO_LIST], ACME, "clear"),
+    # a consent that names the caller lifts the list, for that caller
+    (US, AMERICAN, [LIST, TO_ACME], ACME, "consented"),
+    (US, AMERICAN, [COVERING, TO_ACME], ACME, "clear"),
+    (US, AMERICAN, [LIST, TO_ACME], {}, "opposed list"),
+    (US, AMERICAN, [LIST, TO_ACME], {"campaign": "other"}, "opposed list"),
+    (US, AMERICAN, [LIST, TO_ACME], {"campaign": ["acme", "other"]}, "opposed list"),
+    (US, AMERICAN, [LIST, YES], ACME, "opposed list"),
+    (US, AMERICAN, [LIST, law.allow("consent@acme", [SAME_AREA])], ACME, "opposed list"),
+    (US, AMERICAN, [LIST, agrees("consent@acme", 11)], ACME, "opposed list"),
+    (US, AMERICAN, [LIST, holds("consent@acme")], ACME, "opposed list"),
+    # the company's own opposition stands above it, and so does its age
+    (US, AMERICAN, [LIST, TO_ACME, OPPOSED], ACME, "opposed internal list"),
+    (US, AMERICAN, [LIST, TO_ACME, lacks("internal", 51)], ACME, "stale-register internal"),
+    # a list that is missing or too old is not needed where the person consented
+    (US, AMERICAN, [TO_ACME], ACME, "consented"),
+    (US, AMERICAN, [OLD_LIST, TO_ACME], ACME, "consented"),
+    # an area of which the list holds no number
+    (US, AMERICAN, [NO_LIST], {}, "stale-register list"),
+    (US, AMERICAN, [NOT_BOUGHT, TO_ACME], ACME, "consented"),
+    (US, AMERICAN, [NOT_BOUGHT], CONTRACT, "contract"),
+    (US, AMERICAN, [NO_LIST, law.register("list@acme", [SAME_AREA])], ACME, "clear"),
+    (US, AMERICAN, [NO_LIST, law.register("list@acme", [SAME_AREA])], {}, "stale-register list"),
+    # a consent that lifts one list does not stand in for what is required
+    (US_IN, AMERICAN, [LIST, TO_ACME, agrees("washed")], ACME, "consented"),
+    (US_IN, AMERICAN, [LIST, TO_ACME, silent("washed")], ACME, "no-consent"),
+    (US_IN, AMERICAN, [LIST, TO_ACME], ACME, "stale-register washed"),
+    (US_IN, AMERICAN, [NOT_BOUGHT, silent("washed")], ACME, "no-consent"),
     (OF_TYPE.replace("lifted_by", 'require = ["washed"]\nlifted_by'), MOBILE, [NO_LIST], ACME, "no-consent"),
 ]
 ROWS = [(text, NUMBER, *row) for text, *row in TABLE] + TABLE_OF_LINES
