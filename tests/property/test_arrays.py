@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stream_scrub.imports.parsing.cells import number_of, numbers_of
 from stream_scrub.numbering import line_of, lines_many, normalise, read_column, valid_many
-from stream_scrub.numbering.arrays import Many, Typed, eight_digits
-from stream_scrub.numbering.tables import ASK, FIRST_LINE, NONE, Tables
+from stream_scrub.numbering.arrays import Many, Typed
+from stream_scrub.numbering.tables import ASK, FIRST_LINE, Tables
 from tests.support.machine.effort import examples
 from tests.support.oracles.mistreated_numbers import OFTEN, Mistreatment
 
@@ -70,7 +70,7 @@ def test_a_column_of_integers_is_read_as_their_digits_are(values, region):
 def test_threads_may_read_columns_together():
     """A service would now and then read a number as another country's, or as none."""
     source = Mistreatment(5)
-    cells = [source.one()[0] for _ in range(3000)]
+    cells = [source.one()[0] for _ in range(1000)]
     expected = column(cells, "FR")
     for _ in range(3):
         fresh = Many(Tables.shipped())
@@ -96,14 +96,7 @@ def test_mistreated_cells_are_read_as_each_of_them_is():
 
 def test_most_lines_need_no_second_question():
     """An import of ten million lines would take an hour."""
-    lines = [
-        "06 12 34 56 78",
-        "0612345678",
-        "+33612345678",
-        '"06.12.34.56.78"',
-        "0033 6 12 34 56 78",
-        "33612345678",
-    ]
+    lines = ["06 12 34 56 78", "+33612345678", '"06.12.34.56.78"', "0033 6 12 34 56 78", "33612345678"]
     numbers, codes = lines_many("".join(line + "\n" for line in lines).encode(), "FR")
 
     assert codes.min() >= FIRST_LINE
@@ -127,14 +120,6 @@ def test_numbers_are_valid_as_each_of_them_is(numbers):
     assert valid.tolist() == [line_of(number) is not None for number in numbers]
 
 
-@given(st.lists(st.integers(0, 99_999_999), max_size=20))
-def test_eight_digits_are_the_integer_that_they_spell(values):
-    """Every number of a list would be another one."""
-    text = b"".join(b"%08d" % value for value in values)
-
-    assert eight_digits(np.frombuffer(text, "<u8")).tolist() == values
-
-
 @given(st.lists(CELLS, max_size=10), REGIONS)
 def test_tables_of_another_version_settle_nothing(cells, region):
     """After an upgrade of phonenumbers lists would be read by the rules of the old one."""
@@ -145,11 +130,3 @@ def test_tables_of_another_version_settle_nothing(cells, region):
 
     assert set(codes.tolist()) <= {ASK}
     assert set(old.significant(np.array([33612345678], np.uint64)).tolist()) == {ASK}
-
-
-def test_what_is_proven_wrong_is_no_number():
-    """Rubbish would be asked about line by line."""
-    _, codes = lines_many(b"0012\n0112345\n+33112\n99999999\n", "FR")
-
-    assert NONE in codes.tolist()
-    assert all(normalise(text, "FR") is None for text in ("0012", "0112345", "+33112", "99999999"))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     NATIVE is None and os.environ.get("STREAM_SCRUB_REQUIRE_KAFKA") != "1",
     reason="the extension is not installed",
 )
-MUTANTS = 60_000 if ALL else 10_000
+MUTANTS = 60_000 if ALL else 4000
 REGIONS = ["FR", "GB", "US", "DE", "IT", "RE", "AR", "BR", "AT", "SM", "KZ", "XX"]
 TERMS = [
     Terms(MEMBERS, stale="block", default_purpose="other"),
@@ -33,18 +33,11 @@ TERMS = [
 RULEBOOK = law.rulebook(LAWS["in"][0])
 
 
-def both(values, terms):
-    """What each makes of a batch."""
-    return [
-        Scrubber(terms, RULEBOOK, by).scrub(values, INDEX, law.NOW)
-        for by in (backend.PYTHON, backend.native())
-    ]
-
-
 def same(values):
+    """What the reference and the extension make of a batch is the same."""
     for terms in TERMS:
-        reference, native = both(values, terms)
-        assert native == reference
+        reference = Scrubber(terms, RULEBOOK, backend.PYTHON).scrub(values, INDEX, law.NOW)
+        assert Scrubber(terms, RULEBOOK, NATIVE).scrub(values, INDEX, law.NOW) == reference
 
 
 def test_mutated_prospects_come_out_alike():
@@ -113,22 +106,9 @@ def test_most_prospects_are_taken_by_the_extension_itself():
 
 def test_every_two_to_four_byte_character_is_text_to_both_or_to_neither():
     """A prospect with an accent would go the slow way, or bytes that are no text would be taken for text."""
-    values = [
-        b'{"phone":"0612345678","name":"' + bytes(sign) + b'"}'
-        for first in range(0x80, 0x100)
-        for sign in (
-            [first],
-            [first, 0x7F],
-            [first, 0x80],
-            [first, 0xBF, 0x80],
-            [first, 0x9F, 0xBF],
-            [first, 0xA0, 0xC0],
-            [first, 0x8F, 0xBF, 0xBF],
-            [first, 0x90, 0x80, 0x80],
-            [first, 0x80, 0x80, 0x7F],
-        )
-    ]
-    same(values)
+    ends = "", "7f", "80", "bf80", "9fbf", "a0c0", "8fbfbf", "908080", "80807f"
+    signs = [bytes([first]) + bytes.fromhex(end) for first in range(0x80, 0x100) for end in ends]
+    same([b'{"phone":"0612345678","name":"' + sign + b'"}' for sign in signs])
 
 
 @pytest.mark.parametrize(
@@ -154,8 +134,8 @@ def test_an_extension_of_another_version_is_not_used(monkeypatch):
     assert backend.native() is None
 
 
-@pytest.mark.parametrize("region", REGIONS)
-def test_a_length_that_no_table_knows_is_asked_about(region):
+def test_a_length_that_no_table_knows_is_asked_about():
     """A number of a strange length would stop the worker, and every lead behind it."""
     texts = [sign + digit * length for sign in ("", "+") for digit in "019" for length in range(1, 24)]
-    same([b'{"phone":"%s","country":"%s"}' % (text.encode(), region.encode()) for text in texts])
+    for region in REGIONS:
+        same([b'{"phone":"%s","country":"%s"}' % (text.encode(), region.encode()) for text in texts])

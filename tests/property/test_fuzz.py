@@ -11,7 +11,7 @@ from tests.support.machine.effort import ALL
 from tests.support.oracles import prospects as oracle
 from tests.support.oracles.mutated_prospects import ALLOWING, INDEX, LAWS, mutated, prospect
 
-MUTANTS = 100_000 if ALL else 20_000
+MUTANTS = 100_000 if ALL else 10_000
 BATCH = 500
 
 

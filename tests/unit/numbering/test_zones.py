@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from stream_scrub.clock import zone
 from stream_scrub.numbering.regions import STATES
 from stream_scrub.numbering.zones import TARGET, areas_of, zones_of
@@ -20,10 +18,10 @@ TWO_CLOCKS = "208 219 250 270 308 418 423 541 574 605 606 620 701 709 775 785 80
 OVERLAYS = "364 448 930 458 778 236 257 672 581 367 729"
 
 
-@pytest.mark.parametrize("code", f"{TWO_CLOCKS} {OVERLAYS} 867 907".split())
-def test_an_area_code_over_two_clocks_has_both(code):
+def test_an_area_code_over_two_clocks_has_both():
     """Somebody would be called at seven, because his area code lies in the next zone as well."""
-    assert len(areas_of("US")[f"1{code}"]) >= 2
+    for code in f"{TWO_CLOCKS} {OVERLAYS} 867 907".split():
+        assert len(areas_of("US")[f"1{code}"]) >= 2, code
 
 
 def test_every_state_has_zones():

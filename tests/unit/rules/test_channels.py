@@ -6,7 +6,6 @@ import pytest
 
 from stream_scrub.errors import ConfigError
 from stream_scrub.rules import Rulebook, RuleFile, doubts, in_words, read_text
-from tests.support.fakes import law
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
 RULE = '[[rule]]\nfrom = {}\nsource = "law"\ndeny = ["internal"]\n'
@@ -48,10 +47,6 @@ def test_every_rule_in_force_is_told_with_its_countrys_time():
             [CALLS, TEXTS, RULE.format("2022-01-01") + 'channels = ["sms"]\n'],
             '"sms" is with other channels',
         ),
-        (
-            [CALLS, RULE.format("2022-01-01") + 'channels = ["voice", "sms"]\n'],
-            '"voice" is with other channels',
-        ),
         ([CALLS, CALLS], "two rules start on 2020-01-01: give each its own day or channel"),
         ([CALLS + "channels = []\n"], "`channels` is empty"),
         ([CALLS + 'channels = ["SMS"]\n'], '"SMS" is not a channel'),
@@ -84,11 +79,3 @@ def test_gaps_are_told_channel_by_channel():
     )
     assert any("nobody may be reached by sms or mms before 2021-01-01" in each for each in told)
     assert len(told) == 2
-
-
-def test_two_rules_of_one_day_may_be_told_apart_by_a_stamp():
-    """The digest on a stamp would name two rules."""
-    same = RULE.format("2020-01-01") + 'channels = ["sms"]\n'
-    calls, texts = book(CALLS, same).countries["XX"].rules
-    assert calls.digest != texts.digest
-    assert law.rulebook(law.OPT_OUT).rule("FR", law.NOW, "sms") is None

@@ -32,21 +32,16 @@ ONE_PROBLEM = [
         4,
         'unknown key "shape": use one of country, evidence_days, prefixes, regions, rule, timezone',
     ),
-    (GOOD + "[[rules]]\n", 8, 'unknown key "rules": did you mean "rule"?'),
     (GOOD.replace('deny = ["list", "internal"]', "deny = 3"), 7, "`deny` must be a list of texts"),
-    (GOOD.replace('"list", "internal"', '"list", 3'), 7, "`deny` must be a list of texts"),
     (GOOD.replace('"list", "internal"', '"list", "list"'), 7, "`deny` names something twice"),
     (GOOD.replace('"list"', '"list@acme"'), 7, "has a scope"),
     (GOOD.replace('"list"', '"List"'), 7, "is not a register name"),
-    (GOOD.replace('"list"', '"-list"'), 7, "is not a register name"),
     (GOOD.replace('"list"', '"of-33612345678"'), 7, "looks like a phone number"),
-    (GOOD.replace("from = 2020-01-01\n", ""), 4, "`from` is missing"),
     (GOOD.replace("2020-01-01", '"2020-01-01"'), 5, "`from` must be a day without quotes or hours"),
     (GOOD.replace("2020-01-01", "2020-01-01T00:00:00Z"), 5, "`from` must be a day without quotes or hours"),
     (GOOD.replace('source = "law"\n', ""), 4, "`source` is missing"),
     (GOOD.replace('"law"', '"  "'), 6, "`source` must be a text that is not empty"),
     (GOOD.replace('deny = ["list", "internal"]\n', ""), 4, "the rule requires nothing"),
-    (GOOD.replace('["list", "internal"]', "[]"), 4, "the rule requires nothing"),
     (GOOD + 'require = ["list"]\n', 8, "is in `deny` as well"),
     (
         HEAD + RULE.replace('"list", "internal"', '"list"') + 'require = ["internal"]\n',
@@ -57,16 +52,13 @@ ONE_PROBLEM = [
     (GOOD + 'lifted_by = ["Press"]\n', 8, 'would never match: write it "press"'),
     (GOOD + 'banned_purposes = ["energy_renovation"]\n', 8, 'write it "energy-renovation"'),
     (GOOD + 'lifted_by = ["press"]\nbanned_purposes = ["press"]\n', 9, "is in `lifted_by` as well"),
-    (GOOD + 'banned_despite_contract = ["Gas"]\n', 8, 'would never match: write it "gas"'),
     (
         GOOD + 'banned_purposes = ["gas"]\nbanned_despite_contract = ["gas"]\n',
         9,
         "is in `banned_purposes` as",
     ),
     (GOOD + 'lifted_by = ["gas"]\nbanned_despite_contract = ["gas"]\n', 9, "is in `lifted_by` as well"),
-    (GOOD + 'require_named_for = ["consent"]\n', 8, "`require_named_for` must be a table"),
     (GOOD + 'require_named_for = { mobil = ["consent"] }\n', 8, 'type of number: did you mean "mobile"?'),
-    (GOOD + 'require_named_for = { mobile = "consent" }\n', 8, "`require_named_for.mobile` must be a list"),
     (GOOD + 'require_named_for = { mobile = ["consent@acme"] }\n', 8, "has a scope"),
     (
         GOOD + 'require_named_for = { mobile = ["list"] }\n',
@@ -78,17 +70,12 @@ ONE_PROBLEM = [
     (GOOD + "require_named_for = { mobile = [] }\n", 8, "`require_named_for.mobile` asks nothing"),
     (GOOD + "max_age_days = 3\n", 8, "`max_age_days` must be a table"),
     (GOOD + "max_age_days = { lost = 3 }\n", 8, 'names "lost", which this rule does not use'),
-    (GOOD + "max_age_days = { lists = 3 }\n", 8, 'did you mean "list"?'),
     (GOOD + "max_age_days = { list = 0 }\n", 8, "`max_age_days.list` must be a whole number of days"),
     (GOOD + "[rule.max_age_days]\nlist = true\n", 8, "`max_age_days.list` must be a whole number of days"),
-    (GOOD + "max_age_days.list = 1.5\n", 8, "`max_age_days.list` must be a whole number of days"),
     (GOOD + "valid_days = 0\n", 8, "`valid_days` must be a whole number of days from 1"),
-    (GOOD + "valid_days = -1\n", 8, "`valid_days` must be"),
     (GOOD + "valid_days = 99999999999999999999\n", 8, "`valid_days` must be"),
     (GOOD + 'not_callable = ["premium-rate"]\n', 8, 'not a type of number: did you mean "premium_rate"?'),
     (GOOD + 'not_callable = ["+0162"]\n', 8, "is not a prefix"),
-    (GOOD + 'not_callable = ["33162"]\n', 8, "is not a prefix"),
-    (GOOD + 'not_callable = ["+"]\n', 8, "is not a prefix"),
     (GOOD + 'not_callable = ["+٣٣"]\n', 8, "is not a prefix"),
     (GOOD + "uncertain = [\n  'real',\n  '',\n]\n", 8, "a note is empty"),
     (
@@ -96,12 +83,9 @@ ONE_PROBLEM = [
         3,
         'no zone is called "Europe/Pari": did you mean "Europe/Paris"?',
     ),
-    (GOOD.replace('"Europe/Paris"', "3"), 3, "`timezone` must be a text"),
     (GOOD.replace('timezone = "Europe/Paris"\n', ""), 1, "`timezone` is missing"),
-    (GOOD.replace('country = "XX"\n', ""), 1, "`country` is missing"),
     (GOOD.replace('country = "XX"', 'country = "xx"'), 1, "two capital letters"),
     (GOOD.replace('country = "XX"', 'country = "XY"').replace('["XX"]', '["XY"]'), 1, "call it xy.toml"),
-    (GOOD.replace('["XX"]', "[]"), 2, "`regions` is missing or empty"),
     (GOOD.replace('regions = ["XX"]\n', ""), 1, "`regions` is missing or empty"),
     (GOOD.replace('["XX"]', '["YY"]'), 2, '`regions` lacks "XX"'),
     (GOOD.replace('["XX"]', '["XX", "yy"]'), 2, '"yy" is not a region'),
@@ -109,9 +93,7 @@ ONE_PROBLEM = [
     (GOOD.replace("[[rule]]", "[rule]"), 4, "`rule` must be tables: write [[rule]]"),
     (GOOD + RULE, 9, "two rules start on 2020-01-01"),
     (GOOD + RULE.replace("2020", "2019"), 9, "is below the one from 2020-01-01: put the oldest first"),
-    (GOOD + "deny = []\n", 8, "not valid TOML: Cannot overwrite a value"),
     (GOOD + "valid_days = \n", 8, "not valid TOML: Invalid value"),
-    (GOOD + "lifted_by = [", 8, "not valid TOML"),
     (GOOD.encode() + b"# caf\xe9\n", 8, "not UTF-8"),
     (GOOD + "uncertain = " + "[" * 5000 + "]" * 5000, 1, "nested too deep"),
     (GOOD + "#" * (1 << 18), 1, "over 262144 bytes"),
@@ -124,7 +106,6 @@ ONE_PROBLEM = [
     ),
     (GOOD + 'named_consents = ["list"]\n', 8, '"list" is a register of opposition and lifts nothing'),
     (GOOD + 'named_consents = ["internal"]\n', 8, '"internal" is a register of opposition and lifts nothing'),
-    (GOOD + 'named_consents = ["consent@acme"]\n', 8, "has a scope"),
     (
         GOOD.replace('"list", "internal"', '"internal"') + 'named_consents = ["consent"]\n',
         8,
@@ -161,23 +142,6 @@ def test_every_problem_of_every_file_is_told_at_once():
     assert places == ["a/xx.toml:4:", "a/xx.toml:7:", "a/xx.toml:8:", "b/yy.toml:3:"]
 
 
-def test_the_example_of_the_design_is_a_rule_file(tmp_path):
-    """The documented example, which names no zone, would be refused."""
-    (tmp_path / "fr.toml").write_text(
-        'country = "FR"\nregions = ["FR", "GP"]\n[[rule]]\nfrom = 2016-06-01\nsource = "L.223-1"\n'
-        'deny = ["bloctel", "internal"]\nlifted_by = ["contract", "press"]\nmax_age_days = { bloctel = 30 }\n'
-        'valid_days = 30\n[[rule]]\nfrom = 2026-08-11\nsource = "L.223-1"\ndeny = ["internal"]\nrequire = ["consent"]\n'
-        'lifted_by = ["contract"]\nbanned_purposes = ["energy-renovation", "home-adaptation"]\n'
-        'not_callable = ["premium_rate", "voicemail", "+33162"]\n'
-    )
-    book = Rulebook.load(tmp_path)
-    rule = book.on("FR", date(2026, 8, 11))
-    assert book.countries["FR"].timezone == "Europe/Paris"
-    assert rule.not_callable_types == {"premium_rate", "voicemail"}
-    assert rule.not_callable_prefixes == ("33162",)
-    assert rule.max_age_days == {} and rule.valid_days is None
-
-
 def test_a_file_of_the_same_name_replaces_the_shipped_one(tmp_path):
     """A company's stricter rules would be ignored, or mixed with the shipped ones."""
     (tmp_path / "gb.toml").write_text(GOOD.replace("XX", "GB"))
@@ -210,15 +174,18 @@ def test_a_country_of_many_zones_must_name_one(tmp_path):
 STATE = GOOD.replace('["XX"]', '["XX-Y"]\nprefixes = ["+9991", "+9992"]').replace('"XX"', '"XX-Y"')
 
 
-def test_two_states_may_not_claim_one_number(tmp_path):
+def test_two_files_may_not_claim_one_number_or_region(tmp_path):
     """Which of two laws judges a number would depend on the order of the files."""
     (tmp_path / "xx-y.toml").write_text(STATE)
     (tmp_path / "xx-z.toml").write_text(STATE.replace("XX-Y", "XX-Z").replace("+9991", "+99912"))
+    (tmp_path / "mc.toml").write_text(GOOD.replace('["XX"]', '["MC", "FR"]').replace("XX", "MC"))
     with pytest.raises(ConfigError) as caught:
         Rulebook.load(tmp_path)
     xx_y, xx_z = (f"{tmp_path}/xx-{state}.toml" for state in "yz")
     taken = (f"numbers with +{prefix} are those of {xx_y} as well" for prefix in ("99912", "9992"))
-    assert caught.value.problems == [f"{xx_z}:3: {each}: leave them in one of them" for each in taken]
+    region = f"{tmp_path}/mc.toml:2: region FR is claimed by stream_scrub/rules/fr.toml as well: leave it in one of them"
+    numbers = [f"{xx_z}:3: {each}: leave them in one of them" for each in taken]
+    assert sorted(caught.value.problems) == sorted([region, *numbers])
 
 
 @pytest.mark.parametrize(
@@ -236,33 +203,17 @@ def test_a_mistake_in_the_file_of_a_state(old, new, sentence):
     assert any(sentence in problem for problem in problems(STATE.replace(old, new), "xx-y.toml"))
 
 
-def test_two_countries_may_not_claim_one_region(tmp_path):
-    """Which of two laws judges a number would depend on the order of the files."""
-    (tmp_path / "mc.toml").write_text(GOOD.replace('["XX"]', '["MC", "FR"]').replace("XX", "MC"))
-    with pytest.raises(ConfigError) as caught:
-        Rulebook.load(tmp_path)
-    sentence = "region FR is claimed by stream_scrub/rules/fr.toml as well: leave it in one of them"
-    assert caught.value.problems == [f"{tmp_path / 'mc.toml'}:2: {sentence}"]
-
-
 def test_a_folder_without_rules_is_a_mistake(tmp_path):
     """A folder that failed to mount would quietly leave the shipped rules in force."""
-    for folder, sentence in ((tmp_path, "holds no .toml file"), (tmp_path / "gone", "No such file")):
+    unreadable = tmp_path / "unreadable"
+    (unreadable / "fr.toml").mkdir(parents=True)
+    for folder, sentence in (
+        (tmp_path, "holds no .toml file"),
+        (tmp_path / "gone", "No such file"),
+        (unreadable, r"fr\.toml:1: Is a directory"),
+    ):
         with pytest.raises(ConfigError, match=sentence):
             Rulebook.load(folder)
-
-
-def test_a_rule_file_that_cannot_be_read_is_told(tmp_path):
-    """An unreadable rule file would stop the worker with a traceback, or be passed over."""
-    (tmp_path / "fr.toml").mkdir()
-    with pytest.raises(ConfigError, match=r"fr\.toml:1: Is a directory"):
-        Rulebook.load(tmp_path)
-
-
-def test_a_rule_lasts_until_the_day_before_the_next():
-    """Two laws would hold on one day, or none."""
-    first, second = country(GOOD + RULE.replace("2020", "2021")).rules
-    assert (first.end, second.start, second.end) == (date(2020, 12, 31), date(2021, 1, 1), None)
 
 
 def test_a_rule_may_end_before_another_starts():
@@ -279,7 +230,6 @@ def test_a_rulebook_travels_to_another_process():
     """A worker of several processes could not start."""
     book = pickle.loads(pickle.dumps(Rulebook.load()))
     assert book.on("FR", date(2026, 8, 11)) == Rulebook.load().on("FR", date(2026, 8, 11))
-    assert len({rule for read in book.countries.values() for rule in read.rules}) > 11
 
 
 def test_the_rules_say_of_what_kind_their_registers_are():

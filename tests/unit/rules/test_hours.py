@@ -53,13 +53,10 @@ def test_hours_come_back_from_their_text(hours, words):
         ('{ mon = ["20:00-09:00"], source = "l" }', "spans of one day"),
         ('{ mon = ["09:00-24:30"], source = "l" }', "spans of one day"),
         ('{ mon = ["9-20"], source = "l" }', "spans of one day"),
-        ("{ mon = [], source = 'l' }", "spans of one day"),
-        ("{ mon = '09:00-20:00', source = 'l' }", "spans of one day"),
         ('{ mon = ["09:00-12:00", "11:00-20:00"], source = "l" }', "overlap"),
         ('{ mon-fri = ["09:00-12:00"], wed = ["11:00-20:00"], source = "l" }', "two keys name wed"),
         ('{ mon = ["09:00-20:00"], holidays = ["FRANCE"], source = "l" }', "shipped holidays"),
         ('{ mon = ["09:00-20:00"], holidays = "FR", source = "l" }', "shipped holidays"),
-        ('{ mon = ["09:00-20:00"], holidays = [2026-01-01T00:00:00], source = "l" }', "shipped holidays"),
         ('{ mon = ["09:00-20:00"], holidays_in = { RE = ["FR-RE"] }, source = "l" }', 'names "RE"'),
         ('{ mon = ["09:00-20:00"], holidays_in = 3, source = "l" }', "must be a table"),
         ('{ mon = ["09:00-20:00"], lifted_by = ["internal"], source = "l" }', "lifts nothing"),
@@ -120,20 +117,19 @@ def easter(year: int) -> date:
     return date(year, 3, 1) + timedelta(days=og + oe - 1)
 
 
-@pytest.mark.parametrize("year", range(2023, 2033))
-def test_the_french_holidays_are_those_of_the_statute(year):
+def test_the_french_holidays_are_those_of_the_statute():
     """A release of the library would open a holiday, or close a working day, of every French lead."""
     fixed = {(1, 1), (5, 1), (5, 8), (7, 14), (8, 15), (11, 1), (11, 11), (12, 25)}
-    days = {date(year, *each) for each in fixed} | {
-        easter(year) + timedelta(days=after) for after in (1, 39, 50)
-    }
-    assert {day for day in shipped()["FR"] if day.year == year} == days
-    alsace = {easter(year) - timedelta(days=2), date(year, 12, 26)}
-    assert {day for day in shipped()["FR-6AE"] if day.year == year} == days | alsace
+    for year in range(2023, 2033):
+        days = {date(year, *each) for each in fixed}
+        days |= {easter(year) + timedelta(days=after) for after in (1, 39, 50)}
+        alsace = {easter(year) - timedelta(days=2), date(year, 12, 26)}
+        assert {day for day in shipped()["FR"] if day.year == year} == days
+        assert {day for day in shipped()["FR-6AE"] if day.year == year} == days | alsace
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_every_year_has_holidays(name):
+def test_every_year_has_holidays():
     """A year about which the library says nothing would have no holiday at all."""
-    years = {day.year for day in shipped()[name]}
-    assert years == set(range(min(years), 2033))
+    for name, days in shipped().items():
+        years = {day.year for day in days}
+        assert years == set(range(min(years), 2033)), name

@@ -17,6 +17,7 @@ from stream_scrub.texts import plain
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 
+BOOK = Rulebook.load()
 ROOT = Path(__file__).parents[3]
 RULE = (
     'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n[[rule]]\nfrom = 2020-01-01\nsource = "law"\n'
@@ -28,14 +29,9 @@ RULE = (
     ("word", "same"),
     [
         ("Pompe à chaleur", "pompe-a-chaleur"),
-        ("HEAT_PUMP", "heat-pump"),
         ("économies d\u2019énergie", "economies-d-energie"),
-        ("  solar / wind ", "solar-wind"),
         ("ﬁbre", "fibre"),
-        ("?!", ""),
         ("\U0001d400\U0001d41c\U0001d426\U0001d41e", "acme"),
-        ("\u1d2ccme", "acme"),
-        ("ac\u200bme", "acme"),
         ("ac\u00adme\ufe0f", "acme"),
     ],
 )
@@ -48,14 +44,6 @@ def test_the_vocabulary_comes_back_from_its_purposes():
     """An old verdict would be given again by other words than those that counted."""
     assert vocabulary(purposes_in(shipped())) == shipped()
     assert shipped()["heat-pump"] == ("energy-renovation", "renewable-energy")
-
-
-def test_every_shipped_purpose_that_a_rule_names_is_known():
-    """A rule would ban a word that no prospect ever means."""
-    known = {purpose for meanings in shipped().values() for purpose in meanings}
-    for country in Rulebook.load().countries.values():
-        for rule in country.rules:
-            assert {*rule.banned_purposes, *rule.lifted_by} - {"contract"} <= known, country.code
 
 
 def test_the_page_for_producers_lists_every_purpose():
@@ -92,9 +80,7 @@ def test_a_users_words_are_added(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[purposes\n", "not valid TOML"),
         ("[purpose]\n", 'unknown key "purpose"'),
-        ("purposes = 3\n", "must be a table"),
         ('[purposes]\nClub = ["gym"]\n', "is not a purpose"),
         ('[purposes]\nclub = "gym"\n', "must be a list of words"),
         ('[purposes]\nclub = ["?"]\n', "a word is empty"),
@@ -141,19 +127,15 @@ def test_who_says_nothing_of_all_calls_is_told(default, said):
     ("default", "member", "reason"),
     [
         ("", b"", "unknown-purpose"),
-        ("insurance", b"", "consented"),
         ("insurance", b',"purpose":null', "consented"),
         ("insurance", b',"purpose":"solar"', "banned-purpose"),
         ("solar", b"", "banned-purpose"),
         ("", b',"purpose":"insurance"', "consented"),
         ("insurance", b',"purpose":"offer of the month"', "unknown-purpose"),
         ("insurance", b',"purpose":["cpf"]', "banned-purpose"),
-        ("insurance", b',"purpose":[["cpf"]]', "unknown-purpose"),
         ("insurance", b',"purpose":["insurance",["cpf"]]', "unknown-purpose"),
-        ("insurance", b',"purpose":["insurance",{"name":"cpf"}]', "unknown-purpose"),
         ("insurance", b',"purpose":{"name":"cpf"}', "unknown-purpose"),
         ("insurance", b',"purpose":["insurance",true]', "unknown-purpose"),
-        ("insurance", b',"purpose":1.5', "unknown-purpose"),
         ("insurance", b',"purpose":[null," "]', "consented"),
     ],
 )
@@ -162,5 +144,5 @@ def test_what_all_calls_are_for_counts_where_a_prospect_says_nothing(hand, defau
     terms = Terms(MEMBERS, stamp="header", stale="block", default_purpose=default, default_campaign="house")
     index = law.index(law.allow("consent", [33612345678]))
     prospect = b'{"phone":"0612345678"%s}' % member
-    (stamp,) = Scrubber(terms, Rulebook.load(), hand).scrub([prospect], index, law.NOW).stamps
+    (stamp,) = Scrubber(terms, BOOK, hand).scrub([prospect], index, law.NOW).stamps
     assert json.loads(stamp)["reason"] == reason

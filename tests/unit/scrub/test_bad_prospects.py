@@ -6,7 +6,9 @@ import pytest
 
 from stream_scrub.scrub.decode import MAX_DEPTH, Members
 from tests.support.fakes import law
-from tests.support.fakes.scrubbers import NUMBER, OTHER, read, scrub, scrubber
+from tests.support.fakes.scrubbers import NUMBER, read, scrub, scrubber
+
+pytestmark = pytest.mark.usefixtures("hand")
 
 CLEAR = b'"phone":"0611111111"'
 deep = b"[" * 10_000 + b"]" * 10_000
@@ -15,96 +17,68 @@ UNREADABLE = {
     "empty": ("empty", b""),
     "only space": ("empty", b"  \n"),
     "not UTF-8": ("not-utf-8", b'{"phone":"0611111111","name":"Ren\xe9"}'),
-    "not UTF-8 in a name": ("not-utf-8", b'{"phone":"0611111111","n\xe9":1}'),
     "a surrogate as UTF-8": ("not-utf-8", b'{"phone":"0611111111","name":"\xed\xa0\x80"}'),
-    "an overlong zero": ("not-utf-8", b'{"phone":"0611111111","name":"\xc0\x80"}'),
     "not JSON": ("not-json", b"phone=0611111111"),
-    "single quotes": ("not-json", b"{'phone':'0611111111'}"),
     "truncated": ("truncated", b'{"phone":"0611111111","name":"Re'),
-    "truncated before the brace": ("truncated", b'{"phone":"0611111111"'),
     "trailing JSON": ("not-json", b'{"phone":"0611111111"}{"phone":"0612345678"}'),
-    "trailing text": ("not-json", b'{"phone":"0611111111"} x'),
     "trailing comma": ("not-json", b'{"phone":"0611111111",}'),
-    "trailing brace": ("not-json", b'{"phone":"0611111111"}}'),
     "a name that ends at a NUL": ("member-twice", b'{"phone":"0611111111","phone\\u0000":"0612345678"}'),
-    "a name that ends at a NUL, in capitals": (
-        "member-twice",
-        b'{"phone":"0611111111","PHONE\\u0000x":"0612345678"}',
-    ),
     "trailing NUL": ("not-json", b'{"phone":"0611111111"}\0'),
     "array": ("not-an-object", b'[{"phone":"0611111111"}]'),
     "text": ("not-an-object", b'"0611111111"'),
-    "integer": ("not-an-object", b"611111111"),
-    "true": ("not-an-object", b"true"),
     "null literal": ("not-an-object", b"null"),
     "depth 10 000": ("nested-too-deep", b'{"phone":"0611111111","x":' + deep + b"}"),
-    "depth 10 000, objects": ("nested-too-deep", b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
     "depth 10 000, unclosed": ("nested-too-deep", b'{"phone":"0611111111","x":' + b"[" * 10_000),
     "byte-order mark": ("byte-order-mark", b'\xef\xbb\xbf{"phone":"0611111111"}'),
     "UTF-16": ("byte-order-mark", '{"phone":"0611111111"}'.encode("utf-16")),
     "NaN": ("not-json", b'{"phone":"0611111111","score":NaN}'),
-    "infinity": ("not-json", b'{"phone":"0611111111","score":-Infinity}'),
     "a comment": ("not-json", b'{"phone":"0611111111"/* x */}'),
     "control character": ("not-json", b'{"phone":"0611111111","name":"a\nb"}'),
-    "control character in the number": ("not-json", b'{"phone":"06\t11111111"}'),
     "leading zero": ("not-json", b'{"phone":0611111111}'),
     "no colon": ("not-json", b'{"phone" "0611111111"}'),
-    "no comma": ("not-json", b'{"phone":"0611111111" "x":1}'),
     "bad escape": ("not-json", b'{"phone":"\\x30611111111"}'),
     "half an escape": ("not-json", b'{"phone":"0611111111","x":"\\u00"}'),
     "number twice": ("member-twice", b'{"phone":"0611111111","phone":"0612345678"}'),
-    "number twice, the same": ("member-twice", b'{"phone":"0611111111","phone":"0611111111"}'),
-    "number twice, by an escape": ("member-twice", b'{"phone":"0611111111","ph\\u006fne":"0612345678"}'),
     "number twice, both by escapes": (
         "member-twice",
         b'{"\\u0070hone":"0611111111","ph\\u006fne":"0612345678"}',
     ),
     "number twice, once null": ("member-twice", b'{"phone":null,"phone":"0611111111"}'),
     "region twice": ("member-twice", b'{"phone":"0611111111","country":"FR","country":"GB"}'),
-    "purpose twice": ("member-twice", b'{"phone":"0611111111","purpose":"press","purpose":"x"}'),
     "contract twice": ("member-twice", b'{"phone":"0612345678","contract":false,"contr\\u0061ct":true}'),
-    "campaign twice": ("member-twice", b'{"phone":"0611111111","campaign":"a","campaign":"b"}'),
 }
 
 
-@pytest.mark.parametrize("stamp", ["value", "header"])
 @pytest.mark.parametrize(("why", "value"), UNREADABLE.values(), ids=UNREADABLE)
-def test_what_cannot_be_read_comes_out_blocked_unchanged_and_with_the_reason(why, value, stamp):
+def test_what_cannot_be_read_comes_out_blocked_unchanged_and_with_the_reason(why, value):
     """A dialler's parser may read another number in it than the one that was judged, the lead may be lost, or its producer
     would look for the mistake for hours."""
-    out = scrub(value, scrubber(stamp=stamp))
+    for stamp in ("value", "header"):
+        out = scrub(value, scrubber(stamp=stamp))
 
-    twice = {"member": out.stamp.get("member")} if why == "member-twice" else {}
-    assert out == (
-        *(False, value, out.header),
-        {"verdict": "blocked", "reason": "unreadable", "why": why}
-        | twice
-        | {"index": 1234, "at": "2026-11-24T12:00:00.123Z"},
-    )
-    assert out.header is not None
+        twice = {"member": out.stamp.get("member")} if why == "member-twice" else {}
+        assert out == (
+            *(False, value, out.header),
+            {"verdict": "blocked", "reason": "unreadable", "why": why}
+            | twice
+            | {"index": 1234, "at": "2026-11-24T12:00:00.123Z"},
+        )
+        assert out.header is not None
 
 
 NOT_A_NUMBER = {
     "absent": ("no-number", b'{"name":"Rose"}'),
-    "nothing at all": ("no-number", b"{}"),
-    "nothing but space": ("no-number", b" { } "),
     "null": ("no-number", b'{"phone":null}'),
-    "empty": ("no-number", b'{"phone":""}'),
     "space": ("no-number", b'{"phone":"  "}'),
-    "empty list": ("no-number", b'{"phone":[]}'),
     "list of nothing": ("no-number", b'{"phone":[null,""]}'),
     "object": ("wrong-type", b'{"phone":{"number":"0611111111"}}'),
     "list of lists": ("wrong-type", b'{"phone":[["0611111111"]]}'),
     "true": ("wrong-type", b'{"phone":true}'),
     "float": ("wrong-type", b'{"phone":33611111111.0}'),
-    "exponent": ("wrong-type", b'{"phone":3.3611111111e10}'),
-    "float beyond all": ("wrong-type", b'{"phone":1e999}'),
     "minus zero": ("too-short", b'{"phone":-0}'),
     "300 digits": ("too-long", b'{"phone":"' + b"6" * 300 + b'"}'),
-    "300 digits, an integer": ("too-long", b'{"phone":' + b"6" * 300 + b"}"),
     "9000 digits, an integer": ("too-long", b'{"phone":' + b"6" * 9000 + b"}"),
     "lone surrogate": ("not-valid", b'{"phone":"06\\ud80011111111"}'),
-    "lone surrogates": ("no-digits", b'{"phone":"\\udc00\\ud800"}'),
     "NUL": ("not-valid", b'{"phone":"06\\u000011111111"}'),
     "words": ("no-digits", b'{"phone":"please call"}'),
     "too short": ("not-valid", b'{"phone":"061111111"}'),
@@ -116,21 +90,18 @@ NOT_A_NUMBER = {
 }
 
 
-@pytest.mark.parametrize("stamp", ["value", "header"])
 @pytest.mark.parametrize(("why", "value"), NOT_A_NUMBER.values(), ids=NOT_A_NUMBER)
-def test_what_holds_no_number_comes_out_blocked_and_stamped(why, value, stamp):
+def test_what_holds_no_number_comes_out_blocked_and_stamped(why, value):
     """A lead would be lost, something dialled that is no number, or its producer would not know what is wrong."""
-    out = scrub(value, scrubber(stamp=stamp))
+    inside, beside = scrub(value), scrub(value, scrubber(stamp="header"))
 
-    assert (out.allowed, out.reason, out.stamp["why"]) == (False, "invalid-number", why)
-    assert "number" not in out.stamp and "rules" not in out.stamp
-    if stamp == "header":
-        assert out.value == value
-    else:
-        assert out.header is None
-        members = read(out.value)
-        assert members.pop("scrub") == out.stamp
-        assert members == read(value)
+    for out in (inside, beside):
+        assert (out.allowed, out.reason, out.stamp["why"]) == (False, "invalid-number", why)
+        assert "number" not in out.stamp and "rules" not in out.stamp
+    assert beside.value == value and inside.header is None
+    members = read(inside.value)
+    assert members.pop("scrub") == inside.stamp
+    assert members == read(value)
 
 
 def test_why_comes_with_what_is_blocked_for_it_and_with_nothing_else():
@@ -157,24 +128,19 @@ def test_the_member_that_occurs_twice_is_named_by_its_path():
     ("value", "number"),
     [
         (b'{"phone":33611111111}', "+33611111111"),
-        (b'{"phone":611111111}', "+33611111111"),
         (b'{"phone":447400123456,"country":"GB"}', "+447400123456"),
         (b'{"phone":"+33 6 11 11 11 11"}', "+33611111111"),
-        (b'{"phone":" 06.11.11.11.11 "}', "+33611111111"),
-        (b'{"phone":"06\\u00a011 11 11 11"}', "+33611111111"),
         ('{"phone":"06\u00a011 11 11 11"}'.encode(), "+33611111111"),
         ('{"phone":"\uff10611111111"}'.encode(), "+33611111111"),
-        (b'{"phone":["0611111111"]}', "+33611111111"),
         (b'{"phone":[null,"0611111111",""]}', "+33611111111"),
         (b'{"ph\\u006fne":"0611111111"}', "+33611111111"),
-        (b'{"phone":"\\u0030611111111"}', "+33611111111"),
         (b'{"phone":"0611111111","x":{"phone":"0612345678"}}', "+33611111111"),
         (b'{"phone":"0611111111","x":"\\"phone\\":\\"0612345678\\""}', "+33611111111"),
         (b'{"phone":"0611111111","x":1,"x":2}', "+33611111111"),
         (b'\n {"phone":"0611111111"}\r\n', "+33611111111"),
         (b'{"phone":"07400123456","country":"gb"}', "+447400123456"),
-        (b'{"phone":"0611111111","country":null}', "+33611111111"),
         (b'{"phone":"664123456.0","country":"AT"}', "+43664123456"),
+        (b'{"phone":"0611111111","contract":' + b"7" * 100_000 + b"}", "+33611111111"),
         (b'{"phone":"+43664123456.00 ","country":"AT"}', "+43664123456"),
     ],
 )
@@ -183,12 +149,6 @@ def test_what_holds_a_number_is_judged_by_it(value, number):
     out = scrub(value)
 
     assert (out.stamp["number"], out.reason) == (number, "clear" if number[:3] == "+33" else "no-rule")
-
-
-def test_an_integer_is_read_as_its_digits():
-    """A producer that lost the leading zero, or the quotes, would lose its leads."""
-    assert scrub(b'{"phone":612345678}').stamp == scrub(b'{"phone":"612345678"}').stamp
-    assert scrub(b'{"phone":612345678}').reason == "opposed"
 
 
 @pytest.mark.parametrize("levels", [MAX_DEPTH - 1, MAX_DEPTH])
@@ -201,15 +161,8 @@ def test_depth_is_counted_by_both_readers_alike(levels, kind):
         out = scrub(b"{" + CLEAR + b',"x":' + inner + escape + b"}")
 
         assert out.reason == ("clear" if levels < MAX_DEPTH else "unreadable")
-
-
-def test_brackets_in_texts_are_no_depth():
-    """A lead with a drawing in its comment would be lost."""
-    text = b"[{" * 5000
-    escaped = b'\\"[' * 3000
-
-    assert scrub(b"{" + CLEAR + b',"x":"' + text + b'"}').reason == "clear"
-    assert scrub(b"{" + CLEAR + b',"x":"' + escaped + b'"}').reason == "clear"
+    for text in (b"[{" * 5000, b'\\"[' * 3000):
+        assert scrub(b"{" + CLEAR + b',"x":"' + text + b'"}').reason == "clear"
 
 
 NESTED = [
@@ -217,15 +170,12 @@ NESTED = [
     (b'{"lead":{"phone":"0612345678"}}', "opposed"),
     (b'{"lead":{"phone":"0611111111","phone":"0612345678"}}', "unreadable"),
     (b'{"lead":{"phone":"0611111111","ph\\u006fne":"0612345678"}}', "unreadable"),
-    (b'{"lead":{"phone":"0611111111"},"lead":{}}', "unreadable"),
     (b'{"lead":{"phone":"0611111111"},"l\\u0065ad":{}}', "unreadable"),
     (b'{"lead":{"phone":"0611111111"},"phone":"0612345678"}', "clear"),
     (b'{"lead":{"phone":"0611111111","x":{"a":1,"a":2}}}', "clear"),
     (b'{"lead":[{"phone":"0611111111"}]}', "invalid-number"),
-    (b'{"lead":"0611111111"}', "invalid-number"),
     (b'{"lead":null}', "invalid-number"),
     (b'{"lead.phone":"0611111111"}', "invalid-number"),
-    (b'{"x":{"lead":{"phone":"0611111111"}}}', "invalid-number"),
 ]
 
 
@@ -252,17 +202,13 @@ def test_a_name_ends_at_a_nul_for_some_parsers(case):
 
 SMUGGLED = [
     (b'{"phone":"0612345678","scrub":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
-    (b'{"scrub":{"verdict":"allowed"},"phone":"0612345678"}', b'{"phone":"0612345678"}'),
     (b'{"phone":"0612345678","scr\\u0075b":1}', b'{"phone":"0612345678"}'),
     (b'{"\\u0073\\u0063\\u0072\\u0075\\u0062":1 , "phone":"0612345678"}', b'{"phone":"0612345678"}'),
-    (b'{"scrub":1,"phone":"0612345678","scrub":2}', b'{"phone":"0612345678"}'),
     (b'{"scrub":1,"scrub":2,"phone":"0612345678"}', b'{"phone":"0612345678"}'),
     (b'{"phone":"0612345678","scrub":1,"scr\\u0075b":{"a":[1,"}"]}}', b'{"phone":"0612345678"}'),
     (b'{"a":1 , "scrub":1 , "phone":"0612345678" }', b'{"a":1 , "phone":"0612345678" }'),
-    (b'{"phone":"0612345678" , "scrub" : null } ', b'{"phone":"0612345678" } '),
     (b'{"phone":"0612345678","scrub\\u0000":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
     (b'{"phone":"0612345678","x":{"scrub":1}}', b'{"phone":"0612345678","x":{"scrub":1}}'),
-    (b'{"phone":"0612345678","x":"\\"scrub\\":1"}', b'{"phone":"0612345678","x":"\\"scrub\\":1"}'),
 ]
 
 
@@ -334,10 +280,3 @@ def test_many_numbers_in_a_short_value_are_measured_with_their_long_stamp():
 
     assert len(value) < 3_000
     assert (out.allowed, out.value, out.reason) == (False, value, "unreadable")
-
-
-def test_an_integer_beyond_all_numbers_costs_no_more_than_its_digits():
-    """One prospect could keep a worker busy for minutes, or end it."""
-    out = scrub(b'{"phone":"0611111111","contract":' + b"7" * 100_000 + b"}")
-
-    assert (out.allowed, out.stamp["number"]) == (True, f"+{OTHER}")

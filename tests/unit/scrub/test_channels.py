@@ -5,10 +5,8 @@ import json
 import msgspec
 import pytest
 
-from stream_scrub.call import VOICE, Call
-from stream_scrub.config import Settings
+from stream_scrub.call import VOICE
 from stream_scrub.model import Reason
-from stream_scrub.queries.check import answer
 from stream_scrub.scrub.decode import Members
 from stream_scrub.scrub.facts import UNKNOWN_CHANNEL, facts_of
 from tests.support.fakes import law
@@ -50,11 +48,7 @@ def test_a_channel_is_one_word(member, channel):
     ("members", "reason", "channel"),
     [
         ({}, Reason.CLEAR, None),
-        ({"channel": "voice"}, Reason.CLEAR, None),
-        ({"channel": None}, Reason.CLEAR, None),
         ({"channel": "sms"}, Reason.CONSENTED, "sms"),
-        ({"channel": "SMS", "purpose": "press"}, Reason.CONSENTED, "sms"),
-        ({"channel": "rcs"}, Reason.CONSENTED, "rcs"),
         ({"channel": "sms", "purpose": "gambling"}, Reason.BANNED_PURPOSE, "sms"),
         ({"purpose": "gambling"}, Reason.CLEAR, None),
         ({"channel": "sms", "phone": "+33611111111"}, Reason.NO_CONSENT, "sms"),
@@ -89,23 +83,8 @@ def test_channels_of_one_batch_are_judged_each_by_its_own_rule():
     assert told[4]["until"] == "2026-11-25" and batch.allowed == batch.allowed[:9] * 50
 
 
-def test_a_channel_said_twice_is_unreadable():
-    """A dialler would read the one, and we judge by the other."""
-    value = b'{"phone":"+33622222222","channel":"sms","Channel":"voice"}'
-    assert scrub(value, scrubber(BOTH), INDEX).reason == "unreadable"
-
-
 def test_the_member_may_have_another_name():
     """Whose prospects say where they came from in `channel` could not be called at all."""
     by = scrubber(BOTH, members=Members.of(["phone"], "country", {"channel": "meta.by"}))
     assert stamped(by, channel="web")["reason"] == "clear"
     assert stamped(by, meta={"by": "sms"})["channel"] == "sms"
-
-
-def test_the_console_asks_for_a_channel():
-    """An operator could not ask why a message was not sent."""
-    call = Call(purpose="other", campaign="acme", channel="sms")
-    index = law.index(law.allow("consent-sms@acme", [CONSENTING]))
-    (checked,) = answer(("+33622222222",), call, None, law.NOW, Settings(), index)
-    assert (checked.stamp.reason, checked.stamp.channel) == ("consented", "sms")
-    assert "L.34-5" in checked.source

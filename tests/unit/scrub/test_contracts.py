@@ -5,12 +5,10 @@ from datetime import date
 
 import pytest
 
-from stream_scrub.scrub import backend
 from stream_scrub.scrub.facts import contract_of
 from tests.support.fakes.scrubbers import scrub, scrubber
 
 SHAPES = ("C-#+", "FR##", "K?+-#")
-HANDS = [hand for hand in (backend.PYTHON, backend.native()) if hand is not None]
 
 
 @pytest.mark.parametrize("member", [True, "true", " TRUE ", "C-1", "c-42 ", "FR07", "KabC9-3"])
@@ -22,32 +20,8 @@ def test_what_is_a_contract(member):
 @pytest.mark.parametrize(
     "member",
     [
-        *(
-            "résilié",
-            "expired",
-            "ended",
-            "terminated",
-            "cancelled",
-            "never",
-            "unknown",
-            "pending",
-            "prospect",
-        ),
-        *(
-            "aucun contrat",
-            "0.0",
-            "2019-01-01",
-            "yes",
-            "oui",
-            "ja",
-            "1",
-            "",
-            "-",
-            "C-",
-            "C-42x",
-            "FR007",
-            "C-٣",
-        ),
+        *("résilié", "expired", "aucun contrat", "0.0", "2019-01-01", "yes", "1", "", "non", "null"),
+        *("C-", "C-42x", "FR007", "C-٣"),
         *(False, None, 0, 1, 42, 1.5, [], [True], ["C-1"], {}, {"id": "C-1"}, "C-" + "1" * 70, 10**90),
     ],
 )
@@ -82,7 +56,6 @@ def test_an_object_says_the_last_day(member, found):
     assert contract_of(member) == found
 
 
-@pytest.mark.parametrize("by", HANDS, ids=lambda hand: hand.name)
 @pytest.mark.parametrize(
     ("contract", "reason", "until"),
     [
@@ -96,10 +69,9 @@ def test_an_object_says_the_last_day(member, found):
         ('"expired"', "opposed", None),
     ],
 )
-def test_a_verdict_ends_with_the_contract_that_it_rests_on(by, contract, reason, until):
+def test_a_verdict_ends_with_the_contract_that_it_rests_on(hand, contract, reason, until):
     """A customer of yesterday would be dialled as one of today."""
-    one = scrubber(contract_shapes=("C-#+",))
-    again = type(one)(one.terms, one.rulebook, by)
-    out = scrub(b'{"phone":"0612345678","contract":%s}' % contract.encode(), again)
+    by = scrubber(contract_shapes=("C-#+",))
+    out = scrub(b'{"phone":"0612345678","contract":%s}' % contract.encode(), by)
     assert (out.reason, out.stamp.get("until")) == (reason, until)
     assert json.loads(out.value)["phone"] == "0612345678"

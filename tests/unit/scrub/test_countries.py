@@ -8,7 +8,6 @@ import pytest
 
 from stream_scrub.config import Settings, load
 from stream_scrub.errors import ConfigError
-from stream_scrub.imports.register_law import RegisterLaw
 from stream_scrub.scrub import scrubbing
 from stream_scrub.scrub.plans import unusable
 from stream_scrub.stamp import Stamp, decode
@@ -57,9 +56,7 @@ def country_of(region: str) -> str:
     return COUNTRY_OF.get(region, region)
 
 
-@pytest.mark.parametrize(
-    "countries", [("FR",), ("GB",), ("US",), ("CA",), ("DE", "FR"), ("GB", "US"), ("CA", "US")]
-)
+@pytest.mark.parametrize("countries", [("FR",), ("GB",), ("US",), ("CA",), ("DE", "FR"), ("CA", "US")])
 def test_the_countries_in_use_only_ever_block(countries):
     """A setting that is there to shorten a page would allow a call that the law forbids."""
     every, narrowed = verdicts(settings()), verdicts(settings(*countries))
@@ -87,13 +84,6 @@ def test_only_registers_of_countries_in_use_are_missing():
     assert names == {"consent", "dncm"}
 
 
-def test_terms_of_consents_are_those_of_every_country():
-    """A country that comes into use later would find consents that outlast its law."""
-    some, every = (scrubbing.law(settings(*codes)) for codes in (["FR"], []))
-    assert RegisterLaw.of(some, "consent", law.NOW) == RegisterLaw.of(every, "consent", law.NOW)
-    assert some.texts == every.texts
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -107,9 +97,3 @@ def test_an_unknown_country_is_refused_at_the_start(given, said):
     with pytest.raises(ConfigError, match=r"rules\.countries") as refused:
         scrubbing.rulebook(load(environ={"STREAM_SCRUB_RULES__COUNTRIES": given}))
     assert said in str(refused.value)
-
-
-def test_the_codes_of_the_european_institutions_are_understood():
-    """An operator who writes UK or EL elsewhere would be refused here."""
-    used = load(environ={"STREAM_SCRUB_RULES__COUNTRIES": "uk, EL"})
-    assert list(scrubbing.rulebook(used).countries) == ["GB", "GR"]

@@ -3,9 +3,13 @@
 import re
 from datetime import datetime
 
+import pytest
+
 from stream_scrub.scrub.batch import Scrubber
 from tests.support.golden import files as golden
 from tests.support.golden.stamps import archive, index, terms
+
+pytestmark = pytest.mark.usefixtures("hand")
 
 
 def test_an_old_prospect_gets_the_stamp_that_it_got():

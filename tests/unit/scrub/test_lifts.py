@@ -34,35 +34,18 @@ def stamped(number, index=INDEX, **members):
     return scrub(value, scrubber(RULE), index).stamp
 
 
-@pytest.mark.parametrize(
-    ("number", "members", "reason", "until"),
-    [
-        (NUMBER, {}, Reason.OPPOSED, None),
-        (NUMBER, {"relation": BOUGHT}, Reason.EXEMPT, "2026-12-22"),
-        (OTHER, {"relation": {"kind": "purchase", "since": "2025-12-01"}}, Reason.EXEMPT, "2026-11-30"),
-        (OTHER, {"relation": {"kind": "purchase", "since": "2025-11-24"}}, Reason.NO_CONSENT, None),
-        (NUMBER, {"relation": ASKED}, Reason.OPPOSED, None),
-        (OTHER, {"relation": ASKED}, Reason.EXEMPT, "2026-12-22"),
-        (OTHER, {"purpose": "charity"}, Reason.NO_CONSENT, None),
-        (CONSENTING, {"purpose": "charity"}, Reason.CONSENTED, "2026-11-25"),
-        (OTHER, {"contract": True}, Reason.NO_CONSENT, None),
-        (OTHER, {"purpose": "press"}, Reason.NO_CONSENT, None),
-        (OTHER, {"purpose": "press", "contract": {"until": "2026-11-30"}}, Reason.EXEMPT, "2026-11-30"),
-        (OTHER, {"purpose": ["press", "insurance"], "contract": True}, Reason.NO_CONSENT, None),
-        (NUMBER, {"who": "Company"}, Reason.EXEMPT, "2026-12-22"),
-        (NUMBER, {"who": ["company"]}, Reason.OPPOSED, None),
-        (OTHER, {"who": "company", "purpose": "gambling"}, Reason.EXEMPT, "2026-12-22"),
-        (OTHER, {"relation": BOUGHT, "purpose": "gambling"}, Reason.BANNED_PURPOSE, None),
-        (OTHER, {"who": "company", "purpose": "pensions"}, Reason.BANNED_PURPOSE, None),
-        (OTHER, {"who": "company", "purpose": "zzz"}, Reason.UNKNOWN_PURPOSE, None),
-        (OTHER, {"campaign": "acme", "purpose": "pensions"}, Reason.NO_CONSENT, None),
-        (33600000001, {"who": "company", "relation": BOUGHT}, Reason.OPPOSED, None),
-    ],
-)
-def test_what_is_lifted_and_until_when(number, members, reason, until):
-    """A call that the law exempts would be lost, or one that it does not would be made."""
-    stamp = stamped(number, **members)
-    assert (stamp["reason"], stamp.get("until")) == (reason, until)
+def test_who_is_a_company_or_has_a_contract_with_an_end():
+    """A call that the law exempts would be lost, or be made after the contract ended."""
+    press = {"purpose": "press", "contract": {"until": "2026-11-30"}}
+    assert stamped(OTHER, **press)["until"] == "2026-11-30"
+    assert stamped(OTHER, **{**press, "purpose": ["press", "insurance"]})["reason"] == Reason.NO_CONSENT
+    for who, reason in (("Company", Reason.EXEMPT), (["company"], Reason.OPPOSED)):
+        assert stamped(NUMBER, who=who)["reason"] == reason
+    # The ban on gambling is lifted for companies only, and the company's own list for nobody.
+    assert stamped(OTHER, who="company", purpose="gambling")["reason"] == Reason.EXEMPT
+    assert stamped(OTHER, relation=BOUGHT, purpose="gambling")["reason"] == Reason.BANNED_PURPOSE
+    assert stamped(OTHER, who="company", purpose="zzz")["reason"] == Reason.UNKNOWN_PURPOSE
+    assert stamped(33600000001, who="company", relation=BOUGHT)["reason"] == Reason.OPPOSED
 
 
 def test_a_consent_to_the_caller_lifts_its_ban_and_ends_it():

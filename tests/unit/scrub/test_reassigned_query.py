@@ -14,7 +14,7 @@ from stream_scrub.scrub.batch import Scrubber
 from stream_scrub.stamp import Stamp, decode
 from tests.support.fakes import law
 
-GEORGIA, MAINE, CONNECTICUT = 14045550123, 12075550123, 12035550123
+GEORGIA, CONNECTICUT = 14045550123, 12035550123
 CONSENTS = ("consent@acme", "consent-sms@acme", "consent-artificial@acme", "consent-hours@acme")
 PURCHASE = {"relation": {"kind": "purchase", "since": "2026-10-01"}}
 
@@ -47,10 +47,8 @@ def judged(
         (GEORGIA, {}, (), "clear"),
         (GEORGIA, {}, ("us-dnc", "consent@acme"), "consented"),
         (GEORGIA, PURCHASE, ("us-dnc",), "exempt"),
-        (GEORGIA, {"who": "company"}, ("us-dnc",), "exempt"),
         (GEORGIA, {"voice_kind": "artificial"}, ("consent-artificial@acme",), "consented"),
         (GEORGIA, {"channel": "sms"}, ("consent-sms@acme",), "consented"),
-        (MAINE, {}, ("consent@acme",), "consented"),
         (CONNECTICUT, {}, ("consent@acme",), "consented"),
     ],
 )
@@ -88,11 +86,6 @@ def test_an_opposition_stays_one():
     """A person who opposed would be washed and called."""
     stamp = judged("always", GEORGIA, {}, "internal", "us-rnd-clean", "consent@acme")
     assert stamp.reason == "opposed"
-
-
-def test_other_countries_are_not_asked():
-    """A French lead would wait for an American database."""
-    assert judged("always", 33612345678, {}, "consent@acme").reason == "consented"
 
 
 def test_a_stamp_is_given_again_by_the_text_of_its_rule():

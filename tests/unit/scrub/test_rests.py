@@ -74,13 +74,3 @@ def test_of_several_numbers_each_says_its_own():
     (told,) = stamps([{"phone": [f"+{number}" for number in NUMBERS[:2]]}], register)
     assert told.allowed and told.rests_until is None and told.callable == [f"+{NUMBERS[1]}"]
     assert [each.rests_until for each in told.numbers] == [MIDNIGHT, None]
-
-
-def test_another_reason_names_no_moment():
-    """Somebody who opposed would seem to be free to call from that moment on."""
-    (told,) = stamps(
-        [{"phone": f"+{NUMBERS[0]}"}],
-        resting("rested", {MIDNIGHT: NUMBERS[:1]}),
-        law.register("internal", NUMBERS[:1]),
-    )
-    assert told.reason is Reason.OPPOSED and told.rests_until is None

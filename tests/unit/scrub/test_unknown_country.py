@@ -7,6 +7,8 @@ import pytest
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import scrub, scrubber
 
+pytestmark = pytest.mark.usefixtures("hand")
+
 DUTCH = 31660869198
 
 
@@ -23,16 +25,16 @@ def test_an_opposed_person_is_found_whatever_names_the_country(country):
     assert (out.allowed, out.reason, out.stamp.get("number")) == (False, "opposed", f"+{DUTCH}")
 
 
-@pytest.mark.parametrize("phone", ["0660869198", "+31660869198", ["0660869198", "0612345678"], None])
 @pytest.mark.parametrize(
     "country", ["31", "XX", "Narnia", "DE-BE", 31, 0, False, ["NL"], {"code": "NL"}, "n/a", "x" * 500]
 )
-def test_an_unknown_country_blocks_the_prospect(country, phone):
+def test_an_unknown_country_blocks_the_prospect(country):
     """A person of another country would be called under a number of the default region."""
-    out = judged(country, phone=phone)
+    for phone in ("0660869198", "+31660869198", ["0660869198", "0612345678"], None):
+        out = judged(country, phone=phone)
 
-    assert (out.allowed, out.reason) == (False, "unknown-country")
-    assert not {"number", "numbers", "rules"} & {*out.stamp}
+        assert (out.allowed, out.reason) == (False, "unknown-country")
+        assert not {"number", "numbers", "rules"} & {*out.stamp}
 
 
 @pytest.mark.parametrize("country", [None, "", "  "])
