@@ -104,9 +104,8 @@ def test_every_answer_has_the_headers_that_protect(server):
         assert "server" not in answer.headers
 
 
-def test_no_number_leaves_the_bodies(serve, lists):
+def test_no_number_leaves_the_bodies(server):
     """Numbers that somebody asked about would stand in logs and metrics for years."""
-    server = serve(lists)
     for number in (OPPOSED, CONSENTING, 33699887766):
         server.check({"number": f"+{number}", "campaign": f"{number}"})
         server.check({"prospects": [{"number": number}, {f"{number}": 1}]})
@@ -139,13 +138,11 @@ def test_answers_are_counted_by_what_was_asked(serve, lists):
         assert line in page, line
 
 
-def faults(server) -> list[dict]:
-    return [line for line in server.lines() if line["level"] == "error"]
-
-
-def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
+def test_a_fault_of_ours_is_no_verdict(server, monkeypatch):
     """A bug would come out as a traceback with the question in it, or end the server."""
-    server = serve(lists)
+
+    def faults():
+        return [line for line in server.lines() if line["level"] == "error"]
 
     def broken(*_arguments):
         raise KeyError("+33612345678")
@@ -153,8 +150,8 @@ def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
     monkeypatch.setattr(server.state._follower, "usable", broken)
     answer = server.check({"number": "0612345678"})
     assert answer.status_code == Kind.FAULT.status and answer.json()["type"] == "/docs#fault"
-    server.until(lambda: faults(server) != [])  # it is told after the answer
-    (line,) = faults(server)
+    server.until(lambda: faults() != [])  # it is told after the answer
+    (line,) = faults()
     assert line["event"] == "request failed" and line["route"] == "/v1/check"
     assert line["request_id"] == answer.headers["request-id"]
     assert "12345678" not in json.dumps(line) + answer.text
