@@ -347,6 +347,8 @@ def test_without_a_list_there_is_no_verdict(serve):
     server = serve(Log(), ready=False)
     server.until(lambda: server.check({"number": "0611111111"}).json().get("cause") == "no-seal", 5)
     assert server.client.get("/startupz").status_code == 503
+    told = server.client.get("/v1/registers").json()
+    assert (told["stale"]["cause"], told["registers"]) == ("no-seal", []), "the reason is told meanwhile"
 
 
 def test_a_corrupt_log_gives_no_verdict(serve, lists):

@@ -1,6 +1,5 @@
 """Connections that are slow, silent, too many or no HTTP at all harm themselves alone."""
 
-import resource
 import socket
 import subprocess
 import sys

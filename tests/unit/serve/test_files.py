@@ -417,19 +417,6 @@ def test_a_missing_list_has_its_public_name_and_is_taken_from_her(server):
     assert "1 of 2 leads" in page and "+442079460001" in server.client.get(f"{path}/allowed.csv").text
 
 
-def test_where_nobody_has_imported_consents_she_is_asked_for_hers(own):
-    """She would be sent to a registry for a list that only she has, and its upload would open nothing."""
-    log = Log()
-    publish(log, "internal", [OPPOSED])
-    server = own(log=log)
-    path, page = finished(server, send(server, campaign="acme"))
-    assert "0 of 3 leads" in page and 'name="list-consent"' not in page
-    assert '<a href="#consents">Upload the list of the people who consented' in page
-    consents = {"consents": ("yes.txt", f"+{CONSENTING}\n")}
-    _, page = finished(server, scrub(server, path, consents, campaign="acme"))
-    assert "1 of 3 leads" in page
-
-
 def test_a_list_of_hers_takes_nobody_from_the_servers(own):
     """A list that lost half of its lines on the way would have opposed people called."""
     server = own()

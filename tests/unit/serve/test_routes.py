@@ -6,7 +6,6 @@ import re
 import pytest
 
 from stream_scrub.serve.bodies import Kind, Problem
-from tests.support.fakes.log import Log
 from tests.unit.serve.conftest import CONSENTING, OPPOSED
 
 
@@ -24,13 +23,6 @@ def test_the_registers_are_told_with_what_they_are_worth(server):
     one = server.client.get("/v1/registers/consent").json()
     assert one == {**listed["consent"], "stale": None}
     assert server.client.get("/v1/registers/nobody").status_code == 404
-
-
-def test_registers_are_told_while_no_verdict_is_safe(serve):
-    """Whoever looks for the reason of a hold would be told nothing at all."""
-    server = serve(Log(), ready=False)
-    server.until(lambda: server.client.get("/v1/registers").json()["stale"]["cause"] == "no-seal", 5)
-    assert server.client.get("/v1/registers").json()["registers"] == []
 
 
 def test_the_rule_of_a_day_is_told(server):
