@@ -1,6 +1,5 @@
 """Connections that are slow, silent, too many or no HTTP at all harm themselves alone."""
 
-import resource
 import socket
 import subprocess
 import sys
@@ -198,31 +197,6 @@ def test_a_low_limit_of_open_files_lowers_the_bound_and_is_told():
         )
         assert done.stdout.splitlines()[-1] == str(expected)
         assert ("the limit of open files is low" in done.stdout) == (expected < 2000)
-
-
-@pytest.mark.slow
-def test_ten_thousand_silent_connections_keep_nobody_out(serve, lists):
-    """Whoever opens connections from one machine would keep every dialler out, or end the server for want of
-    descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = serve(lists)
-    many = min(10_000, hard - connections.CONNECTIONS_MAX - 1_000)  # both ends are in this process
-    idle = []
-    try:
-        assert still_answers(server)  # the connection of this client is kept through all of it
-        for n in range(many):
-            idle.append(socket.create_connection(("127.0.0.1", server.port), 60))
-            if n % 1_000 == 999:
-                assert still_answers(server)
-        with connected(server) as new:
-            new.sendall(ASK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-            assert read_all(new).count(b'"reason":"consented"') == 1
-    finally:
-        for each in idle:
-            each.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert still_answers(server)
 
 
 def is_open(here: int, there: int) -> bool:

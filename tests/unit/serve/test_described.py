@@ -48,7 +48,7 @@ def test_the_server_is_as_it_is_described(serve, lists, monkeypatch, tmp_path):
     (tmp_path / "schemathesis.toml").write_text(REFUSED)
     program = Path(sys.executable).with_name("st")
     asked = [program, "--config-file", tmp_path / "schemathesis.toml", "run", f"{server.url}/openapi.json"]
-    asked += ["--phases", "examples,coverage,fuzzing", "--max-examples", "15", "--seed", "18", "--no-color"]
+    asked += ["--phases", "examples,coverage,fuzzing", "--max-examples", "8", "--seed", "18", "--no-color"]
     asked += ["--request-timeout", "300"]
     asked += ["--header", f"Authorization: Bearer {token}", "--warnings", "off"]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path)

@@ -11,7 +11,6 @@ from pyroaring import BitMap64
 
 from stream_scrub import clock
 from stream_scrub.config import load
-from stream_scrub.errors import StaleIndex
 from stream_scrub.index import Index, Register
 from stream_scrub.model import RegisterKind
 from stream_scrub.scrub.batch import Scrubber
@@ -73,18 +72,6 @@ def test_prospects_that_cost_much_are_judged_a_few_at_a_time(rules, monkeypatch)
     odd = {"number": ["0611111111", "0622222222"]}
     answer = asyncio.run(made.answer(json.dumps({"prospects": [odd] * 7}).encode(), 0, free))
     assert len(json.loads(answer)["stamps"]) == 7 and found == [1] * 7
-
-
-def test_a_hold_is_no_verdict_on_anybody(rules):
-    """Of a page of leads, those that could be judged would be told apart from an index that may not be used."""
-
-    def usable():
-        raise StaleIndex("log-behind", "the opposition log is being read for the first time")
-
-    made, told = desk(rules, usable)
-    with pytest.raises(Problem):
-        asyncio.run(made.answer(b'{"prospects":[{"number":"0611111111"}]}', 0, free))
-    assert told == []
 
 
 def test_questions_of_one_moment_are_judged_together(rules, monkeypatch):

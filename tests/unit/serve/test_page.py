@@ -3,6 +3,7 @@ act through it."""
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import httpx
@@ -10,14 +11,51 @@ import pytest
 
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka import clients
-from stream_scrub.kafka.requests_writer import RequestPlace
-from stream_scrub.model import RegisterKind
 from stream_scrub.serve import serving, tokens
 from stream_scrub.serve.page import live_parts, navigation, routes
 from tests.support.fakes.desk import Desk
 from tests.support.fakes.log import Log
 from tests.support.running.server import Served, publish
-from tests.unit.serve.conftest import CONSENTING, OPPOSED, starting
+from tests.unit.serve.conftest import CONSENTING, OPPOSED, make_lists, starting
+
+DESK = Desk()
+SCOPES = {
+    "admin": ["admin"],
+    "officer": ["evidence"],
+    "marketer": ["file"],
+    "dialler": ["check"],
+    "clerk": ["request"],
+    "reader": ["history"],
+    "engineer": ["check", "file"],
+}
+
+
+@pytest.fixture(scope="module")
+def server(rules) -> Iterator[Served]:
+    """A server without tokens, whose requests come to `DESK`."""
+    with starting(rules) as start, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clients.Brokers, "requests_writer", lambda *_: DESK)
+        patch.setattr(clients.Brokers, "last_refused", lambda *_: iter(DESK.refused))
+        yield start(make_lists())
+
+
+@pytest.fixture(scope="module")
+def guarded(rules, tmp_path_factory) -> Iterator[Served]:
+    """A server with a token for each task."""
+    file = tmp_path_factory.mktemp("guarded") / "tokens.json"
+    made = {name: tokens.add(file, name, scope, datetime.now(UTC)).token for name, scope in SCOPES.items()}
+    with starting(rules) as start, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clients.Brokers, "last_refused", lambda *_: iter(()))
+        server = start(make_lists(), http__tokens=str(file))
+        server.tokens = made
+        yield server
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """The publisher's half of the requests, to which none has come."""
+    DESK.__init__()
+    return DESK
 
 
 def heading(answer: httpx.Response) -> str:
@@ -55,6 +93,8 @@ def test_a_number_is_checked_with_its_reasons(server):
     assert "an opt-in law made for the tests" in page.text and "until" not in heading(page)
     decided = page.text.index("The rule that decided")
     assert decided < page.text.index("A number in internal is always blocked") < page.text.index("<details>")
+    assert "Now in these registers: consent, internal." in page.text and 'value="06 12 34 56 78"' in page.text
+    assert "never in a register" in send(server, "/check", number="0699999999", history="yes").text
     allowed = send(server, "/check", number="0611111111")
     assert re.fullmatch(r"May be called( until \w+ \d+ \w+ \d+)?", heading(allowed))
     assert "The person consented." in allowed.text and re.search(
@@ -84,15 +124,8 @@ def test_a_form_stays_filled(server):
     assert wrong.status_code == 422 and 'role="alert"' in wrong.text and 'value="12"' in wrong.text
 
 
-def test_a_history_is_told(server):
-    """A person who asks would get no answer without a shell on the server."""
-    page = send(server, "/check", number="06 12 34 56 78")
-    assert "Now in these registers: consent, internal." in page.text and 'value="06 12 34 56 78"' in page.text
-    assert "never in a register" in send(server, "/check", number="0699999999", history="yes").text
-
-
-def test_a_number_is_checked_after_its_opt_out(serve, lists, tmp_path):
-    """Whoever looked up a person that had opted out got an internal error, from then on, with and without tokens."""
+def test_a_number_is_checked_after_its_opt_out(serve, lists):
+    """Whoever looked up a person that had opted out got an internal error, from then on."""
     request = {
         "request": "opt-out",
         "number": f"+{CONSENTING}",
@@ -102,48 +135,30 @@ def test_a_number_is_checked_after_its_opt_out(serve, lists, tmp_path):
     publish(lists, "internal", [CONSENTING], name="opposition.requests", requests=[request])
     at = int(datetime(2026, 11, 12, 9, tzinfo=UTC).timestamp() * 1000)
     lists.records[:] = [each._replace(timestamp_ms=at) for each in lists.records]
-    file = tmp_path / "tokens.json"
-    token = tokens.add(file, "supervisor", ["check", "history"], datetime.now(UTC)).token
-    for settings in ({}, {"http__tokens": str(file)}):
-        server = serve(lists, **settings)
-        server.client.cookies.set("scrub_token", token)
-        checked = send(server, "/check", number="0611111111")
-        assert (checked.status_code, heading(checked)) == (
-            200,
-            "Blocked: opposed on 12 November 2026 by an opt-out request",
-        )
-        assert "In internal since 12 November 2026, by an opt-out request." in checked.text
-        assert "Now in these registers: " in checked.text
+    checked = send(serve(lists), "/check", number="0611111111")
+    assert checked.status_code == 200
+    assert heading(checked) == "Blocked: opposed on 12 November 2026 by an opt-out request"
+    assert "In internal since 12 November 2026, by an opt-out request." in checked.text
+    assert "Now in these registers: " in checked.text
 
 
-def test_an_opt_out_is_recorded_or_said_not_to_be(server, monkeypatch):
-    """Somebody who said no to a supervisor would be called again."""
-    taken = []
-
-    class Writer:
-        def send(self, key, value, told, _headers):
-            taken.append((key, json.loads(value)))
-            told(RequestPlace(0, 7))
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: Writer())
-    page = send(server, "/opt-out", number="06 11 11 11 11", scope="acme")
-    assert heading(page) == "The objection is recorded" and "opposition.requests/0/7" in page.text
-    ((key, said),) = taken
-    assert key == f"+{CONSENTING}".encode()
-    assert (said["request"], said["scope"], said["source"]) == ("opt-out", "acme", "page")
+def test_an_opt_out_is_recorded_or_said_not_to_be(server, desk):
+    """Somebody who said no to a supervisor would be called again; or half of a couple, without a word."""
+    page = send(server, "/opt-out", number="06 11 11 11 11")
+    assert heading(page) == "The objection is recorded" and "opposition.requests/0/0" in page.text
+    assert desk.opposed == [("internal", CONSENTING)]
     refused = send(server, "/opt-out", number="nobody")
     assert refused.status_code == 422 and "Number: no valid number: write it as" in refused.text
-    assert len(taken) == 1
+    half = send(server, "/opt-out", number="06 12 34 56 82, 06 12 34", scope="!", region="FR")
+    assert "Some of the numbers could not be read" in half.text
+    assert "(invalid-register), so it counts for every campaign." in half.text
+    scoped = send(server, "/opt-out", number="06 12 34 56 83", scope="acme")
+    assert heading(scoped) == "The objection is recorded"
+    assert desk.opposed[1:] == [("internal", 33612345682), ("internal@acme", 33612345683)]
 
 
-def test_an_unread_request_is_settled(serve, lists, monkeypatch):
+def test_an_unread_request_is_settled(server, desk):
     """Whoever said no in words that no program reads would be called until somebody reads a topic of Kafka."""
-    server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
-    monkeypatch.setattr(clients.Brokers, "last_refused", lambda *_: iter(desk.refused))
     desk.ask(b'{"request":"opt-out","number":"the <b>blue</b> house"}', b"crm-7")
     desk.ask(b"don't call me")
     page = server.client.get("/unread")
@@ -153,24 +168,20 @@ def test_an_unread_request_is_settled(serve, lists, monkeypatch):
 
     wrong = send(server, "/unread", settles=first, number="blue", region="GB")
     assert wrong.status_code == 422 and 'role="alert"' in wrong.text and wrong.text.count('value="blue"') == 1
-    done = send(server, "/unread", settles=first, number="06 12 34 56 80", region="FR")
-    assert heading(done) == "The objection is recorded" and desk.opposed == [("internal", 33612345680)]
+    done = send(server, "/unread", settles=first, number="06 12 34 56 80, 06 12 34 56 81", region="FR")
+    assert heading(done) == "The objection is recorded" and "could not be read" not in done.text
+    assert desk.opposed == [("internal", 33612345680), ("internal", 33612345681)]
     assert json.loads(desk.refused[-1].value)["source"] == "page"
     left = server.client.get("/unread").text
     assert "blue" not in left and "call me" in left
-    assert (
-        heading(send(server, "/unread", settles=second, none="yes"))
-        == "The request is settled: no opposition"
-    )
+    settled = send(server, "/unread", settles=second, none="yes")
+    assert heading(settled) == "The request is settled: no opposition"
     assert "<p>None.</p>" in server.client.get("/unread").text
     assert send(server, "/unread", settles="x", none="yes").status_code == 422
 
 
-def test_nothing_of_an_unread_request_is_missing_without_a_word(serve, lists, monkeypatch):
+def test_nothing_of_an_unread_request_is_missing_without_a_word(server, desk):
     """Somebody would settle a request that looks empty or whole, and leave people in the rest of it unprotected."""
-    server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
-    monkeypatch.setattr(clients.Brokers, "last_refused", lambda *_: iter(desk.refused))
     desk.ask(b"call nobody " * 200)
     page = server.client.get("/unread").text
     assert "352 more bytes are not shown" in page
@@ -180,19 +191,6 @@ def test_nothing_of_an_unread_request_is_missing_without_a_word(serve, lists, mo
     assert "200,000 more bytes are not shown" in page and "no content" not in page
     desk.ask(None, at_ms=2**62, headers=[("omitted", b"forged")])  # brokers keep any moment
     assert "no content" in server.client.get("/unread").text
-
-
-def test_an_opt_out_that_was_not_understood_whole_says_so(serve, lists, monkeypatch):
-    """Whoever records an opt-out for a couple would not learn that half of it opposes nobody."""
-    server, desk = serve(lists), Desk()
-    monkeypatch.setattr(clients.Brokers, "requests_writer", lambda *_: desk)
-    desk.ask(b'{"request":"opt-out","number":["blue","red"]}')
-    both = send(server, "/unread", settles="anId/0/0", number="06 12 34 56 80, 06 12 34 56 81", region="FR")
-    assert desk.opposed == [("internal", 33612345680), ("internal", 33612345681)]
-    assert "could not be read" not in both.text
-    half = send(server, "/opt-out", number="06 12 34 56 82, 06 12 34", scope="!", region="FR")
-    assert "Some of the numbers could not be read" in half.text
-    assert "(invalid-register), so it counts for every campaign." in half.text
 
 
 def test_unread_requests_that_cannot_be_looked_up_are_not_none(server, monkeypatch):
@@ -257,25 +255,18 @@ def test_the_page_is_safe_to_show(server):
     assert server.client.get("/page/..%2froutes.py").status_code == 404
 
 
-def test_what_others_named_is_shown_as_text(serve, lists):
-    """A list's file name could run in a supervisor's browser."""
-    server = serve(lists)
+def test_what_others_named_is_shown_as_text_and_without_numbers(serve, lists):
+    """A list's file name could run in a supervisor's browser, or show the number of the person whose file it was."""
     hostile = "<script>alert(1)</script>\"'&"
+    publish(lists, "internal@x", [CONSENTING], name="0622222222 of Jane 2026-11-26.txt")
+    publish(lists, "internal@y", [CONSENTING], name=hostile)
+    server = serve(lists)
+    server.until(lambda: "Jane 2026-11-26" in server.client.get("/").text)
     page = send(server, "/check", number=hostile, region=hostile, purpose=hostile, campaign=hostile)
     assert "<script>alert" not in page.text
-    publish(lists, "internal@x", [CONSENTING], RegisterKind.DENY, name=hostile)
-    server.until(lambda: "internal@x" in server.client.get("/").text)
     text = server.client.get("/").text
     assert "<script>alert" not in text and "&lt;script&gt;alert" in text
-
-
-def test_no_number_in_the_name_of_a_list_is_shown(serve, lists):
-    """Whoever may look at the page would read the number of the person whose file a list was."""
-    publish(lists, "internal@x", [CONSENTING], RegisterKind.DENY, name="0622222222 of Jane 2026-11-26.txt")
-    server = serve(lists)
-    server.until(lambda: "by the list" in send(server, "/check", number=str(OPPOSED)).text)
-    server.until(lambda: "Jane 2026-11-26" in server.client.get("/").text)
-    texts = [server.client.get("/").text, server.client.get("/v1/registers").text]
+    texts = [text, server.client.get("/v1/registers").text]
     texts.append(send(server, "/check", history="yes", number=f"+{CONSENTING}").text)
     texts.append(send(server, "/check", number=f"+{CONSENTING}", campaign="x").text)
     for text in texts:
@@ -339,11 +330,10 @@ def test_a_revoked_token_ends_what_it_looks_at(serve, lists, tmp_path, monkeypat
         assert all(line is not None for line in lines), "it ends"
 
 
-def test_with_tokens_one_signs_in(serve, lists, tmp_path):
+def test_with_tokens_one_signs_in(guarded):
     """Whoever finds the address could look people up; or a stolen cookie would do what its owner may not."""
-    file = tmp_path / "tokens.json"
-    dialler = tokens.add(file, "dialler", ["check"], datetime.now(UTC)).token
-    server = serve(lists, http__tokens=str(file))
+    server, dialler = guarded, guarded.tokens["dialler"]
+    server.client.cookies.clear()
     page = server.client.get("/")
     assert (page.status_code, page.headers["location"]) == (303, "/sign-in")
     page = server.client.get("/sign-in")
@@ -357,60 +347,66 @@ def test_with_tokens_one_signs_in(serve, lists, tmp_path):
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "secure" not in cookie
     https = {"Origin": f"https://127.0.0.1:{server.port}"}
-    assert (
-        "secure"
-        in server.client.post("/sign-in", data={"token": dialler}, headers=https)
-        .headers["set-cookie"]
-        .lower()
-    )
+    answer = server.client.post("/sign-in", data={"token": dialler}, headers=https)
+    assert "secure" in answer.headers["set-cookie"].lower()
     server.client.cookies.set("scrub_token", dialler)
     assert server.client.get("/events").status_code == 403, "the status is the operator's"
-    assert send(server, "/check", number="0611111111").status_code == 200
-    assert "Now in these registers: " not in send(server, "/check", number="0611111111").text, (
-        "the history has a scope"
-    )
+    checked = send(server, "/check", number="0611111111")
+    assert checked.status_code == 200
+    assert "Now in these registers: " not in checked.text, "the history has a scope"
     assert send(server, "/opt-out", number="0611111111").status_code == 403
     assert send(server, "/unread", settles="anId/0/0", none="yes").status_code == 403
-    assert server.client.get("/unread").status_code == 403
     assert server.client.post("/v1/check", json={"number": CONSENTING}).status_code == 401, "no cookie there"
     assert 'scrub_token=""' in send(server, "/sign-out", x="1").headers["set-cookie"]
 
 
 @pytest.mark.parametrize(
-    ("scopes", "pages"),
+    ("user", "pages"),
     [
-        (["admin"], ["/", "/dossiers", "/files", "/check", "/opt-out", "/unread", "/lists", "/docs"]),
-        (["evidence"], ["/dossiers", "/check", "/opt-out"]),
-        (["file"], ["/files"]),
-        (["check"], ["/check", "/docs"]),
-        (["request"], ["/opt-out"]),
-        (["history"], ["/check"]),
-        (["check", "file"], ["/files", "/check", "/docs"]),
+        ("admin", ["/", "/dossiers", "/files", "/check", "/opt-out", "/unread", "/lists", "/docs"]),
+        ("officer", ["/dossiers", "/check", "/opt-out"]),
+        ("marketer", ["/files"]),
+        ("dialler", ["/check", "/docs"]),
+        ("clerk", ["/opt-out"]),
+        ("reader", ["/check"]),
+        ("engineer", ["/files", "/check", "/docs"]),
     ],
-    ids=lambda value: "+".join(value) if value[0].isalpha() else "",
 )
-def test_everybody_starts_with_their_own_task(serve, lists, tmp_path, scopes, pages):
+def test_everybody_starts_with_their_own_task(guarded, user, pages):
     """A marketer would begin among the operator's figures, or follow a link that refuses her."""
-    file = tmp_path / "tokens.json"
-    token = tokens.add(file, "user", scopes, datetime.now(UTC)).token
-    server = serve(lists, http__tokens=str(file))
-    server.client.cookies.set("scrub_token", token)
-    start = server.client.get("/", follow_redirects=True)
+    get = guarded.client.get
+    guarded.client.cookies.clear()
+    guarded.client.cookies.set("scrub_token", guarded.tokens[user])
+    start = get("/", follow_redirects=True)
     assert start.status_code == 200 and start.url.path == pages[0]
     nav = re.search(r"<nav.*?</nav>", start.text)[0]
     assert re.findall(r'href="([^"]*)"', nav) == pages
-    assert {server.client.get(path).status_code for path in pages} <= {200, 503}, "503: it asks a broker"
+    assert {get(path).status_code for path in pages} == {200}
     others = {page.path for page in navigation.PAGES} - {*pages, "/", "/docs"}
-    assert {server.client.get(path).status_code for path in others} <= {403}
-    lost = server.client.get("/chek", headers={"Accept": "text/html"})
+    assert {get(path).status_code for path in others} <= {403}
+    lost = get("/chek", headers={"Accept": "text/html"})
     assert f'<a href="{pages[0]}">Back to: ' in lost.text
 
 
-def test_signing_in_leads_back_to_where_one_came_from(serve, lists, tmp_path):
+UNSAFE = [
+    "//evil.example",
+    "https://evil.example",
+    "/\\evil.example",
+    "/..//evil.example",
+    "/a\n/b",
+    "check",
+    "/sign-out",
+    "/sign-in",
+    "/dossiers/a/state",
+    "/check?x=1",
+    "javascript:alert(1)",
+]
+
+
+def test_signing_in_leads_back_to_where_one_came_from(guarded):
     """An officer who opens the link to an answer would have to find it again; or a link would lead elsewhere."""
-    file = tmp_path / "tokens.json"
-    token = tokens.add(file, "officer", ["evidence", "check"], datetime.now(UTC)).token
-    server = serve(lists, http__tokens=str(file))
+    server, token = guarded, guarded.tokens["officer"]
+    server.client.cookies.clear()
     wanted = "/dossiers/0123456789abcdef0123456789abcdef/dossier.html"
     led = server.client.get(wanted)
     assert led.headers["location"] == f"/sign-in?to={wanted}"
@@ -419,59 +415,25 @@ def test_signing_in_leads_back_to_where_one_came_from(serve, lists, tmp_path):
     wrong = send(server, "/sign-in", token="scrub_x", to=wanted)
     assert wrong.status_code == 401 and f'name="to" value="{wanted}"' in wrong.text
     assert send(server, "/sign-in", token=token, to=wanted).headers["location"] == wanted
-    for unsafe in (
-        *(
-            "//evil.example",
-            "https://evil.example",
-            "/\\evil.example",
-            "/..//evil.example",
-            "/a\n/b",
-            "check",
-        ),
-        *("/sign-out", "/sign-in", "/dossiers/a/state", "/check?x=1", "javascript:alert(1)"),
-    ):
+    for unsafe in UNSAFE:
         assert send(server, "/sign-in", token=token, to=unsafe).headers["location"] == "/", unsafe
-    ended = server.client.post(
-        "/check", data={"number": "1"}, headers={"Origin": server.url, "Cookie": "scrub_token=scrub_revoked"}
-    )
+    revoked = {"Origin": server.url, "Cookie": "scrub_token=scrub_revoked"}
+    ended = server.client.post("/check", data={"number": "1"}, headers=revoked)
     assert ended.status_code == 401 and 'name="to" value="/check"' in ended.text
     assert "Your sign-in has ended." in ended.text and "Your sign-in has ended." not in form
 
 
-@pytest.mark.parametrize(
-    ("language", "title"),
-    [
-        ("fr", "Enregistrer une opposition"),
-        ("de", "Widerspruch eintragen"),
-        ("it", "Registra un'opposizione"),
-        ("es", "Registrar una oposición"),
-    ],
-)
-def test_the_pages_speak_the_languages_of_their_readers(serve, lists, language, title):
+def test_the_pages_speak_the_languages_of_their_readers(serve, lists):
     """An officer who reads no English could not record an objection, or would not know why it is refused."""
-    server = serve(lists)
-    english = {"Accept-Language": "en-GB"}
-    native = {"Accept-Language": f"{language}-CH,en;q=0.5"}
-    page = server.client.get("/opt-out", headers=native).text
-    assert f'<html lang="{language}">' in page and title in page and "Record an objection" not in page
+    server, title = serve(lists), "Enregistrer une opposition"
+    english, origin = {"Accept-Language": "en-GB"}, {"Origin": f"http://127.0.0.1:{server.port}"}
+    page = server.client.get("/opt-out", headers={"Accept-Language": "pt, fr-CH;q=0.8, en;q=0.5"}).text
+    assert '<html lang="fr">' in page and title in page and "Record an objection" not in page
     assert '<html lang="en">' in server.client.get("/opt-out", headers=english).text
 
-    origin = {"Origin": f"http://127.0.0.1:{server.port}"}
-    chosen = server.client.post("/language", data={"language": language, "to": "/opt-out"}, headers=origin)
+    chosen = server.client.post("/language", data={"language": "fr", "to": "/opt-out"}, headers=origin)
     assert (chosen.status_code, chosen.headers["location"]) == (303, "/opt-out")
     assert title in server.client.get("/opt-out", headers=english).text, "the choice is kept"
-    form = {
-        "number": "0622222222",
-        "region": "FR",
-        "at": "2026-06-01",
-        "channel": "letter",
-        "said_by": "the person",
-    }
-    future = server.client.post("/opt-out", data={**form, "at": "2999-06-01"}, headers=origin).text
-    assert "is in the future" not in future and "2999" in future
-    refused = server.client.post("/language", data={"language": "xx"}, headers=origin)
-    assert refused.status_code == 422
-    elsewhere = server.client.post(
-        "/language", data={"language": language, "to": "//evil.example"}, headers=origin
-    )
-    assert elsewhere.headers["location"] == "/"
+    assert server.client.post("/language", data={"language": "xx"}, headers=origin).status_code == 422
+    unsafe = {"language": "fr", "to": "//evil.example"}
+    assert server.client.post("/language", data=unsafe, headers=origin).headers["location"] == "/"

@@ -155,17 +155,20 @@ def test_what_the_publisher_would_refuse_is_refused_at_once(desk, brokers, body,
     assert told["reason"] == reason and "98765432" not in found.value.body.decode()
 
 
-def test_a_list_of_requests_is_refused_with_what_to_send(desk, brokers):
-    """An integrator would look for a fault in the requests, where only the brackets around them are wrong."""
-    with pytest.raises(Problem, match=r'one JSON object, as in \{"request": "opt-out", "number": ...\}'):
-        ask(desk, b"[" + OPT_OUT + b"]")
-    assert brokers.taken == []
-
-
-def test_a_request_that_asks_nothing_is_refused_with_what_to_send(desk, brokers):
-    """A dialler that says `kind` for `request` would look for its fault in the number."""
-    with pytest.raises(Problem, match=r'state the request, as in \{"request": "opt-out", "number": ...\}'):
-        ask(desk, b'{"kind":"opt-out","number":"+33698765432"}')
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[" + OPT_OUT + b"]", r'one JSON object, as in \{"request": "opt-out", "number": ...\}'),
+        (
+            b'{"kind":"opt-out","number":"+33698765432"}',
+            r'state the request, as in \{"request": "opt-out", "number": ...\}',
+        ),
+    ],
+)
+def test_a_request_of_another_shape_is_refused_with_what_to_send(desk, brokers, body, said):
+    """An integrator would look for a fault in the number, where only the words or brackets around it are wrong."""
+    with pytest.raises(Problem, match=said):
+        ask(desk, body)
     assert brokers.taken == []
 
 

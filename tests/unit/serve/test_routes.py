@@ -6,7 +6,6 @@ import re
 import pytest
 
 from stream_scrub.serve.bodies import Kind, Problem
-from tests.support.fakes.log import Log
 from tests.unit.serve.conftest import CONSENTING, OPPOSED
 
 
@@ -24,13 +23,6 @@ def test_the_registers_are_told_with_what_they_are_worth(server):
     one = server.client.get("/v1/registers/consent").json()
     assert one == {**listed["consent"], "stale": None}
     assert server.client.get("/v1/registers/nobody").status_code == 404
-
-
-def test_registers_are_told_while_no_verdict_is_safe(serve):
-    """Whoever looks for the reason of a hold would be told nothing at all."""
-    server = serve(Log(), ready=False)
-    server.until(lambda: server.client.get("/v1/registers").json()["stale"]["cause"] == "no-seal", 5)
-    assert server.client.get("/v1/registers").json()["registers"] == []
 
 
 def test_the_rule_of_a_day_is_told(server):
@@ -104,9 +96,8 @@ def test_every_answer_has_the_headers_that_protect(server):
         assert "server" not in answer.headers
 
 
-def test_no_number_leaves_the_bodies(serve, lists):
+def test_no_number_leaves_the_bodies(server):
     """Numbers that somebody asked about would stand in logs and metrics for years."""
-    server = serve(lists)
     for number in (OPPOSED, CONSENTING, 33699887766):
         server.check({"number": f"+{number}", "campaign": f"{number}"})
         server.check({"prospects": [{"number": number}, {f"{number}": 1}]})
@@ -139,13 +130,11 @@ def test_answers_are_counted_by_what_was_asked(serve, lists):
         assert line in page, line
 
 
-def faults(server) -> list[dict]:
-    return [line for line in server.lines() if line["level"] == "error"]
-
-
-def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
+def test_a_fault_of_ours_is_no_verdict(server, monkeypatch):
     """A bug would come out as a traceback with the question in it, or end the server."""
-    server = serve(lists)
+
+    def faults():
+        return [line for line in server.lines() if line["level"] == "error"]
 
     def broken(*_arguments):
         raise KeyError("+33612345678")
@@ -153,8 +142,8 @@ def test_a_fault_of_ours_is_no_verdict(serve, lists, monkeypatch):
     monkeypatch.setattr(server.state._follower, "usable", broken)
     answer = server.check({"number": "0612345678"})
     assert answer.status_code == Kind.FAULT.status and answer.json()["type"] == "/docs#fault"
-    server.until(lambda: faults(server) != [])  # it is told after the answer
-    (line,) = faults(server)
+    server.until(lambda: faults() != [])  # it is told after the answer
+    (line,) = faults()
     assert line["event"] == "request failed" and line["route"] == "/v1/check"
     assert line["request_id"] == answer.headers["request-id"]
     assert "12345678" not in json.dumps(line) + answer.text

@@ -34,22 +34,13 @@ def test_only_this_machine_is_served(tmp_path):
     assert done.returncode == 2 and "http.listen" in done.stderr
 
 
-def test_an_address_that_is_taken_is_told(tmp_path):
-    """It would seem to serve, and another program answer."""
+@pytest.mark.parametrize("trial", [[], ["--trial"]])
+def test_an_address_that_is_taken_is_told(trial):
+    """It would seem to serve, and another program answer; or a newcomer wait for a trial, and meet that program there."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run(["serve"], environment("127.0.0.1:1", http__listen=where))
-    assert done.returncode == 1 and "cannot be listened on" in done.stdout + done.stderr
-
-
-def test_a_trial_on_an_address_that_is_taken_ends_before_it_greets(tmp_path):
-    """A newcomer would be told where to look, wait for the embedded Kafka, and meet another program there."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        where = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = run(
-            ["serve", "--trial", "--set", f"http.listen={where}", "--set", "log.format=console"],
-            environment("127.0.0.1:1"),
-        )
+        flags = ["--set", f"http.listen={where}", "--set", "log.format=console"]
+        done = run(["serve", *trial, *flags], environment("127.0.0.1:1"))
     assert done.returncode == 1 and f"{where} cannot be listened on" in done.stderr
     assert "choose another address, as in --set http.listen=127.0.0.1:8081" in done.stderr
     assert "a trial" not in done.stderr

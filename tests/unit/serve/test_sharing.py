@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.page import routes
 from stream_scrub.serve.turns import Turns
 from tests.support.fakes.process_status import value
+from tests.unit.serve.conftest import make_lists, starting
 from tests.unit.serve.test_connections import connected
 from tests.unit.serve.test_tokens import QUESTION, bearer, issue
 
@@ -40,32 +42,38 @@ def begun(server, path: str, token: str, size: int, kind: str = "application/jso
     return made
 
 
+@pytest.fixture(scope="module")
+def guarded(rules, tmp_path_factory):
+    """A server with tokens; by their names."""
+    file = tmp_path_factory.mktemp("guarded") / "tokens.json"
+    made = {name: issue(file, name, "check", "history", "admin") for name in ("greedy", "other", "third")}
+    with starting(rules) as start:
+        server = start(make_lists(), http__tokens=str(file))
+        server.tokens = made
+        yield server
+
+
 @pytest.mark.parametrize("path", ["/check", "/opt-out", "/lists/publish"])
-def test_a_form_of_somebody_unknown_is_not_read(serve, lists, tmp_path, path):
+def test_a_form_of_somebody_unknown_is_not_read(guarded, path):
     """Anybody could keep the server reading, ten seconds at a time."""
-    issue(tmp_path / "tokens.json", "desk", "admin")
-    server = serve(lists, http__tokens=str(tmp_path / "tokens.json"))
-    with begun(server, path, "", 9000, "application/x-www-form-urlencoded") as unknown:
-        unknown.settimeout(60)
+    with begun(guarded, path, "", 9000, "application/x-www-form-urlencoded") as unknown:
         assert unknown.recv(65_536).startswith(b"HTTP/1.1 401 ")
 
 
-def test_the_bodies_of_one_token_have_a_bound(serve, lists, tmp_path):
+def test_the_bodies_of_one_token_have_a_bound(guarded):
     """A hundred and fifty bodies of eight megabytes that never end would take all of the server's memory."""
-    file = tmp_path / "tokens.json"
-    greedy, other = issue(file, "greedy", "check"), issue(file, "other", "check")
-    server = serve(lists, http__tokens=str(file))
-    held = []
+    server, held = guarded, []
+    greedy, other = bearer(server.tokens["greedy"]), bearer(server.tokens["other"])
 
     def full() -> bool:  # one of the two that fit is refused itself if a question came between them
-        held.append(begun(server, "/v1/check", greedy, bodies.BODY_BYTES_MAX))
-        return server.check(QUESTION, **bearer(greedy)).status_code == 429
+        held.append(begun(server, "/v1/check", server.tokens["greedy"], bodies.BODY_BYTES_MAX))
+        return server.check(QUESTION, **greedy).status_code == 429
 
     server.until(full)
-    assert server.check(QUESTION, **bearer(other)).status_code == 200
+    assert server.check(QUESTION, **other).status_code == 200
     for each in held:
         each.close()
-    server.until(lambda: server.check(QUESTION, **bearer(greedy)).status_code == 200)
+    server.until(lambda: server.check(QUESTION, **greedy).status_code == 200)
 
 
 def test_callers_take_turns():
@@ -133,9 +141,8 @@ def slow_history(monkeypatch):
     return counts
 
 
-def test_a_history_ends_with_its_asker(serve, lists, slow_history):
+def test_a_history_ends_with_its_asker(server, slow_history):
     """Fifteen hundred histories that were asked for and hung up on would keep the next desk waiting for all of them."""
-    server = serve(lists)
     body = b'{"number":"+33612345678"}'
     for n in range(3):
         with begun(server, "/v1/history", "", len(body)) as asker:
@@ -144,30 +151,24 @@ def test_a_history_ends_with_its_asker(serve, lists, slow_history):
         server.until(lambda n=n: slow_history["ended"] == n + 1)
 
 
-def test_few_histories_of_one_token_wait(serve, lists, tmp_path, slow_history):
+def test_few_histories_of_one_token_wait(guarded, slow_history):
     """A queue without a bound would grow in memory, and no desk would learn that it has to wait."""
-    file = tmp_path / "tokens.json"
-    token = issue(file, "desk", "history")
-    server = serve(lists, http__tokens=str(file))
-    with ThreadPoolExecutor(8) as pool:
-        asking = [
-            pool.submit(
-                httpx.post,
-                f"{server.url}/v1/history",
-                json={"number": "+33612345678"},
-                headers=bearer(token),
-                timeout=60,
-            )
-            for _ in range(6)
-        ]
-        server.until(lambda: sum(each.done() for each in asking) == 3)
+    ask = partial(
+        httpx.post,
+        f"{guarded.url}/v1/history",
+        json={"number": "+33612345678"},
+        headers=bearer(guarded.tokens["third"]),
+        timeout=60,
+    )
+    with ThreadPoolExecutor(6) as pool:
+        asking = [pool.submit(ask) for _ in range(6)]
+        guarded.until(lambda: sum(each.done() for each in asking) == 3)
         assert [each.result().status_code for each in asking if each.done()] == [429] * 3
         slow_history["over"] = 1
 
 
-def test_a_large_request_keeps_nobody_waiting(serve, lists):
+def test_a_large_request_keeps_nobody_waiting(server):
     """Half a megabyte of numbers would keep every dialler waiting for seconds."""
-    server = serve(lists)
     numbers = [f"{n:060}" for n in range(8_000)]
     body = json.dumps({"request": "opt-out", "number": numbers}).encode()
     ended = threading.Event()
@@ -189,9 +190,8 @@ def test_a_large_request_keeps_nobody_waiting(serve, lists):
     assert slowest < max(1.5, (time.monotonic() - began) / 2), "somebody waited for most of it"
 
 
-def test_a_prospect_has_a_size(serve, lists):
+def test_a_prospect_has_a_size(server):
     """A contract of eight megabytes would keep every dialler waiting for a second."""
-    server = serve(lists)
     large = {**QUESTION, "contract": "x" * 20_000}
     for asked in (large, {"prospects": [QUESTION, large]}):
         answer = server.check(asked)
@@ -254,26 +254,22 @@ def test_a_rate_holds_across_processes(tmp_path):
     assert found.value.headers["Retry-After"] == "4"
 
 
-def test_one_token_does_not_take_every_viewers_place(serve, lists, tmp_path):
+def test_one_token_does_not_take_every_viewers_place(guarded):
     """One script with the smallest token would keep all others from the live page."""
-    file = tmp_path / "tokens.json"
-    greedy, other = issue(file, "greedy", "admin"), issue(file, "other", "admin")
-    server = serve(lists, http__tokens=str(file))
     asked = b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: scrub_token=%b\r\n\r\n"
-
-    def status(token: str) -> bytes:
-        made = connected(server)
-        viewers.append(made)
-        made.sendall(asked % token.encode())
-        return made.recv(12)
-
     viewers: list[socket.socket] = []
+
+    def status(name: str) -> bytes:
+        viewers.append(connected(guarded))
+        viewers[-1].sendall(asked % guarded.tokens[name].encode())
+        return viewers[-1].recv(12)
+
     try:
-        found = [status(greedy) for _ in range(routes.TOKEN_VIEWERS_MAX + 3)]
+        found = [status("greedy") for _ in range(routes.TOKEN_VIEWERS_MAX + 3)]
         assert found.count(b"HTTP/1.1 200") == routes.TOKEN_VIEWERS_MAX and found[-1] == b"HTTP/1.1 429"
-        assert status(other) == b"HTTP/1.1 200"
+        assert status("other") == b"HTTP/1.1 200"
     finally:
         for each in viewers:
             each.close()
-    server.until(lambda: status(greedy) == b"HTTP/1.1 200")
+    guarded.until(lambda: status("greedy") == b"HTTP/1.1 200")
     viewers[-1].close()

@@ -4,11 +4,8 @@ people put in front."""
 import shutil
 import socket
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -107,7 +104,6 @@ func main() {
 	http.ListenAndServe(os.Args[1], httputil.NewSingleHostReverseProxy(server))
 }
 """
-# As people write it who also have WebSockets, with connections that are kept.
 NGINX = """daemon off; error_log stderr; pid {folder}/pid;
 events {{}}
 http {{
@@ -116,42 +112,14 @@ http {{
   {inner}
 }}
 """
-WEBSOCKETS = """upstream server { server 127.0.0.1:8080; keepalive 1; }
-  server {
-    listen 127.0.0.1:8443;
-    location / {
-      proxy_pass http://server; proxy_http_version 1.1; proxy_set_header Host 127.0.0.1;
-      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $http_connection;
-    }
-  }
-"""
 (DOCUMENTED,) = [each.text for each in blocks(ROOT / "docs" / "check-api.md") if each.language == "nginx"]
-HAPROXY = """defaults
-  mode http
-  timeout connect 5s
-  timeout client 5s
-  timeout server 5s
-  http-reuse always
-frontend front
-  bind 127.0.0.1:{port}
-  default_backend back
-backend back
-  http-request set-header Host 127.0.0.1
-  server one 127.0.0.1:{server} pool-max-conn 1
-"""
 
 
-def _nginx(folder: Path, server: int, port: int, inner: str = WEBSOCKETS) -> list[str]:
-    inner = inner.replace("127.0.0.1:8080", f"127.0.0.1:{server}").replace(
-        "127.0.0.1:8443", f"127.0.0.1:{port}"
-    )
+def _nginx(folder: Path, server: int, port: int) -> list[str]:
+    inner = DOCUMENTED.replace("127.0.0.1:8080", f"127.0.0.1:{server}")
+    inner = inner.replace("127.0.0.1:8443", f"127.0.0.1:{port}")
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, inner=inner))
     return ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", "stderr"]
-
-
-def _haproxy(folder: Path, server: int, port: int) -> list[str]:
-    (folder / "haproxy.cfg").write_text(HAPROXY.format(server=server, port=port))
-    return ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
 
 
 def _go(folder: Path, server: int, port: int) -> list[str]:
@@ -160,66 +128,16 @@ def _go(folder: Path, server: int, port: int) -> list[str]:
     return [str(folder / "proxy"), f"127.0.0.1:{port}", f"http://127.0.0.1:{server}"]
 
 
-PROXIES: dict[str, Callable[[Path, int, int], list[str]]] = {
-    "nginx": _nginx,
-    "nginx as documented": partial(_nginx, inner=DOCUMENTED),
-    "haproxy": _haproxy,
-    "go": _go,
-}
-
-
-def _relay(source: socket.socket, target: socket.socket, *, cuts: bool) -> None:
-    while True:
-        try:
-            content = source.recv(65_536)
-            pieces = content.replace(b"pgrade", b"p\0grade").split(b"\0") if cuts else [content]
-            for piece in pieces:
-                target.sendall(piece)
-                time.sleep(0.002 if len(pieces) > 1 else 0)  # the server reads one piece before the next
-        except OSError:
-            return
-        if not content:
-            target.close()
-            return
-
-
-@contextmanager
-def segmented(server) -> Iterator[int]:
-    """The port of a network before the server that cuts every offer of another protocol in two segments."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def run() -> None:
-            while True:
-                try:
-                    near, _ = listening.accept()
-                except OSError:
-                    return
-                far = connected(server)
-                far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                far.settimeout(None)
-                for source, target, cuts in ((near, far, True), (far, near, False)):
-                    arguments = {"cuts": cuts}
-                    threading.Thread(
-                        target=_relay, args=(source, target), kwargs=arguments, daemon=True
-                    ).start()
-
-        threading.Thread(target=run, daemon=True).start()
-        yield listening.getsockname()[1]
+PROXIES = {"nginx": _nginx, "go": _go}
 
 
 @contextmanager
 def behind(proxy: str, server, folder: Path) -> Iterator[int]:
     """The port of that proxy in front of the server."""
-    program = proxy.partition(" ")[0]
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} on this machine")
+    if shutil.which(proxy) is None:
+        pytest.skip(f"no {proxy} on this machine")
     (port,) = free_ports(1)
-    with segmented(server) as network:
-        yield from _behind(proxy, network, port, server, folder)
-
-
-def _behind(proxy: str, network: int, port: int, server, folder: Path) -> Iterator[int]:
-    running = subprocess.Popen(PROXIES[proxy](folder, network, port))
+    running = subprocess.Popen(PROXIES[proxy](folder, server.port, port))
     try:
 
         def answers() -> bool:

@@ -43,106 +43,43 @@ def asked(port):
 
 
 def loop(who="w1", lag=0.0, **verdicts):
-    told = {reason.replace("_", "-"): float(count) for reason, count in verdicts.items()}
-    return LoopStatus(
-        side="worker",
-        identity=who,
-        ready=True,
-        why="",
-        do="",
-        partitions=1,
-        lag=lag,
-        verdicts=told,
-    )
+    told = {reason: float(count) for reason, count in verdicts.items()}
+    return LoopStatus("worker", who, ready=True, why="", do="", partitions=1, lag=lag, verdicts=told)
 
 
-def test_a_worker_tells_what_it_does():
-    """A supervisor would not see that a worker holds, or why."""
-    collector, counters, _ = worker("w1")
+def test_processes_tell_what_they_do():
+    """A supervisor would not see that a worker holds, or why, or that oppositions are unread."""
+    collector, counters, _ = worker("w-0")
     counters.assigned, counters.lags = 3, {"a/0": 5, "b/0": 7}
     counters.emitted(Counter({Reason.OPPOSED: 4}), 0.1, 0.1, 0.1)
-    with pages(lambda: [collector()]) as port:
-        (told,) = asked(port)
-        assert (told.side, told.identity, told.ready, told.partitions, told.lag) == (
-            "worker",
-            "w1",
-            True,
-            3,
-            12,
-        )
+    other = worker("w-1")[0]
+    with pages(lambda: [collector(), other()]) as port:
+        told, second = asked(port)
+        assert (told.side, told.identity, told.ready) == ("worker", "w-0", True)
+        assert (told.partitions, told.lag) == (3, 12) and second.identity == "w-1"
         assert told.verdicts["opposed"] == 4 and told.verdicts["clear"] == 0
         counters.holding, counters.why = "log-open", "a transaction is open"
-        (told,) = asked(port)
+        told, _ = asked(port)
         assert not told.ready and told.why == "a transaction is open" and "end it" in told.do
-
-
-def test_oppositions_that_nobody_could_read_are_told():
-    """The person would be called until somebody happens to look at the metrics."""
     collector, counters, _ = publisher()
     counters.open = {"id/0/7", "id/1/3"}
     with pages(lambda: [collector()]) as port:
         (told,) = asked(port)
-    assert told.unread == 2
-
-
-def test_a_publisher_and_several_workers_of_one_command_are_told():
-    """Of several processes behind one address all but one would be missing."""
-    collector, _, _ = publisher()
-    with pages(lambda: [collector()]) as port:
-        (told,) = asked(port)
-        assert (told.side, told.identity, told.ready, told.partitions, told.lag) == (
-            "publisher",
-            "",
-            True,
-            None,
-            None,
-        )
-    first, second = worker("w-0")[0], worker("w-1")[0]
-    with pages(lambda: [first(), second()]) as port:
-        assert [each.identity for each in asked(port)] == ["w-0", "w-1"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\n\r\nhello",
-        b"HTTP/1.1 200 OK\r\n\r\nstream_scrub_ready x",
-        b'HTTP/1.1 500 No\r\n\r\n{"loops":[]}',
-        b"\x00\xff" * 50,
-    ],
-)
-def test_what_is_no_process_of_ours_is_unheard(answer):
-    """A wrong port would end the watching of all scraping."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve():
-            for _ in range(2):
-                with suppress(OSError):  # who hears nonsense hangs up, and may not ask again
-                    connection, _ = listening.accept()
-                    with connection:
-                        connection.recv(4096)
-                        connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(ScrapeError):
-            asked(listening.getsockname()[1])
+    assert (told.side, told.partitions, told.lag, told.unread) == ("publisher", None, None, 2)
 
 
 @contextmanager
-def hostile(metrics, ready=b'{"loops":[]}', before=b""):
-    """A page that says whatever it likes: bytes, or what gives them each time; `before` goes out a byte at a time."""
+def hostile(metrics, ready=b'{"loops":[]}', before=b"", head=b"HTTP/1.0 200 OK"):
+    """A page that says whatever it likes; `before` goes out a byte at a time."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def answer(connection):
             with connection, suppress(OSError):
-                path = connection.recv(4096).split()[1]
-                told = metrics if path == b"/metrics" else ready
-                body = told() if callable(told) else told
+                body = metrics if connection.recv(4096).split()[1] == b"/metrics" else ready
                 for byte in before:
                     connection.sendall(bytes([byte]))
                     time.sleep(0.01)
-                connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                connection.sendall(b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
 
         def serve():
             with suppress(OSError):
@@ -158,6 +95,21 @@ READY = b'stream_scrub_ready{worker="w"} %s\n'
 COUNTED = b'stream_scrub_prospects_total{worker="w",reason="%s",verdict="blocked"} %s\n'
 LAG = b'stream_scrub_partition_lag_records{worker="w",partition="%d"} %s\n'
 ASSIGNED = b'stream_scrub_partitions_assigned{worker="w"} %s\n'
+
+
+@pytest.mark.parametrize(
+    ("metrics", "head"),
+    [
+        (b"hello", b"HTTP/1.0 200 OK"),
+        (b"stream_scrub_ready x", b"HTTP/1.0 200 OK"),
+        (READY % b"1", b"HTTP/1.0 500 No"),
+        (READY % b"1", b"\x00\xff"),
+    ],
+)
+def test_what_is_no_process_of_ours_is_unheard(metrics, head):
+    """A wrong port would end the watching of all scraping."""
+    with hostile(metrics, ready=metrics, head=head) as port, pytest.raises(ScrapeError):
+        asked(port)
 
 
 def test_a_page_that_drips_has_one_deadline(monkeypatch):
@@ -318,13 +270,8 @@ def one_round(watching):
 
 def test_who_says_nothing_is_shown_as_such(monkeypatch):
     """A worker that is gone would just not be there, and nobody would miss it."""
-    answers, found = (
-        {"10.0.0.1": [loop("w1")], "10.0.0.2": ScrapeError("it does not answer")},
-        [
-            "10.0.0.1",
-            "10.0.0.2",
-        ],
-    )
+    found = ["10.0.0.1", "10.0.0.2"]
+    answers = {"10.0.0.1": [loop("w1")], "10.0.0.2": ScrapeError("it does not answer")}
     watching = rounds(monkeypatch, answers, found)
     assert one_round(watching) == {
         "w1": ("ready", ""),
@@ -398,19 +345,6 @@ def test_a_history_that_cannot_be_read_is_left_out(tmp_path, content):
     history.take([loop(clear=1)], NOON)
     history.keep()
     assert b'"at"' in (tmp_path / FILE).read_bytes()
-
-
-def test_a_full_disk_is_told_once(monkeypatch, tmp_path):
-    """The log would fill with it, or nobody would know why the page's day is empty after a restart."""
-    out = io.BytesIO()
-    watching = Watcher(["w:1"], TimeSeries(str(tmp_path / "gone")), configure("info", "json", out))
-    watching.stop()
-    watching.stop()
-    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
-    assert (
-        line["event"] == "the status page's figures cannot be saved"
-        and line["why"] == "No such file or directory"
-    )
 
 
 def test_what_a_recall_has_outstanding_is_summed_by_country_over_its_members():
