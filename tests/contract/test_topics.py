@@ -5,8 +5,6 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-import structlog
-from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.config.settings import Route
 from stream_scrub.errors import Refused, Unavailable
@@ -19,12 +17,10 @@ from stream_scrub.kafka.admin.topics import (
     plan,
     record_limit,
 )
-from stream_scrub.kafka.client.client_log import ClientLog
-from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
-from tests.support.running.worker import environment, run, wait_until
+from tests.support.running.worker import environment, run
 
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused", "attempts")
 PASSWORDS = {"admin": "a-word", "worker": "w-word"}
@@ -88,19 +84,6 @@ def test_allowed_prospects_that_are_deleted_before_a_recall_show(kafka: Kafka, t
 
     said = " ".join(done.stdout.split())
     assert f"{allowed}: kept for less than the 90 days of recall.keep_days: recall does not start" in said
-
-
-def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
-    """A log with a week of retention would lose its evidence unnoticed."""
-    named = names() | {"log": topic("log", partitions=2, config={"retention.ms": "604800000"})}
-
-    found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
-
-    assert found.state == "differs"
-    assert found.differences == (
-        "2 partitions, should have 1",
-        "retention.ms=604800000, should be retention.ms=-1",
-    )
 
 
 def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topic):
@@ -182,42 +165,6 @@ def test_all_missing_rights_are_named_at_once(guarded: Kafka, capfd):
         "to WRITE to transactional ids scrub-g- (prefix)",
     ]
     assert "FATAL" not in capfd.readouterr().err
-
-
-@pytest.mark.kafka
-def test_a_missing_right_to_start_a_producer_is_named(guarded: Kafka):
-    """The worker would retry for ever without a word about access rights."""
-    producer = Producer(
-        {"bootstrap.servers": guarded.bootstrap, "transactional.id": "t", "log_level": 0}
-        | credentials("worker")
-    )
-    with pytest.raises(KafkaException) as raised:
-        producer.init_transactions(10)
-
-    error = translate(raised.value, "opening")
-    assert type(error) is Refused
-    assert "transactional id" in str(error)
-
-
-@pytest.mark.kafka
-def test_a_wrong_password_is_told_apart_from_a_broker_that_is_away(guarded: Kafka):
-    """A mistyped password would look like an outage."""
-    with structlog.testing.capture_logs() as lines:
-        logs = ClientLog(structlog.get_logger(), "admin")
-        properties = (
-            {"bootstrap.servers": guarded.bootstrap} | credentials("worker", "wrong") | logs.properties()
-        )
-        producer = Producer(properties)
-        for _ in range(50):
-            producer.poll(0.1)
-            if logs.refusal() is not None:
-                break
-        wait_until(lambda: bool(lines))
-
-    assert type(logs.refusal()) is Refused
-    assert [line["event"] for line in lines] == ["broker refuses this client"]
-    assert "_AUTHENTICATION" in lines[0]["why"]
-    assert "wrong" not in str(lines)
 
 
 def test_a_log_that_takes_no_whole_part_is_refused_before_a_list_is_read_into_it(kafka, topic, tmp_path):
