@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -33,6 +34,10 @@ def test_without_the_extension_it_works_and_says_so_once():
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("no extension: prospects are read one by one") == 1
+    sent, out = re.search(r"([\d,]+) sent, ([\d,]+) came out", done.stdout).groups()
+    assert sent == out
+    shown = done.stdout.partition("every check")[0]
+    assert re.findall(r"\d{9,}|\x1b", shown) == []
 
 
 @pytest.mark.slow

@@ -322,6 +322,22 @@ def next_of(leads: Allowed) -> tuple[threading.Thread, list[Lead]]:
     return asking, found
 
 
+def forget(bootstrap: str, group: str) -> None:
+    """Delete a group with its offsets, once its last member has left."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def is_deleted() -> bool:
+        try:
+            admin.delete_consumer_groups([group])[group].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+                raise
+            return False
+        return True
+
+    wait_until(is_deleted)
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_offsets(
     kafka, topic, caplog, protocol
@@ -329,12 +345,11 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
     """After a campaign's pause of a week everybody would be called a second time, without a word."""
     caplog.set_level("INFO", "stream_scrub")
     at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     write(at[0], at[1], *map(lead, range(20)))
     with dialler(at, group, protocol) as leads:
         for each in given(leads, 20):
             leads.ack(each)
-    admin.delete_consumer_groups([group])[group].result()
+    forget(at[0], group)
 
     for _ in range(2):  # a start that holds decides nothing for the next one
         caplog.clear()
@@ -346,13 +361,19 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
             leads.close()
             asking.join(60)
             assert found == []
-    with dialler(at, group, protocol, start="end") as leads:
+    committed = Consumer({"bootstrap.servers": at[0], "group.id": group, "log_level": 0})
+    places = [TopicPartition(at[1], each) for each in range(2)]
+    with closing(committed), dialler(at, group, protocol, start="end") as leads:
         asking, found = next_of(leads)
-        wait_until(lambda: caplog.text.count("starting at the configured position") == 2)
+        wait_until(lambda: all(each.offset >= 0 for each in committed.committed(places, 20)))
         write(at[0], at[1], lead(20))
-        asking.join(60)
+        asking.join()
         assert ids(found) == [20]
+        asking, _ = next_of(leads)
         leads.ack(found[0])
+        wait_until(lambda: sum(each.offset for each in committed.committed(places, 20)) == 21)
+        leads.close()
+        asking.join()
     write(at[0], at[1], *map(lead, range(21, 30)))
     with dialler(at, group, protocol, start=None) as leads:
         assert ids(given(leads, 9)) == [*range(21, 30)]

@@ -115,17 +115,6 @@ def test_a_partition_that_comes_back_begins_with_an_age_of_nothing(ends):
     assert ends.known[ONE].at > before
 
 
-def test_clients_are_kept_and_slow_ones_waited_for(ends):
-    """Each question would cost three connections; or, over TLS from far away, no end ever be confirmed."""
-    brokers = Brokers({1: (2, 1), 2: (2, 1)}, {1: 3, 2: 7}, by_chance=True)
-    brokers.connects_in = 2
-    ends = ends(brokers)
-    assert look(ends, 16) == {ZERO: 7, ONE: 3}
-    made = brokers.clients
-    look(ends)
-    assert brokers.clients == made
-
-
 def test_a_client_that_fails_is_replaced(ends):
     """The lag would stay as it was until the worker is started again, because one client no longer works."""
     brokers = Brokers({1: (2, 1), 2: (2, 1)}, {1: 3, 2: 7}, by_chance=True)

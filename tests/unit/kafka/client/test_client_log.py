@@ -51,15 +51,6 @@ def test_a_broker_that_is_away_is_told_once_and_once_when_it_is_back(client, lin
     ]
 
 
-def test_a_broker_that_goes_away_again_is_told_again(client, lines):
-    """The second outage of the day would be invisible."""
-    for _ in range(2):
-        say(client, REFUSED.format("1"))
-        client.properties()["stats_cb"](UP)
-
-    assert [line["event"] for line in lines] == ["broker is away", "broker is back"] * 2
-
-
 def test_an_idle_connection_closed_by_the_broker_is_no_news(client, lines):
     """Every ten minutes two lines would say that nothing has happened."""
     say(client, "127.0.0.1:9092/1: Disconnected (after 600000ms in state UP)")

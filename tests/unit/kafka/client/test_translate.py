@@ -59,20 +59,6 @@ def test_every_code_in_the_table_is_one_of_the_client():
     assert [name for row in TABLE for name in row.codes if not hasattr(KafkaError, name)] == []
 
 
-def test_the_last_row_fits_everything_and_no_row_hides_behind_a_wider_one():
-    """A row that can never be reached would be a promise that the code does not keep."""
-    *rows, last = TABLE
-    assert (last.codes, last.during, last.flag) == ((), frozenset(), "")
-    for at, row in enumerate(rows):
-        for wider in rows[:at]:
-            hides = (
-                (not wider.codes or (row.codes and set(row.codes) <= set(wider.codes)))
-                and (not wider.during or (row.during and row.during <= wider.during))
-                and wider.flag in ("", row.flag)
-            )
-            assert not hides, f"{row} can never be reached behind {wider}"
-
-
 def test_the_text_says_what_was_done_what_to_change_and_the_client_s_own_words():
     """The user would be left with a bare code number."""
     error = translate(
