@@ -378,7 +378,7 @@ def test_no_answer_takes_long_to_be_understood():
 def own(tmp_path, steps, **settings):
     """A target of a connector of the operator's own, with these steps."""
     file = tmp_path / "own.toml"
-    file.write_text(f'number = "e164"\nlist = "all"\nsettings = {{ url = "" }}\n{steps}\n')
+    file.write_text(f'number = "digits"\nlist = "all"\nsettings = {{ url = "" }}\n{steps}\n')
     given = {"lists": {"internal": "all"}, "settings": {"url": "http://127.0.0.1:9"}, **settings}
     return FanoutTarget(connector=str(file), **given)
 
@@ -397,7 +397,7 @@ def test_an_operator_declares_a_system_of_their_own(web, tmp_path):
     assert tell(target_of(settings), event(FRENCH, list_="a/b")).done
     assert web.asked[0].path == "/dnc/a%2Fb"
     assert json.loads(web.asked[0].body) == {
-        "phones": [f"+{FRENCH}", {"all": [f"+{FRENCH}"]}],
+        "phones": [f"{FRENCH}", {"all": [f"{FRENCH}"]}],
         "on": True,
     }
 

@@ -48,13 +48,20 @@ def test_a_deposed_broker_does_not_hide_what_waits(ends, deposed):
 
 
 @pytest.mark.parametrize(
-    "names",
-    [{1: (1, 1), 2: None, 3: None}, {1: (1, 1), 2: (2, 2)}, {2: (1, 1), 3: (4, 4)}],
-    ids=["alone of three", "each itself", "they differ"],
+    ("names", "unnamed"),
+    [
+        ({1: (1, 1), 2: None, 3: None}, ()),
+        ({1: (1, 1), 2: (2, 2)}, ()),
+        ({2: (1, 1), 3: (4, 4)}, ()),
+        ({1: (1, 1), 2: None, 3: None}, (1,)),
+    ],
+    ids=["alone of three", "each itself", "they differ", "a deposed one behind a load balancer"],
 )
-def test_without_the_word_of_another_broker_no_end_is_confirmed(ends, names):
+def test_without_the_word_of_another_broker_no_end_is_confirmed(ends, names, unnamed):
     """A lag of 0 would look as sure as ever on the day when a broker is cut off from the others."""
-    ends = ends(Brokers(names, dict.fromkeys(range(-1, 4), 5), by_chance=True))
+    brokers = Brokers(names, dict.fromkeys(range(-1, 4), 5), by_chance=True)
+    brokers.unnamed = {*unnamed}
+    ends = ends(brokers)
     ends.look([ZERO, ONE])
     before = ends.known
     assert look(ends) == {ZERO: -1, ONE: -1}
@@ -72,13 +79,6 @@ def test_who_must_read_all_waits_while_no_other_broker_confirms_an_end(ends):
     """A member would start by the word of a broker that was deposed."""
     with pytest.raises(Unavailable, match="no second broker"):
         ends(Brokers({1: (1, 1), 2: None}, {1: 5}, by_chance=True)).now([ZERO], Deadline.after(0.2))
-
-
-def test_a_broker_without_a_name_is_no_other_broker(ends):
-    """A deposed broker behind a load balancer would confirm itself, and the lag of its partitions be 0."""
-    brokers = Brokers({1: (1, 1), 2: None, 3: None}, {1: 5}, by_chance=True)
-    brokers.unnamed = {1}
-    assert look(ends(brokers)) == {ZERO: -1, ONE: -1}
 
 
 @pytest.mark.parametrize("unnamed", [set(), {1}], ids=["named", "behind a load balancer"])
@@ -113,6 +113,17 @@ def test_a_partition_that_comes_back_begins_with_an_age_of_nothing(ends):
     assert ONE not in ends.known
     ends.look([ZERO, ONE])
     assert ends.known[ONE].at > before
+
+
+def test_clients_are_kept_and_slow_ones_waited_for(ends):
+    """Each question would cost three connections; or, over TLS from far away, no end ever be confirmed."""
+    brokers = Brokers({1: (2, 1), 2: (2, 1)}, {1: 3, 2: 7}, by_chance=True)
+    brokers.connects_in = 2
+    ends = ends(brokers)
+    assert look(ends, 16) == {ZERO: 7, ONE: 3}
+    made = brokers.clients
+    look(ends)
+    assert brokers.clients == made
 
 
 def test_a_client_that_fails_is_replaced(ends):

@@ -166,21 +166,6 @@ def test_a_stream_whose_records_cannot_be_read_here_does_not_start(monkeypatch, 
         )
 
 
-def test_a_schema_of_another_format_is_unusable(in_protobuf, registry, log):
-    """A record in Avro would be read as one in Protobuf, and another number be judged."""
-    at = registry.add(LEAD)
-    assert read(in_protobuf, numbered(at, b"\0" + ONE)) == [None]
-    assert b"of type AVRO, not PROTOBUF" in log.getvalue()
-
-
-def test_each_schema_is_asked_for_once(records, web, registry):
-    """A request for each record makes a stream a hundred times slower, and the registry its bottleneck."""
-    one, two = registry.add(LEAD), registry.add(LATER)
-    values = [numbered(one, ONE), numbered(two, TWO), None, b"", numbered(one, ONE)] * 50
-    assert read(records, *values) == [JSON, JSON, None, None, JSON] * 50
-    assert len(web.asked) == 2
-
-
 def test_an_id_in_the_header_leaves_the_value_to_the_record(records, registry):
     """Leads of producers that put the id into a header would be unreadable."""
     at = registry.add(LEAD)

@@ -18,10 +18,11 @@ from stream_scrub.model import Reason
 from stream_scrub.ops.clock_watch import ClockWatch
 from stream_scrub.ops.logs import configure
 from stream_scrub.ops.loop_state import WorkerState
-from stream_scrub.ops.metric_catalogue import LIMIT_HITS, PROSPECTS
+from stream_scrub.ops.metric_catalogue import LIMIT_HITS, PROSPECTS, SESSIONS
 from stream_scrub.registry.records import JSON
 from stream_scrub.rules import Rulebook
 from stream_scrub.scrub.batch import Batch
+from stream_scrub.worker import loop as module
 from stream_scrub.worker.loop import BatchLimits, WorkerLoop
 from stream_scrub.worker.outputs import Outputs
 from stream_scrub.worker.partitions import InputTopics, PartitionEvents
@@ -99,6 +100,38 @@ def made():
 def minute(made):
     made.worker._summary._last -= 60.5
     made.worker._summarise()
+
+
+def test_a_minute_is_one_line_with_what_was_done_in_it(made):
+    """An operator without Prometheus could not see from the log what a worker does, or would take sums for rates."""
+    counters = made.counters
+    counters.lags = {"0": 5, "3": 7}
+    made.worker._summarise()
+    for _ in range(2):
+        counters.emitted(Counter({Reason.CLEAR: 400, Reason.OPPOSED: 200}), 0.1, 0.1, 0.1)
+        counters.position = 1234
+        minute(made)
+    counters.gave_up(StaleIndex("no-seal", "x"))
+    minute(made)
+    minute(made)  # nothing was done
+    first, second, third = made.lines()
+    for line in (first, second):
+        assert line["event"] == "scrubbed"
+        assert (line["prospects"], line["allowed"], line["blocked"], line["batches"]) == (600, 400, 200, 1)
+        assert (line["per_s"], line["aborts"], line["lag"], line["index"]) == (10, 0, 12, 1234)
+    assert (third["prospects"], third["aborts"], third["batches"]) == (0, 1, 0)
+
+
+def test_it_looks_once_a_second(made, monkeypatch):
+    """The clients would be asked for every batch, which costs, or the lag stand still for as long as nothing is read."""
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    for _ in range(70):  # seven seconds
+        made.worker._look()
+        now += 0.1
+    assert made.source.looked == 7
+    assert (sum(made.counters.lags.values()), made.counters.member) == (12, True)
+    assert value(made.counters, SESSIONS) == 2
 
 
 def test_a_lag_that_no_broker_confirms_is_not_called_right(made):

@@ -170,14 +170,18 @@ def test_all_problems_are_listed_at_once():
         {"acsk": "1", "linger.ms": "5"}, {"compression.type": "lz4"}, {"acks": "1", "on_delivery": "x"}
     )
 
-    assert problems == [
-        "kafka.client: acsk cannot be set: it is not on the list of client properties (did you mean acks?)",
-        "kafka.client: linger.ms would do nothing here: it is a producer's property, set it in [kafka.producer]",
-        "kafka.consumer: compression.type would do nothing here: it is a producer's property, set it in [kafka.producer]",
-        "kafka.producer: acks cannot be changed: a record that one broker has may be lost with it",
-        "kafka.producer: on_delivery cannot be set: it is not on the list of client properties"
-        " (docs/reference/settings.md, Client properties)",
-    ]
+    for problem, names in zip(
+        problems,
+        (
+            ("kafka.client: acsk cannot be set", "did you mean acks?"),
+            ("kafka.client: linger.ms would do nothing", "set it in [kafka.producer]"),
+            ("kafka.consumer: compression.type would do nothing", "set it in [kafka.producer]"),
+            ("kafka.producer: acks cannot be changed", "may be lost"),
+            ("kafka.producer: on_delivery cannot be set", "docs/reference/settings.md"),
+        ),
+        strict=True,
+    ):
+        assert all(name in problem for name in names), problem
     assert refusals({}, {"fetch.wait.max.ms": "soon"}, {}) == [
         'kafka.consumer: Invalid value for configuration property "fetch.wait.max.ms"'
     ]
