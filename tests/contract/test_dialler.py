@@ -239,22 +239,6 @@ def test_while_an_open_transaction_hides_recalls_nobody_is_dialled(kafka, topic)
         assert ids(found + given(leads, 1)) == [0, 2]
 
 
-def test_what_is_acknowledged_out_of_order_does_not_come_again(kafka, topic):
-    """One long call, and after a restart everybody who was called meanwhile would be called a second time."""
-    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
-    write(at[0], at[1], *map(lead, range(2000)))
-    with dialler(at, group) as leads:
-        found = given(leads, 2000)
-        kept = found[::50]
-        for each in found:
-            if each not in kept:
-                leads.ack(each)
-    write(at[0], at[1], lead(2000))
-
-    with dialler(at, group) as leads:
-        assert ids(given(leads, len(kept) + 1)) == [*ids(kept), 2000]
-
-
 @pytest.mark.slow
 def test_where_more_is_open_than_can_be_noted_some_come_again_and_none_is_lost(kafka, topic):
     """A dialler with tens of thousands of open leads would lose some at a restart, or be unable to commit."""

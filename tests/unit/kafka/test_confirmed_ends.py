@@ -20,6 +20,7 @@ def ends(monkeypatch):
 
     def made(brokers):
         monkeypatch.setattr(confirmed_ends, "_EVERY_S", 0.0)
+        monkeypatch.setattr(confirmed_ends, "_AGAIN_S", 0.01)
         monkeypatch.setattr(witnesses, "_PAUSE_S", 0.0)
         monkeypatch.setattr(witnesses, "AdminClient", brokers.client)
         return ConfirmedEnds(Witnesses({}))
