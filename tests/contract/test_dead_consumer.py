@@ -18,11 +18,12 @@ from tests.support.running.prospects import produce
 
 E = KafkaError
 FATAL = [
-    (E.UNRELEASED_INSTANCE_ID, Refused, "group.instance.id"),
-    (E.GROUP_AUTHORIZATION_FAILED, Refused, "READ the group"),
-    (E.GROUP_MAX_SIZE_REACHED, Refused, "max.size"),
-    (E.UNSUPPORTED_VERSION, Refused, "too old"),
-    (E.INVALID_REQUEST, Unavailable, "re-created"),
+    (E.UNRELEASED_INSTANCE_ID, Refused, "group.instance.id", False),
+    (E.GROUP_AUTHORIZATION_FAILED, Refused, "READ the group", False),
+    (E.GROUP_MAX_SIZE_REACHED, Refused, "max.size", False),
+    (E.UNSUPPORTED_VERSION, Refused, "too old", False),
+    (E.INVALID_REQUEST, Unavailable, "re-created", False),
+    (E.INVALID_REQUEST, Unavailable, "re-created", True),
 ]
 
 
@@ -55,8 +56,7 @@ def until(condition, step) -> None:
         step()
 
 
-@pytest.mark.parametrize("holding", [False, True])
-@pytest.mark.parametrize(("code", "kind", "says"), FATAL)
+@pytest.mark.parametrize(("code", "kind", "says", "holding"), FATAL)
 def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code, kind, says, holding):
     """A worker would live, be ready, show no lag, and never read a prospect again."""
 

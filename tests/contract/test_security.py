@@ -12,6 +12,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AclBindingFilter, AdminClient
 
 from stream_scrub.dialler import Allowed
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.kafka.admin.topics import TopicAdmin
+from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.kafka.security import LAPSED, MTLS, Right, add_user, in_force, password_of
@@ -336,6 +340,22 @@ def test_a_client_without_tls_is_told_what_it_tried(secured, house):
     line = one(worker)
     assert line["event"] == "no broker answers, trying again"
     assert "security.protocol = plaintext" in line["why"] and secured.bootstrap in line["why"]
+
+
+def test_all_missing_rights_are_named_at_once(secured, house, capfd):
+    """An operator would grant one right after another, with a restart for each, or create topics that are there."""
+    add_user(secured.admin, "nobody", [])
+    nobody = TopicAdmin(secured.user("nobody"))
+    needed = RequiredRights(["prospects"], [], ["g"], transactional_prefix="scrub-g-")
+
+    assert nobody.lacking(needed, Deadline.after(120)) == [
+        "to READ topic prospects",
+        "to READ group g",
+        "to WRITE to transactional ids scrub-g- (prefix)",
+    ]
+    with pytest.raises(Refused, match="DESCRIBE"):
+        nobody.describe(["prospects"], Deadline.after(120))
+    assert "FATAL" not in capfd.readouterr().err
 
 
 # -- A right that is missing: everybody has all of his role's but one.
