@@ -124,3 +124,9 @@ def test_a_member_that_ends_late_takes_nothing_from_its_successor(member, monkey
 
     assert source.partitions == {KEY}
     assert source.is_settled
+
+
+@pytest.mark.parametrize("position", ["9" * 5000, "-1", "x"])
+def test_a_note_of_another_program_is_none(position):
+    """Whoever may commit offsets of the group could end every worker and server, for ever."""
+    assert CommitNote.read(f"index={position} log=l/i topic=t") is None
