@@ -6,13 +6,11 @@ import uuid
 import pytest
 from confluent_kafka import Producer
 
-from stream_scrub.errors import StaleIndex
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log.wire import seal_headers
 from stream_scrub.model import Deadline
-from stream_scrub.ops.clock_watch import ClockWatch
 from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.running.outcome import read_all
 
@@ -82,29 +80,3 @@ def test_a_register_s_writer_gets_the_brokers_time_and_no_reader_sees_how(kafka,
     assert writer.publish([(b"list", b"y", seal_headers("list", 2))], after=first) > first
     writer.close()
     assert [message.value() for message in read_all(kafka.bootstrap, name)] == [b"x", b"y"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("error", [-3600.0, 3600.0])
-def test_a_worker_whose_clock_is_an_hour_wrong_holds_until_it_is_set(kafka, topic, producer, error):
-    """It would judge by the law of another day, or by a list that is older than it may be."""
-    blocked, allowed = topic("blocked"), topic("allowed")
-    wrong = [error]
-    times = Witnesses({"bootstrap.servers": kafka.bootstrap})
-    watch = ClockWatch(times.now, (blocked, allowed), 60, lambda: time.time() + wrong[0])
-
-    def held() -> bool:
-        try:
-            watch.need_right()
-        except StaleIndex as stale:
-            return stale.cause == "clock"
-        return False
-
-    until = time.monotonic() + 60
-    while not held():
-        assert time.monotonic() < until
-        watch.begins()
-        transact(producer, allowed, time.time() - 5)
-        watch.committed(lambda: [(allowed, 0)])
-    wrong[0] = 0.0
-    assert not held()

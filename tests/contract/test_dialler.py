@@ -7,9 +7,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,14 @@ from confluent_kafka.cimpl import NewPartitions, NewTopic
 
 from stream_scrub.config import load
 from stream_scrub.dialler import Allowed, Lead
-from stream_scrub.errors import Corrupt, Refused
+from stream_scrub.errors import Refused
 from stream_scrub.kafka import clients
 from stream_scrub.kafka.dialler import allowed_reader
 from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from tests.conftest import until_known
 from tests.support.network.faulty_kafka import Api, FaultyKafka
-from tests.support.running.dialler import lead, number_of, recall, settings, write
+from tests.support.running.dialler import lead, recall, settings, write
 from tests.support.running.worker import wait_until
 from tests.support.texts.pages import ROOT
 
@@ -106,23 +105,6 @@ def test_it_begins_where_recalls_may_still_matter_and_not_years_ago(kafka, topic
         assert ids(given(leads, 2)) == [0, 2]
 
 
-def test_what_was_handed_out_is_taken_back_when_it_is_recalled(place):
-    """A lead in a dialler's queue would be called though its person has objected since."""
-    bootstrap, allowed, recalled = place
-    write(bootstrap, allowed, *map(lead, range(4)))
-
-    with dialler(place) as leads:
-        found = {lead.numbers[0]: lead for lead in given(leads, 4)}
-        leads.ack(found[number_of(0)])
-        write(bootstrap, recalled, *map(recall, range(2)))
-        ((back, why),) = leads.taken_back(120)
-
-        assert (back, why) == (found[number_of(1)], "recalled")
-        assert leads.may_dial(back).why == "recalled"
-        assert leads.may_dial(found[number_of(2)]).allowed
-        assert leads.taken_back() == []
-
-
 def test_a_dialler_that_is_closed_in_its_block_ends_in_peace(place):
     """A campaign that is stopped by a signal would end in an error, and somebody look for what was lost."""
     bootstrap, allowed, _ = place
@@ -138,7 +120,6 @@ def test_a_dialler_that_is_closed_in_its_block_ends_in_peace(place):
     leads.close()
 
 
-@pytest.mark.slow
 def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place):
     """A person would be called again whenever a list is renewed."""
     bootstrap, allowed, _ = place
@@ -172,41 +153,6 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
         assert ids(given(leads, 1)) == [9], "nothing was open before the restart"
 
 
-@pytest.mark.slow
-def test_a_postponed_lead_stops_no_other_and_comes_again_after_a_restart(place):
-    """A lead that arrives at night would be lost with the dialler's next restart, or keep everybody else waiting."""
-    bootstrap, allowed, _ = place
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    window = f"{tomorrow:%Y-%m-%dT%H:%MZ}/{tomorrow + timedelta(hours=1):%Y-%m-%dT%H:%MZ}"
-    hours = {"zones": ["Europe/Paris"], "windows": [window], "local": ""}
-    write(bootstrap, allowed, lead(0, call=hours), lead(1), lead(2), partition=0)
-    group = uuid.uuid4().hex
-    with dialler(place, group) as leads:
-        for each in given(leads, 3):
-            answer = leads.may_dial(each)
-            if answer.allowed:
-                leads.ack(each)
-            else:
-                assert (answer.why, answer.not_before) == (
-                    "outside-hours",
-                    tomorrow.replace(second=0, microsecond=0),
-                )
-                leads.postpone(each, answer.not_before)
-        write(bootstrap, allowed, lead(3), partition=0)
-        (later,) = given(leads, 1)
-        assert ids([later]) == [3]
-        leads.postpone(later, datetime.now(UTC))
-        (again,) = given(leads, 1)
-        assert ids([again]) == [3], "it is due"
-        leads.ack(again)
-
-    with dialler(place, group) as leads:
-        assert ids(given(leads, 1)) == [0]
-        with pytest.raises(ValueError, match="no time zone"):
-            leads.postpone(later, datetime(2026, 11, 24))
-
-
-@pytest.mark.slow
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
     """A dialler would go on for days, and after its next restart everybody would be called a second time."""
     at = topics_of(embedded)
@@ -226,7 +172,6 @@ def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded,
         asking.join(30)
 
 
-@pytest.mark.slow
 def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
     """A dialler would live, and never be given a lead again."""
     at = topics_of(embedded)
@@ -240,21 +185,6 @@ def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
         assert leads.taken_back() == [(each, "moved") for each in found]
 
 
-@pytest.mark.slow
-def test_a_topic_of_recalls_that_cannot_be_understood_stops_the_dialler(place):
-    """A recall that nobody can read would be taken for none."""
-    bootstrap, allowed, recalled = place
-    write(bootstrap, recalled, b"{}")
-    write(bootstrap, allowed, lead(0))
-
-    with (
-        dialler(place) as leads,
-        pytest.raises(Corrupt, match=f"{recalled} .*: this release cannot read this recall"),
-    ):
-        next(leads)
-
-
-@pytest.mark.slow
 def test_a_new_partition_of_recalls_is_read(kafka, topic):
     """After the topic was widened a share of all recalls would never be seen."""
     allowed, recalled = topic("allowed"), topic("recalled", partitions=2)
@@ -309,58 +239,6 @@ def test_while_an_open_transaction_hides_recalls_nobody_is_dialled(kafka, topic)
         assert ids(found + given(leads, 1)) == [0, 2]
 
 
-def test_what_was_aborted_is_never_handed_out(kafka, topic):
-    """A prospect would be dialled twice, or one that was never allowed in the end."""
-    allowed, recalled = topic("allowed"), topic("recalled")
-    transaction(kafka.bootstrap, allowed, lead(0)).abort_transaction(30)
-    write(kafka.bootstrap, allowed, lead(1))
-    with dialler((kafka.bootstrap, allowed, recalled)) as leads:
-        assert ids(given(leads, 1)) == [1]
-
-
-def test_what_is_acknowledged_out_of_order_does_not_come_again(kafka, topic):
-    """One long call, and after a restart everybody who was called meanwhile would be called a second time."""
-    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
-    write(at[0], at[1], *map(lead, range(2000)))
-    with dialler(at, group) as leads:
-        found = given(leads, 2000)
-        kept = found[::50]
-        for each in found:
-            if each not in kept:
-                leads.ack(each)
-    write(at[0], at[1], lead(2000))
-
-    with dialler(at, group) as leads:
-        assert ids(given(leads, len(kept) + 1)) == [*ids(kept), 2000]
-
-
-@pytest.mark.slow
-def test_what_is_acknowledged_does_not_come_again_though_a_dialler_between_read_little(place):
-    """A dialler that ends as soon as it has started would have everybody called a second time by the next one."""
-    bootstrap, allowed, _ = place
-    write(bootstrap, allowed, *map(lead, range(20)), partition=1)
-    loaded, group = load(flags=settings(*place), environ={}), uuid.uuid4().hex
-
-    def read(count: int, keep: Container[int]) -> list[int]:
-        reader, offsets = (
-            clients.Brokers(loaded, logs.of_library()).allowed_reader(group, "beginning"),
-            list[int](),
-        )
-        while len(offsets) < count:
-            offsets += [each.offset() for each in reader.poll(1, 0.1).messages]
-        for each in offsets:
-            if each not in keep:
-                reader.done((allowed, 1), each)
-        reader.close()
-        return offsets
-
-    read(20, (0, 12, 15))
-    assert read(1, ()) == [0]
-    assert read(2, (12, 15)) == [12, 15]
-    write(bootstrap, allowed, lead(20), partition=1)
-    assert read(3, ()) == [12, 15, 20]
-
-
 @pytest.mark.slow
 def test_where_more_is_open_than_can_be_noted_some_come_again_and_none_is_lost(kafka, topic):
     """A dialler with tens of thousands of open leads would lose some at a restart, or be unable to commit."""
@@ -395,23 +273,6 @@ def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic)
         assert ids(given(leads, 2)) == [19, 40]
 
 
-def test_what_is_acknowledged_is_committed_though_a_broker_refused_it_once(embedded):
-    """The last lead of an evening would be called again after the night, though it was acknowledged long before."""
-    at, group = topics_of(embedded), uuid.uuid4().hex
-    write(at[0], at[1], lead(0))
-    asking = Consumer({"bootstrap.servers": at[0], "group.id": group, "log_level": 0})
-    with closing(asking), dialler(at, group, "classic") as leads:
-        (found,) = given(leads, 1)
-        embedded.push_errors(Api.OFFSET_COMMIT, [KafkaError.REBALANCE_IN_PROGRESS])
-        leads.ack(found)
-        waiting = threading.Thread(target=next, args=(leads,))
-        waiting.start()
-        wait_until(lambda: asking.committed([TopicPartition(at[1], 0)], 20)[0].offset == 1)
-        write(at[0], at[1], lead(1))
-        waiting.join(30)
-
-
-@pytest.mark.slow
 def test_the_leads_of_a_topic_that_was_created_again_are_handed_out(kafka, topic):
     """What was acknowledged of the old topic would be taken for acknowledged in the new one, and never be called."""
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
@@ -445,6 +306,22 @@ def next_of(leads: Allowed) -> tuple[threading.Thread, list[Lead]]:
     return asking, found
 
 
+def forget(bootstrap: str, group: str) -> None:
+    """Delete a group with its offsets, once its last member has left."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+
+    def is_deleted() -> bool:
+        try:
+            admin.delete_consumer_groups([group])[group].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+                raise
+            return False
+        return True
+
+    wait_until(is_deleted)
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_offsets(
     kafka, topic, caplog, protocol
@@ -452,12 +329,11 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
     """After a campaign's pause of a week everybody would be called a second time, without a word."""
     caplog.set_level("INFO", "stream_scrub")
     at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     write(at[0], at[1], *map(lead, range(20)))
     with dialler(at, group, protocol) as leads:
         for each in given(leads, 20):
             leads.ack(each)
-    admin.delete_consumer_groups([group])[group].result()
+    forget(at[0], group)
 
     for _ in range(2):  # a start that holds decides nothing for the next one
         caplog.clear()
@@ -469,13 +345,19 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
             leads.close()
             asking.join(60)
             assert found == []
-    with dialler(at, group, protocol, start="end") as leads:
+    committed = Consumer({"bootstrap.servers": at[0], "group.id": group, "log_level": 0})
+    places = [TopicPartition(at[1], each) for each in range(2)]
+    with closing(committed), dialler(at, group, protocol, start="end") as leads:
         asking, found = next_of(leads)
-        wait_until(lambda: caplog.text.count("starting at the configured position") == 2)
+        wait_until(lambda: all(each.offset >= 0 for each in committed.committed(places, 20)))
         write(at[0], at[1], lead(20))
-        asking.join(60)
+        asking.join()
         assert ids(found) == [20]
+        asking, _ = next_of(leads)
         leads.ack(found[0])
+        wait_until(lambda: sum(each.offset for each in committed.committed(places, 20)) == 21)
+        leads.close()
+        asking.join()
     write(at[0], at[1], *map(lead, range(21, 30)))
     with dialler(at, group, protocol, start=None) as leads:
         assert ids(given(leads, 9)) == [*range(21, 30)]
@@ -496,28 +378,6 @@ def test_an_empty_topic_needs_no_choice_where_to_start(place):
         assert ids(found + given(leads, 5)) == [*range(6)]
 
 
-def test_leads_that_were_acknowledged_do_not_come_again_when_brokers_lost_later_ones(kafka, topic, caplog):
-    """After an unclean election everybody would be called a second time."""
-    caplog.set_level("INFO", "stream_scrub")
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
-    write(at[0], at[1], *map(lead, range(20)))
-    with dialler(at, group) as leads:
-        for each in given(leads, 20):
-            leads.ack(each)
-    with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
-        (committed,) = consumer.committed([TopicPartition(at[1], 0)], 20)
-        committed.offset += 5
-        consumer.commit(offsets=[committed], asynchronous=False)
-
-    with dialler(at, group, start=None) as leads:
-        asking, found = next_of(leads)
-        wait_until(lambda: "brokers lost leads there" in caplog.text)
-        leads.close()
-        asking.join(60)
-        assert found == []
-
-
-@pytest.mark.slow
 def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog):
     """New leads at the offsets of lost ones would be taken for done by the next process, and never be called."""
     caplog.set_level("INFO", "stream_scrub")
@@ -575,7 +435,6 @@ class AnswersLate(Consumer):
         return super().committed(*args, **more)
 
 
-@pytest.mark.slow
 def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(embedded, monkeypatch):
     """After one slow answer everybody who was called meanwhile would be called a second time."""
     at, group = topics_of(embedded), uuid.uuid4().hex
@@ -614,7 +473,6 @@ def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
         assert found == []
 
 
-@pytest.mark.slow
 def test_a_dialler_goes_on_when_kafka_has_deleted_leads_that_it_did_not_read(kafka, topic):
     """After a long pause a dialler would stand still, though the leads that are left are all new."""
     at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
@@ -680,31 +538,3 @@ def test_a_killed_dialler_loses_no_lead_and_repeats_what_was_not_acknowledged(ka
     process.wait()
 
     assert not {*noted(first, "acked")} & {*noted(second, "given"), *noted(third, "given")}
-
-
-def test_two_diallers_share_the_leads_and_lose_none(kafka, topic, tmp_path):
-    """While diallers come and go leads would be skipped, or called by both all the time."""
-    at, group = (kafka.bootstrap, topic("allowed", partitions=4), topic("recalled")), uuid.uuid4().hex
-    files = [tmp_path / "one", tmp_path / "two"]
-    members = [started(at, group, files[0], "every")]
-    total = 0
-
-    def all_done() -> bool:
-        return len({place for notes in files for place in noted(notes, "acked")}) == total
-
-    for step in range(4):
-        write(at[0], at[1], *map(lead, range(total, total + 100)))
-        total += 100
-        if step == 1:
-            members.append(started(at, group, files[1], "every"))
-            wait_until(files[1].exists)
-        if step == 3:
-            members[0].terminate()
-        wait_until(all_done)
-    for each in members:
-        each.terminate()
-        each.wait()
-    both = set(noted(files[0], "acked")) & set(noted(files[1], "acked"))
-    assert (
-        len(both) < 100
-    )  # of those that were under way when partitions moved, or not committed yet by who was killed

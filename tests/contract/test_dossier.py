@@ -114,7 +114,6 @@ def need_nobody_else(text: str) -> None:
     assert not found, f"{len(found)} other people's numbers"
 
 
-@pytest.mark.slow
 def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_path):
     """A complaint would be answered with gaps, or an access request with somebody else's data."""
     file = tmp_path / "dossier.html"
@@ -146,19 +145,6 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert str(NUMBER) not in said.stderr
 
 
-@pytest.mark.slow
-def test_a_verdict_ends_with_the_opt_out_on_the_log_where_no_recall_ran(stage):
-    """A call after the opt-out would be called lawful, because nobody had been told of it."""
-    asked = ["dossier", f"+{NUMBER}", "--from", stage.day]
-    found = run_json(asked, {**stage.env, "STREAM_SCRUB_TOPICS__RECALLED": "nobody.recalls"})
-
-    assert found["recalls"] == [] and found["gone"] == []
-    assert not any(each["covered"] for each in found["attempts"])
-    assert "opposed" in found["attempts"][0]["says"]
-    assert found["days"][-1]["lawful"] == ("part" if had_hours(found["verdicts"], stage.day) else "no")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 1])
 def test_deleted_recalls_are_said_to_be_gone_and_nothing_is_lawful_then(stage, left):
     """The same dossier would call the same call lawful once Kafka had deleted the recall."""
@@ -220,24 +206,6 @@ def test_the_server_gives_the_same_dossier_report_and_proof(stage):
     assert str(NUMBER)[2:] not in (stage.folder / "server.log").read_text()
 
 
-@pytest.mark.slow
-def test_a_dossier_can_be_for_one_campaign(stage):
-    """A caller who is asked about one campaign would hand out those of its other clients."""
-    found = run_json(["dossier", f"+{NUMBER}", "--from", stage.day, "--campaign", "Zeta"], stage.env)
-
-    assert len(found["verdicts"]) == SHARED and found["attempts"] == []
-    assert {tuple(each["explanation"]["facts"]["campaigns"]) for each in found["verdicts"]} == {("zeta",)}
-
-
-@pytest.mark.slow
-def test_a_number_that_nobody_knows_has_a_dossier_that_says_so(stage):
-    """Somebody who was never called through this system would get an error for an answer."""
-    found = run_json(["dossier", "+33698765432", "--from", stage.day], stage.env)
-
-    assert found["verdicts"] == found["changes"] == found["attempts"] == []
-    assert found["days"][0]["released"] is False
-
-
 @pytest.mark.parametrize(
     ("wrong", "word"),
     [
@@ -254,7 +222,6 @@ def test_a_wrong_question_says_what_to_write(stage, wrong, word):
     assert done.returncode == 2 and word in done.stderr
 
 
-@pytest.mark.slow
 def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     """A monthly report would be made by hand from millions of records, or not at all."""
     month, of_recalls = stage.day[:7], day_in_france({"at": stage.told_at})[:7]

@@ -4,13 +4,13 @@ update of the client fails here, and then the text of `embedded` is wrong."""
 import time
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scrub.errors import ScrubError
 from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.log_reader import KafkaLogReader
 from tests.support.fakes.properties import properties_of
-from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
+from tests.support.network.faulty_kafka import FaultyKafka
 
 
 @pytest.fixture(scope="module")
@@ -34,71 +34,6 @@ def written(broker, topic: str, count: int, size: int = 10) -> None:
     for number in range(count):
         made.produce(topic, b"x" * size, key=str(number).encode(), headers=[("h", b"1"), ("none", None)])
     assert made.flush(60) == 0
-
-
-def test_records_come_back_as_they_were_sent_in_the_partitions_asked_for(broker):
-    """The demo would show something else than what its prospects were."""
-    broker.create_topic("plain", 3)
-    broker.create_topic("plain", 3)
-    written(broker, "plain", 100)
-
-    made = consumer(broker)
-    partitions = made.list_topics("plain", timeout=60).topics["plain"].partitions
-    made.assign([TopicPartition("plain", p, 0) for p in partitions])
-    got = []
-    until = time.monotonic() + 60
-    while len(got) < 100 and time.monotonic() < until:
-        got += made.consume(200, 0.2)
-    made.close()
-
-    assert len(partitions) == 3
-    assert sorted(int(m.key()) for m in got) == list(range(100))
-    assert got[0].headers() == [("h", b"1"), ("none", None)]
-
-
-def test_a_group_of_the_new_protocol_shares_partitions_within_moments(broker):
-    """The demo's second worker would seem to do nothing for half a minute."""
-    broker.create_topic("shared", 4)
-    first, second = consumer(broker), consumer(broker)
-    for member in (first, second):
-        member.subscribe(["shared"])
-
-    started = time.monotonic()
-    while time.monotonic() - started < 60:
-        first.consume(1, 0.05)
-        second.consume(1, 0.05)
-        held = [len(member.assignment()) for member in (first, second)]
-        if held == [2, 2]:
-            break
-    first.close()
-    second.close()
-
-    assert held == [2, 2]
-
-
-def test_injected_errors_and_disconnects_reach_the_client(broker):
-    """The table of errors would be tested against nothing."""
-    broker.create_topic("faulty")
-    made = producer(broker, **{"transactional.id": "faulty"})
-    broker.push_errors(Api.INIT_PRODUCER_ID, [DISCONNECT, 53])
-
-    with pytest.raises(KafkaException) as raised:
-        made.init_transactions(60)
-
-    broker.clear_errors(Api.INIT_PRODUCER_ID)
-    assert raised.value.args[0].code() == 53
-
-
-def test_a_cluster_can_go_away_and_come_back(broker):
-    """No test could show that the worker lives through an outage."""
-    made = producer(broker, **{"reconnect.backoff.max.ms": 200})
-    made.list_topics(timeout=60)
-    broker.set_down()
-    with pytest.raises(KafkaException):
-        made.list_topics(timeout=0.5)
-    broker.set_up()
-
-    assert made.list_topics(timeout=60).brokers
 
 
 def test_evicted_records_are_told(broker):

@@ -10,7 +10,7 @@ from tests.support.network import raw_headers
 GOOD, ODD = [(b"trace", b"1"), (b"none", b"")], [(b"trace", b"1"), (b"\xff", b"2"), (b"a\xe9", b"3")]
 
 
-@pytest.mark.parametrize("places", [[0], [39], [0, 1, 2, 20, 38, 39], list(range(40)), []])
+@pytest.mark.parametrize("places", [[39], [0, 1, 2, 20, 38, 39], list(range(40))])
 def test_headers_that_are_no_text_are_lost_alone(places):
     """One record with a header whose name is no UTF-8 would kill the process, or take another record's headers along."""
     given = [(b"", [] if at % 7 == 3 else ODD if at in places else GOOD) for at in range(40)]

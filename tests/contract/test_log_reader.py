@@ -14,9 +14,7 @@ from stream_scrub.kafka.log_writer import KafkaLogWriter
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.log import wire
 from stream_scrub.log.encode import records_of
-from stream_scrub.log.ledger import Weights
 from stream_scrub.log.scan import SealHead, begin, check_seals, last_seal, replay_to_end
-from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Deadline
 from tests.conftest import until_known
 from tests.support.fakes.log import Log
@@ -123,37 +121,12 @@ def _read_for(reader, seconds):
             reader.read(0.1)
 
 
-def test_an_empty_log_begins(log):
-    """A worker would not start before the first import."""
-    for start in ("beginning", "latest-full"):
-        assert whole(log, start).index.position == -1
-
-
 def test_a_record_with_a_header_that_is_no_utf_8_is_corrupt(log):
     """Every follower of the log would be killed, at every start, without a word why."""
     OnKafka(*log).import_list("list", {1: 0})
     raw_headers.produce(*log, b"x", b"list", [(b"part", b"adds"), (b"h\xff", b"")])
     with pytest.raises(Corrupt, match="offset"):
         whole(log, "beginning")
-
-
-def test_bytes_that_a_network_damaged_are_fetched_again(log, proxy):
-    """Every worker behind that network would hold for a corrupt log until somebody restarts it."""
-    publisher = OnKafka(*log)
-    publisher.import_list("list", {33_612_000_001: 0})
-    publisher.import_list("list", {33_612_000_001: 0, 33_612_000_002: 0})
-    behind = reader(proxy.bootstrap, log[1])
-    for times in (2, 1000):
-        proxy.damage(b'"format"', times=times)
-        behind.seek(0)
-        if times == 2:
-            found = replay_to_end(behind, Deadline.after(120))
-            assert proxy.harmed == times
-            assert set(found.registers["list"].numbers) == {33_612_000_001, 33_612_000_002}
-        else:
-            with pytest.raises(Corrupt, match="damaged"):
-                replay_to_end(behind, Deadline.after(120))
-    behind.close()
 
 
 def test_every_way_to_begin_comes_to_the_same_among_aborted_records(log):
@@ -244,50 +217,9 @@ def test_the_reader_goes_on_where_it_is_put(log):
             check_seals(made, {place: said}, Deadline.after(120))
 
 
-def test_a_snapshot_goes_on(log, tmp_path):
-    """A restarted worker would hold for ever, or miss what was published meanwhile."""
-    publisher = OnKafka(*log)
-    publisher.import_list("list", {1: NOW + 5, 2: 0})
-    snapshots = SnapshotWriter(tmp_path, log[1])
-    snapshots.offer(whole(log, "beginning").state)
-    snapshots.stop()
-    publisher.import_list("internal", {3: 0})
-    publisher.remove("list", [2])
-
-    made = reader(*log)
-    replay = SnapshotWriter(tmp_path, log[1]).begin(made, Deadline.after(120))
-    replay_to_end(made, Deadline.after(120), replay=replay)
-    held = {name: set(register.numbers) for name, register in replay.index.registers.items()}
-    assert held == {"list": {1}, "internal": {3}}
-
-
 def test_offsets_that_are_gone_are_an_error_wherever_the_reader_is_put(log):
     """A truncated log would be read from its new start, with deltas missing."""
     made = reader(*log)
     made.seek(500)
     with pytest.raises(Corrupt):
         replay_to_end(made, Deadline.after(120))
-
-
-def test_a_restatement_of_several_parts_is_where_a_follower_begins(log, monkeypatch):
-    """A register could only be stated anew while it is small."""
-    monkeypatch.setattr(Weights, "_NUMBERS_A_RECORD", 10**9)
-    publisher = OnKafka(*log, full_every=1)
-    listed = {33_600_000_000 + 100 * number: NOW + number % 3 for number in range(300_000)}
-    publisher.import_list("list", listed)
-    records, seal = records_of(
-        publisher.base("list"),
-        deltas.full(publisher.base("list").numbers, publisher.base("list").numbers),
-        AT,
-        SOURCE,
-        known=publisher.replay.known("list"),
-        full_every=1,
-    )
-    assert seal.kind == "full" and len(records) > 2 and seal.stated == 1
-    publisher.writer.publish(records, after=publisher.replay.known("list").upto)
-    publisher.catch_up()
-    publisher.import_list("internal", {1: 0})
-    assert publisher.published[-1].seal.read.stated is not None
-    late = whole(log, "latest-full", keep_ends=True)
-    assert late.index.registers["list"].seq == 2
-    assert len(late.index.registers["list"].numbers) == len(listed)

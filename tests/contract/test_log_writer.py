@@ -5,7 +5,6 @@ import time
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from stream_scrub.errors import TakenOver, Unavailable
 from stream_scrub.kafka.client.options import Role
@@ -88,20 +87,6 @@ def test_it_is_open_only_when_nothing_of_its_register_is_hidden(log):
     assert len(list(read_all(*log))) == 1
 
 
-def test_registers_and_logs_of_one_spelling_together_have_publishers_of_their_own(kafka, topic):
-    """Two companies on one Kafka would put each other's publisher out of work whenever either publishes."""
-    name = topic("log", config=LONG)
-    longer = f"{name}-in"
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(longer, 1)])[longer].result()
-    first = writer((kafka.bootstrap, name), "in-house")
-    second = writer((kafka.bootstrap, longer), "house")
-    first.publish([record("in-house", 1)], after=-1)
-    second.publish([record("house", 1)], after=-1)
-    first.close()
-    second.close()
-
-
 def test_what_is_beside_a_delta_is_committed_with_it_or_not_at_all(log, topic):
     """A refused request would be reported twice, or an opt-out be counted as done that is not on the log."""
     bootstrap = log[0]
@@ -177,20 +162,6 @@ def test_a_topic_that_was_made_anew_is_known_by_who_read_the_old_one(log, topic)
         requests.begin(Deadline.after(120), known)
         assert requests.recreated == anew and requests.skipped == ({0: 0} if anew else {})
     requests.close()
-
-
-def test_a_writer_has_the_time_that_it_was_opened_with(log):
-    """A very large list would be given up half-way by the broker, again and again."""
-    first = writer(log, "bloctel")
-    assert first.takes(1_000_000) and not first.takes(500_000_000) and not first.is_spent
-    longer = writer(log, "bloctel", nbytes=500_000_000)
-    assert longer.takes(500_000_000) and not longer.takes(10**9) and longer.is_spent
-    assert longer.publish([record("bloctel", 1)], after=end(log)) >= 0
-    longest = writer(log, "bloctel", nbytes=10**12)
-    assert longest.takes(10**15), "there is no longer one to open"
-    assert longest.publish([record("bloctel", 2)], after=end(log)) >= 0
-    for each in (first, longer, longest):
-        each.close()
 
 
 def test_a_delta_is_not_published_behind_one_that_its_publisher_has_not_read(log):

@@ -2,7 +2,6 @@
 
 import uuid
 
-import pytest
 from confluent_kafka import Producer
 
 from stream_scrub.config import Topics as Names
@@ -29,14 +28,6 @@ def answer(bootstrap, name):
     )
     assert producer.flush(60) == 0
     return told
-
-
-@pytest.mark.parametrize(("kept", "takes"), [("uncompressed", ["MSG_SIZE_TOO_LARGE"]), ("producer", ["ok"])])
-def test_a_topic_that_is_kept_uncompressed_takes_none_that_is_too_large_when_unpacked(
-    kafka, topic, kept, takes
-):
-    """The threat model would advise what does not help: some KB of such records are gigabytes in whoever reads them."""
-    assert answer(kafka.bootstrap, topic("packed", config={"compression.type": kept})) == takes
 
 
 def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):

@@ -12,6 +12,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AclBindingFilter, AdminClient
 
 from stream_scrub.dialler import Allowed
+from stream_scrub.errors import Refused
+from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.kafka.admin.topics import TopicAdmin
+from stream_scrub.model import Deadline
 from tests.conftest import started
 from tests.kafka.broker import Kafka
 from tests.kafka.security import LAPSED, MTLS, Right, add_user, in_force, password_of
@@ -338,15 +342,20 @@ def test_a_client_without_tls_is_told_what_it_tried(secured, house):
     assert "security.protocol = plaintext" in line["why"] and secured.bootstrap in line["why"]
 
 
-@pytest.mark.parametrize("case", CASES[:3])
-def test_commands_say_it_too(secured, house, case):
-    """Whoever imports a list by hand would wait for a broker that is there."""
-    client, words = turned_away(secured)[case]
-    file = house.list_file([OPPOSED])
-    done = run(["lists", "import", str(file), "-r", "internal", "--json"], house.env_of(client))
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert re.search(words, line), line
+def test_all_missing_rights_are_named_at_once(secured, house, capfd):
+    """An operator would grant one right after another, with a restart for each, or create topics that are there."""
+    add_user(secured.admin, "nobody", [])
+    nobody = TopicAdmin(secured.user("nobody"))
+    needed = RequiredRights(["prospects"], [], ["g"], transactional_prefix="scrub-g-")
+
+    assert nobody.lacking(needed, Deadline.after(120)) == [
+        "to READ topic prospects",
+        "to READ group g",
+        "to WRITE to transactional ids scrub-g- (prefix)",
+    ]
+    with pytest.raises(Refused, match="DESCRIBE"):
+        nobody.describe(["prospects"], Deadline.after(120))
+    assert "FATAL" not in capfd.readouterr().err
 
 
 # -- A right that is missing: everybody has all of his role's but one.
@@ -407,21 +416,6 @@ def test_a_missing_right_is_named_in_one_line(secured, house, missing):
     assert process.process is not None and process.process.returncode == 1
     line = one(process)
     assert line["event"] == "cannot work" and names(line["why"], user, *missing[1:]), line
-
-
-@pytest.mark.parametrize(
-    "missing", [right for right in USERS[IMPORTER] if right.operation != "DescribeConfigs"], ids=lambda r: f"{r.kind}-{r.operation}"
-)  # fmt: skip
-def test_an_import_without_a_right_says_which(secured, house, missing):
-    """Whoever imports a list would be left with a broker's code."""
-    user = f"importer-less-{USERS[IMPORTER].index(missing)}"
-    add_user(secured.admin, user, [right for right in USERS[IMPORTER] if right != missing])
-    file = house.list_file([OPPOSED])
-    env = house.env_of(secured.user(user))
-    done = run(["lists", "import", str(file), "-r", "bloctel", "--register-unknown", "--json"], env)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert names(line, user, missing.kind, missing.name, missing.operation), line
 
 
 def revoke(secured: Kafka, user: str, right: Right) -> None:

@@ -2,15 +2,11 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 
 import pytest
-import structlog
-from confluent_kafka import KafkaException, Producer
 
 from stream_scrub.config.settings import Route
-from stream_scrub.errors import Refused, Unavailable
-from stream_scrub.kafka.admin.acls import RequiredRights
+from stream_scrub.errors import Unavailable
 from stream_scrub.kafka.admin.topics import (
     FEW_REPLICAS,
     ONE_IN_SYNC,
@@ -19,16 +15,11 @@ from stream_scrub.kafka.admin.topics import (
     plan,
     record_limit,
 )
-from stream_scrub.kafka.client.client_log import ClientLog
-from stream_scrub.kafka.client.translate import translate
 from stream_scrub.model import Deadline
-from tests.conftest import started
 from tests.kafka.broker import Kafka
-from tests.support.running.worker import environment, run, wait_until
+from tests.support.running.worker import environment, run
 
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused", "attempts")
-PASSWORDS = {"admin": "a-word", "worker": "w-word"}
-JAAS = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
 def names() -> dict[str, str]:
@@ -90,19 +81,6 @@ def test_allowed_prospects_that_are_deleted_before_a_recall_show(kafka: Kafka, t
     assert f"{allowed}: kept for less than the 90 days of recall.keep_days: recall does not start" in said
 
 
-def test_a_topic_that_differs_is_found(kafka: Kafka, topic):
-    """A log with a week of retention would lose its evidence unnoticed."""
-    named = names() | {"log": topic("log", partitions=2, config={"retention.ms": "604800000"})}
-
-    found = {s.role: s for s in state(TopicAdmin({"bootstrap.servers": kafka.bootstrap}), named)}["log"]
-
-    assert found.state == "differs"
-    assert found.differences == (
-        "2 partitions, should have 1",
-        "retention.ms=604800000, should be retention.ms=-1",
-    )
-
-
 def test_an_output_that_refuses_what_the_input_takes_is_found(kafka: Kafka, topic):
     """The first keyless prospect, or one whose producer counts in microseconds, would say so, in the middle of the work."""
     free = {"message.timestamp.after.max.ms": str(2**63 - 1)}
@@ -127,97 +105,6 @@ def test_no_broker_is_unavailable_and_keeps_to_the_deadline():
     """The command would hang instead of saying that nobody answers."""
     with pytest.raises(Unavailable):
         state(TopicAdmin({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), names(), 0.5)
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[Kafka]:
-    """A private Kafka with two users and no rights but the admin's."""
-    users = " ".join(f'user_{name}="{word}"' for name, word in PASSWORDS.items())
-    properties = {
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT",
-        "sasl.enabled.mechanisms": "PLAIN",
-        "sasl.mechanism.inter.broker.protocol": "PLAIN",
-        "listener.name.plaintext.plain.sasl.jaas.config": f'{JAAS} username="admin" password="a-word" {users};',
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:admin;User:ANONYMOUS",
-    }
-    private = started(own=True, properties=properties, client=credentials("admin"))
-    yield private
-    private.__exit__(None, None, None)
-
-
-def credentials(user: str, password: str | None = None) -> dict[str, str]:
-    return {
-        "security.protocol": "sasl_plaintext",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": user,
-        "sasl.password": password or PASSWORDS[user],
-    }
-
-
-@pytest.mark.kafka
-def test_a_missing_right_is_not_taken_for_a_missing_topic(guarded: Kafka):
-    """The user would be told to create topics that are there."""
-    named = names()
-    admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
-    admin.create(state(admin, named), None, Deadline.after(120))
-    worker = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
-
-    with pytest.raises(Refused, match="DESCRIBE"):
-        state(worker, named)
-
-
-@pytest.mark.kafka
-def test_all_missing_rights_are_named_at_once(guarded: Kafka, capfd):
-    """An operator would grant one right after another, with a restart for each."""
-    named = names()
-    admin = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("admin"))
-    admin.create(state(admin, named), None, Deadline.after(120))
-    worker = TopicAdmin({"bootstrap.servers": guarded.bootstrap} | credentials("worker"))
-    needed = RequiredRights([named["prospects"]], [], ["g"], transactional_prefix="scrub-g-")
-
-    assert worker.lacking(needed, Deadline.after(120)) == [
-        f"to READ topic {named['prospects']}",
-        "to READ group g",
-        "to WRITE to transactional ids scrub-g- (prefix)",
-    ]
-    assert "FATAL" not in capfd.readouterr().err
-
-
-@pytest.mark.kafka
-def test_a_missing_right_to_start_a_producer_is_named(guarded: Kafka):
-    """The worker would retry for ever without a word about access rights."""
-    producer = Producer(
-        {"bootstrap.servers": guarded.bootstrap, "transactional.id": "t", "log_level": 0}
-        | credentials("worker")
-    )
-    with pytest.raises(KafkaException) as raised:
-        producer.init_transactions(10)
-
-    error = translate(raised.value, "opening")
-    assert type(error) is Refused
-    assert "transactional id" in str(error)
-
-
-@pytest.mark.kafka
-def test_a_wrong_password_is_told_apart_from_a_broker_that_is_away(guarded: Kafka):
-    """A mistyped password would look like an outage."""
-    with structlog.testing.capture_logs() as lines:
-        logs = ClientLog(structlog.get_logger(), "admin")
-        properties = (
-            {"bootstrap.servers": guarded.bootstrap} | credentials("worker", "wrong") | logs.properties()
-        )
-        producer = Producer(properties)
-        for _ in range(50):
-            producer.poll(0.1)
-            if logs.refusal() is not None:
-                break
-        wait_until(lambda: bool(lines))
-
-    assert type(logs.refusal()) is Refused
-    assert [line["event"] for line in lines] == ["broker refuses this client"]
-    assert "_AUTHENTICATION" in lines[0]["why"]
-    assert "wrong" not in str(lines)
 
 
 def test_a_log_that_takes_no_whole_part_is_refused_before_a_list_is_read_into_it(kafka, topic, tmp_path):

@@ -308,6 +308,7 @@ class Recalling(RuleBasedStateMachine):
         today = (self.now - timedelta(hours=12)).date()
         for who, member in self.members.items():
             member.outstanding.expire(self.now)
+            assert bool(len(member.outstanding)) == any(member.outstanding.holders().values())
             for place in member.outstanding.partitions & self.own(who):
                 assert {*member.outstanding.holders()[place]} == {
                     lead.number

@@ -165,6 +165,7 @@ def test_convoso_s_error_of_a_duplicate_is_done_and_that_of_a_campaign_is_not(we
         settings={"url": web.url},
         secrets=secrets(tmp_path, auth_token="t0ken"),
     )
+    assert problems_of("dialler", settings) == []
     target = target_of(settings)
     assert tell(target, event()).done and tell(target, event()).done
     assert fake.dnc == {("1", "4155552671", "0")}
@@ -264,6 +265,10 @@ def test_what_is_wrong_with_a_target_is_told_before_anything_is_sent(tmp_path):
         connector="vicidial", lists={"internal": "A", "tps": "A"}, lifts=True, settings={"uri": "x"}
     )
     found = "\n".join(problems_of("d", wrong))
+    default = wrong.model_copy(update={"lists": {"internal": "", "tps": "SYSTEM_INTERNAL"}})
+    assert "its own list" in "\n".join(problems_of("d", default)), (
+        "the connector's own list is SYSTEM_INTERNAL"
+    )
     for each in (
         "settings.url is missing",
         "settings.uri is unknown",
@@ -281,32 +286,6 @@ def test_what_is_wrong_with_a_target_is_told_before_anything_is_sent(tmp_path):
     )
     assert "is none of convoso, " in problems_of("d", FanoutTarget(connector="five9", recalls=True))[0]
     assert "not a folder" in problems_of("d", FanoutTarget(connector="folder", recalls=True))[0]
-
-
-def test_an_operator_declares_a_system_of_their_own(web, tmp_path):
-    """Every other dialler would need a release of ours."""
-    own = tmp_path / "own.toml"
-    own.write_text(
-        'number = "digits"\nlist = "all"\nsettings = { url = "" }\n'
-        '[[opted-out]]\nmethod = "GET"\nurl = "{url}/dnc/{list}/{number}"\ndone = ["added", "there"]\n'
-    )
-    settings = FanoutTarget(connector=str(own), lists={"internal": "a/b"}, settings={"url": web.url})
-    assert problems_of("own", settings) == []
-    web.answer = lambda _: (409, b"there")
-    assert tell(target_of(settings), event(FRENCH, list_="a/b")).done
-    assert web.asked[0].path == f"/dnc/a%2Fb/{FRENCH}"
-
-
-def test_lifts_need_a_list_of_its_own_also_where_one_is_the_connector_s(tmp_path):
-    """A lift in one register would undo the opt-out that the other still has."""
-    settings = FanoutTarget(
-        connector="vicidial",
-        lists={"internal": "", "tps": "SYSTEM_INTERNAL"},
-        lifts=True,
-        settings={"url": "http://127.0.0.1"},
-        secrets=secrets(tmp_path, user="api", password="let me in"),
-    )
-    assert "its own list" in "".join(problems_of("d", settings))
 
 
 def test_a_number_that_is_too_long_is_the_target_s_to_refuse(web, tmp_path):
@@ -396,26 +375,29 @@ def test_no_answer_takes_long_to_be_understood():
     assert time.process_time() - began < 5
 
 
-def own(tmp_path, steps, *, head="", **settings):
+def own(tmp_path, steps, **settings):
     """A target of a connector of the operator's own, with these steps."""
     file = tmp_path / "own.toml"
-    file.write_text(f'number = "e164"\nlist = "all"\nsettings = {{ url = "" }}\n{head}\n{steps}\n')
+    file.write_text(f'number = "digits"\nlist = "all"\nsettings = {{ url = "" }}\n{steps}\n')
     given = {"lists": {"internal": "all"}, "settings": {"url": "http://127.0.0.1:9"}, **settings}
     return FanoutTarget(connector=str(file), **given)
 
 
-def test_an_array_in_a_connector_has_the_number_and_not_its_name(web, tmp_path):
-    """The target would answer 200 to `{number}`, and the receipt would say that it has the opt-out."""
+def test_an_operator_declares_a_system_of_their_own(web, tmp_path):
+    """Every other dialler would need a release of ours; or the target would answer to `{number}`, and have no opt-out."""
     settings = own(
         tmp_path,
-        '[[opted-out]]\nurl = "{url}"\njson = { phones = ["{number}", { all = "{numbers}" }], on = true }',
+        '[[opted-out]]\nurl = "{url}/dnc/{list}"\ndone = ["added", "there"]\n'
+        'json = { phones = ["{number}", { all = "{numbers}" }], on = true }',
+        lists={"internal": "a/b"},
         settings={"url": web.url},
     )
     assert problems_of("own", settings) == []
-    web.answer = lambda _: (200, b"")
-    assert tell(target_of(settings), event(FRENCH)).done
+    web.answer = lambda _: (409, b"there")
+    assert tell(target_of(settings), event(FRENCH, list_="a/b")).done
+    assert web.asked[0].path == "/dnc/a%2Fb"
     assert json.loads(web.asked[0].body) == {
-        "phones": [f"+{FRENCH}", {"all": [f"+{FRENCH}"]}],
+        "phones": [f"{FRENCH}", {"all": [f"{FRENCH}"]}],
         "on": True,
     }
 
@@ -444,26 +426,13 @@ def test_an_array_in_a_connector_has_the_number_and_not_its_name(web, tmp_path):
         ('[[opted-out]]\nurl = "{url}/{number}"\n[login]\nurl = "{url}"', "find is missing"),
         ('[[opted-out]]\nurl = "{url}/{number}"\n[login]\nurl = "{url}/{token}"', "{token} is unknown"),
         ("[[opted-out]]\nurl = ", "Invalid value"),
+        ('batch = 1000\n[[opted-out]]\nurl = "{url}/{number}"', "send {numbers}"),
+        ('batch = 0\n[[opted-out]]\nurl = "{url}/{number}"', "batch"),
     ],
 )
 def test_a_typo_in_a_connector_is_told_at_the_start(tmp_path, steps, problem):
     """The process would end at the first opt-out, or the target would get a text in place of the number."""
     assert problem in "\n".join(problems_of("own", own(tmp_path, steps)))
-
-
-def test_a_connector_of_several_numbers_a_request_sends_all_of_them(tmp_path):
-    """The first of a thousand opt-outs would be sent, and all of them would have a receipt."""
-    one = '[[opted-out]]\nurl = "{url}/{number}"'
-    assert "send {numbers}" in "\n".join(problems_of("own", own(tmp_path, one, head="batch = 1000")))
-    assert problems_of("own", own(tmp_path, one, head="batch = 0")) != []
-    every = '[[opted-out]]\nurl = "{url}"\njson = "{numbers}"'
-    assert problems_of("own", own(tmp_path, every, head="batch = 1000")) == []
-
-
-def test_every_shipped_connector_has_no_fault():
-    """A release would refuse to start with a connector of its own."""
-    for name in ("convoso", "genesys-cloud", "vicidial", "webhook"):
-        assert connector.faults(connector.load(name)) == []
 
 
 def test_a_dry_delivery_shows_each_request_and_no_secret(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream_scrub.kafka.cloud_events import CloudEvents, without_event
+from stream_scrub.kafka.cloud_events import CloudEvents
 
 SOURCE, MOMENT = "https://leads.example.com/scrub", b"2026-11-24T12:00:00.123Z"
 PLACE = ("prospects", 3, 1042)
@@ -45,13 +45,6 @@ def test_a_content_type_is_true(name, stamped):
     avro = (name, b"application/avro")
     assert headers([avro], stamped=stamped) == ([*OURS, JSON] if stamped else [avro, *OURS])
     assert headers([(name, None)]) == [(name, None), *OURS]
-
-
-def test_our_event_is_taken_off_and_a_producers_stays():
-    """A lead that goes round would carry the id of another event, or lose its producer's."""
-    assert without_event([("trace", b"1"), *OURS]) == [("trace", b"1")]
-    theirs = [("ce_type", b"form.sent"), ("ce_id", b"7")]
-    assert without_event(theirs) == theirs and without_event([]) == []
 
 
 def test_the_room_of_an_event_is_known():

@@ -74,7 +74,7 @@ def test_nothing_is_taken_after_the_end(writer):
 
 def test_a_long_file_waits_for_brokers_that_are_slow():
     """A call log would fail in its middle because the client's queue is full."""
-    broker = {"test.mock.num.brokers": 1, "test.mock.broker.rtt": 200, "allow.auto.create.topics": True}
+    broker = {"test.mock.num.brokers": 1, "test.mock.broker.rtt": 50, "allow.auto.create.topics": True}
     options = properties_of(Role.REQUESTS_WRITER, "mock:1") | broker
     with Deliveries(RequestsWriter(options, "t"), "line") as deliveries:
         for line in range(1, 10_500):

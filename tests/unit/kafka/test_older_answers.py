@@ -1,12 +1,14 @@
-"""What a coordinator answers is held against what this worker itself has committed."""
+"""A member of the workers' group whose coordinator, or whose client, answers late or by what is over."""
 
 import struct
+import threading
 
 import pytest
 from confluent_kafka import TopicPartition
 
 from stream_scrub.errors import Unavailable
 from stream_scrub.kafka import bulk
+from stream_scrub.kafka.client import producer_calls
 from stream_scrub.kafka.offsets import CommitNote
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
@@ -17,12 +19,15 @@ MEMBER = b"CGMDv2:" + struct.pack("=i", 1) + b"group\0member\0"
 
 
 class Client:
-    """A consumer of one partition, whose coordinator answers `place`."""
+    """A consumer of one partition, whose coordinator answers `place`. It ends once it may, and then says what it had."""
 
     def __init__(self, _):
         self.place = TopicPartition(*KEY, -1001)
+        self.may_end, self.ended = threading.Event(), threading.Event()
+        self.may_end.set()
 
     def subscribe(self, _, *, on_assign, on_revoke, on_lost):
+        self.on_revoke = on_revoke
         on_assign(self, [TopicPartition(*KEY)])
 
     def consume(self, *_):
@@ -41,7 +46,9 @@ class Client:
         return MEMBER
 
     def close(self):
-        """As the client's."""
+        self.may_end.wait(60)
+        self.on_revoke(self, [TopicPartition(*KEY)])
+        self.ended.set()
 
 
 class Brokers(Witnesses):
@@ -99,3 +106,27 @@ def test_a_commit_for_a_topic_that_is_gone_says_nothing_of_its_successor(member)
     source.poll(1, 1, 0)
     assert source.is_settled
     assert client.reads_from == 0
+
+
+def test_a_member_that_ends_late_takes_nothing_from_its_successor(member, monkeypatch):
+    """The worker would take its partition for another's and go on behind the prospects that it drops: they would be lost."""
+    source, first, _ = member
+    monkeypatch.setattr(producer_calls, "_LEAVE_S", 0.1)
+    monkeypatch.setattr(producer_calls, "GRACE_S", 0.1)
+    first.may_end.clear()
+    source.rejoin()
+    source.poll(1, 1, 0)
+    source.poll(1, 1, 0)
+
+    first.may_end.set()
+    assert first.ended.wait(60)
+    source.poll(1, 1, 0)
+
+    assert source.partitions == {KEY}
+    assert source.is_settled
+
+
+@pytest.mark.parametrize("position", ["9" * 5000, "-1", "x"])
+def test_a_note_of_another_program_is_none(position):
+    """Whoever may commit offsets of the group could end every worker and server, for ever."""
+    assert CommitNote.read(f"index={position} log=l/i topic=t") is None

@@ -89,11 +89,3 @@ def test_another_client_asks_once_one_had_no_answer(brokers):
     brokers.now += 1.0
     identity.begin_ids(["t"])
     assert known(identity) == "first"
-
-
-def test_a_topic_that_all_brokers_call_new_is_new(brokers):
-    """A topic that was created again would never be read."""
-    identity = Witnesses({})
-    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "first"}
-    brokers.id = "second"
-    assert identity.ids(["t"], Deadline.after(1.0)) == {"t": "second"}

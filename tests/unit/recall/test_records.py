@@ -13,8 +13,6 @@ from stream_scrub.errors import StaleIndex
 from stream_scrub.extension import extension
 from stream_scrub.kafka.headers import Headers
 from stream_scrub.kafka.polled_batch import PolledBatch
-from stream_scrub.numbering import Line
-from stream_scrub.ops.batch_size import BatchSize
 from stream_scrub.ops.logs import configure
 from stream_scrub.recall.leads import LeadReader
 from stream_scrub.recall.member import Member
@@ -22,7 +20,6 @@ from stream_scrub.recall.record import PastRecalls, topics_header, upto_headers
 from stream_scrub.recall_notice import RecallNotice, decode, encode
 from stream_scrub.registry.client import RegistryClient
 from stream_scrub.registry.records import RegistryRecords
-from stream_scrub.scrub.facts import Facts
 from stream_scrub.stamp import stamp_on
 from tests.support.fakes import law
 from tests.support.fakes.registry import FakeRegistry, numbered, written
@@ -153,27 +150,6 @@ def test_a_lead_that_a_worker_with_a_clock_ahead_allowed_is_stopped_by_its_recal
     recalls = Recalls(judging.rulebook)
     recalls.take(recall)
     assert recalls.stop(f"+{NUMBER}", stamp_on(None, value))
-
-
-def test_one_delta_recalls_a_number_of_two_campaigns_once_in_however_many_transactions():
-    """Each system would be told again and again of the same person while a large list is published."""
-    member, now, last = Member(scrubber(), 20), law.NOW, law.NOW.date() + timedelta(9)
-    member.watch.size = BatchSize(1)
-    numbers = [NUMBER, NUMBER + 1]
-    member.outstanding.begin(PLACE)
-    for campaign in ("acme", "zeta"):
-        member.outstanding.add(PLACE, (Line.of("FR", "mobile"), Facts(campaigns=(campaign,))), last, numbers)
-
-    def recalled(index):
-        for emission in member.due(index, now, now, {PLACE: 9}, look=False):
-            yield from emission.recalls
-            member.committed(emission)
-
-    before = law.index(law.register("internal"), law.register("list"))
-    assert not [*recalled(before)]
-    opposed = law.register("internal", numbers, position=law.POSITION + 1)
-    assert sorted(recalled(before.with_register(opposed))) == numbers
-    assert not len(member.outstanding)
 
 
 @pytest.mark.parametrize(("now", "is_left"), [("anId", False), ("another", True), ("", False)])

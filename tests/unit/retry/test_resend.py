@@ -70,10 +70,37 @@ def started(reader, begin=lambda _low, _end: None):
     return resend.start(ORDER), session.committed
 
 
-def test_without_a_place_it_asks_since_when():
-    """After a quiet fortnight everything would go back a second time."""
-    with pytest.raises(Refused, match="--since"):
-        started(Reader(p0=None, p1=None))
+@pytest.mark.parametrize(
+    ("notes", "topic_id", "assigned", "committed"),
+    [
+        (
+            {"p0": "retry since=20 no-rule=30", "p1": None},
+            "",
+            {P0: 30, P1: 10},
+            [{P0: (30, "retry since=20 no-rule=30"), P1: (10, "retry since=10")}],
+        ),
+        (
+            {"p0": "retry since=0 topic-id=old no-rule=40", "p1": "retry since=20 topic-id=new no-rule=30"},
+            "new",
+            {P0: 10, P1: 30},
+            [{P0: (10, "retry since=10 topic-id=new"), P1: (30, "retry since=20 topic-id=new no-rule=30")}],
+        ),
+        (
+            {"p0": "retry since=0 no-rule=40"},
+            "new",
+            {P0: 40},
+            [],
+        ),
+    ],
+    ids=["partition added", "topic made anew", "earlier release"],
+)
+def test_it_goes_on_where_it_was_and_reads_the_rest_from_the_start(notes, topic_id, assigned, committed):
+    """What is blocked on a new partition or topic would never come back; or all that came back before an upgrade, again."""
+    reader = Reader(**notes)
+    reader.topic_id = topic_id
+    _, placed = started(reader)
+    assert reader.assigned == assigned
+    assert placed == committed
 
 
 def test_where_it_begins_is_committed_before_anything_goes():
@@ -85,18 +112,14 @@ def test_where_it_begins_is_committed_before_anything_goes():
     assert reader.assigned == {P0: 50, P1: 50}
 
 
-def test_a_partition_that_was_added_begins_at_its_start():
-    """What is blocked there first would never come back."""
-    reader = Reader(p0="retry since=20 no-rule=30", p1=None)
-    _, committed = started(reader)
-    assert reader.assigned == {P0: 30, P1: 10}
-    assert committed == [{P0: (30, "retry since=20 no-rule=30"), P1: (10, "retry since=10")}]
-
-
-def test_a_topic_that_was_made_anew_is_not_read_at_old_offsets():
-    """What is blocked on the new topic would be taken for brought back."""
-    with pytest.raises(Refused, match="created again"):
-        started(Reader(p0="retry since=0 no-rule=80"))
+@pytest.mark.parametrize(
+    ("notes", "says"),
+    [({"p0": None, "p1": None}, "--since"), ({"p0": "retry since=0 no-rule=80"}, "created again")],
+)
+def test_where_a_place_would_be_a_guess_it_asks(notes, says):
+    """Everything would go back a second time after a quiet fortnight, or what is on a new topic count as brought back."""
+    with pytest.raises(Refused, match=says):
+        started(Reader(**notes))
 
 
 class Blocked:
@@ -196,25 +219,6 @@ def test_a_life_that_begins_anew_asks_what_another_retry_did_meanwhile():
     for _ in range(4):
         first.step(ORDER, RetryTally())
     assert blocked.out == list(range(12))
-
-
-def test_a_topic_that_was_made_anew_begins_at_its_start():
-    """What is blocked on it would be taken for brought back, and never be."""
-    reader = Reader(p0="retry since=0 topic-id=old no-rule=40", p1="retry since=20 topic-id=new no-rule=30")
-    reader.topic_id = "new"
-    _, committed = started(reader)
-    assert reader.assigned == {P0: 10, P1: 30}
-    assert committed == [
-        {P0: (10, "retry since=10 topic-id=new"), P1: (30, "retry since=20 topic-id=new no-rule=30")}
-    ]
-
-
-def test_a_place_of_an_earlier_release_says_nothing_of_the_topic():
-    """Everything that was brought back before an upgrade would come a second time."""
-    reader = Reader(p0="retry since=0 no-rule=40")
-    reader.topic_id = "new"
-    started(reader)
-    assert reader.assigned == {P0: 40}
 
 
 def test_brokers_that_go_away_in_the_middle_end_the_command(monkeypatch):

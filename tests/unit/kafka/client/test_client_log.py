@@ -51,22 +51,6 @@ def test_a_broker_that_is_away_is_told_once_and_once_when_it_is_back(client, lin
     ]
 
 
-def test_a_broker_that_goes_away_again_is_told_again(client, lines):
-    """The second outage of the day would be invisible."""
-    for _ in range(2):
-        say(client, REFUSED.format("1"))
-        client.properties()["stats_cb"](UP)
-
-    assert [line["event"] for line in lines] == ["broker is away", "broker is back"] * 2
-
-
-def test_an_idle_connection_closed_by_the_broker_is_no_news(client, lines):
-    """Every ten minutes two lines would say that nothing has happened."""
-    say(client, "127.0.0.1:9092/1: Disconnected (after 600000ms in state UP)")
-
-    assert lines == []
-
-
 def test_a_broker_that_turns_the_client_away_is_named_with_its_reason(lines):
     """A wrong password would look like a broker that does not answer."""
     error = KafkaError(
@@ -83,20 +67,6 @@ def test_a_broker_that_turns_the_client_away_is_named_with_its_reason(lines):
     assert str(client.refusal()) == line["why"]
 
 
-def test_clients_of_one_process_say_each_thing_once_between_them(lines):
-    """A broker's outage would be told by every client of every worker, and nobody would find the line that matters."""
-    brokers = BrokersAway()
-    clients = [ClientLog(structlog.get_logger(), name, brokers=brokers) for name in ("consumer", "producer")]
-    for _ in range(2):
-        for each in clients:
-            say(each, REFUSED.format("1"))
-            each.properties()["stats_cb"]('{"brokers":{}}')
-        for each in clients:
-            each.properties()["stats_cb"](UP)
-
-    assert [line["event"] for line in lines] == ["broker is away", "broker is back"] * 2
-
-
 def test_a_client_that_never_comes_back_does_not_speak_for_the_others(lines):
     """Away and back would take turns every few seconds, although nothing changes."""
     brokers = BrokersAway()
@@ -105,7 +75,7 @@ def test_a_client_that_never_comes_back_does_not_speak_for_the_others(lines):
         for each in (well, stuck):
             say(each, REFUSED.format("1"))
         well.properties()["stats_cb"](UP)
-    assert [line["event"] for line in lines].count("broker is back") == 5
+    assert [line["event"] for line in lines] == ["broker is away", "broker is back"] * 5
     say(stuck, REFUSED.format("1"))
     assert lines[-1]["event"] == "broker is back"
 
@@ -120,14 +90,15 @@ def test_a_quiet_client_keeps_what_it_would_say(lines):
     assert client.last_line.startswith("127.0.0.1:9092: Connect to") and client.refusal() is None
 
 
-def test_other_lines_are_passed_on_once_whatever_their_numbers(client, lines):
-    """Either a new problem would be swallowed, or an old one repeated for each offset."""
+def test_other_lines_are_passed_on_once_whatever_their_numbers_unless_nothing_has_happened(client, lines):
+    """Either a new problem would be swallowed, or an old one repeated for each offset and each idle connection."""
+    say(client, "127.0.0.1:9092/1: Disconnected (after 600000ms in state UP)")
     for offset in range(20):
         say(client, f"prospects [3]: offset {offset} reset", facility="OFFSET", level=logging.WARNING)
     say(client, "something else", facility="MAXPOLL", level=logging.WARNING)
     say(client, "chatter", facility="MAXPOLL", level=logging.INFO)
 
-    assert [line["kind"] for line in lines] == ["OFFSET", "MAXPOLL"]
+    assert [line.get("kind") for line in lines] == ["OFFSET", "MAXPOLL"]
 
 
 def test_the_topic_that_a_transaction_may_not_touch_is_kept_for_the_error(client, lines):
