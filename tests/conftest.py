@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from tests.support.machine import chromium
 from tests.support.machine import prometheus as monitoring
 from tests.support.machine.absent import absent, tell
 from tests.support.machine.effort import ALL
+from tests.support.names import unique_name
 from tests.support.network.proxy import Proxy
 from tests.support.running.worker import logs_of
 
@@ -362,7 +362,7 @@ def topic(kafka: Kafka) -> Topic:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
 
     def make(name: str = "t", *, partitions: int = 1, config: dict[str, str] | None = None) -> str:
-        unique = f"{name}-{uuid.uuid4().hex[:8]}"
+        unique = f"{name}-{unique_name()}"
         new = NewTopic(unique, num_partitions=partitions, replication_factor=-1, config=config or {})
         for made in admin.create_topics([new]).values():
             made.result()

@@ -64,6 +64,7 @@ def signed_in(server, token, browser, **look):
         yield page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "size", "scheme", "script"), MODES, ids=[mode[0] for mode in MODES])
 def test_a_marketer_scrubs_her_file(marketer, browser, tmp_path, language, size, scheme, script):
     """Somebody without a terminal, on a phone or a desk, would need an engineer for each campaign."""
@@ -195,6 +196,7 @@ def test_from_the_sign_in_to_the_download_by_keyboard(marketer, browser, tmp_pat
     assert actions <= 12
 
 
+@pytest.mark.slow
 def test_files_are_dropped_several_at_once(marketer, browser):
     """She would upload the files of a campaign one by one, and wait for each."""
     server, token = marketer
@@ -230,6 +232,7 @@ def make_export(path):
             sheet.write_row(3 + place, 0, [f"Nom {place}", number, number, "Lyon"])
 
 
+@pytest.mark.slow
 def test_each_fault_of_the_form_is_told_beside_its_field(marketer, browser, tmp_path):
     """She would guess what is wrong, and in which of twenty fields."""
     server, token = marketer

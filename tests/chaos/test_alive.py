@@ -13,7 +13,7 @@ from tests.conftest import until_known
 from tests.support.running.outcome import count, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.stage import TO_EVERYBODY
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect
 from tests.support.running.publisher import PublisherProcess, replayed, rested
 from tests.support.running.stage import TO_EVERYBODY
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

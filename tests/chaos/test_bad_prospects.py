@@ -9,7 +9,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.support.network import raw_headers
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
-from tests.support.running.worker import run, wait_until
+from tests.support.running.worker import run
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -115,6 +116,7 @@ def test_every_bad_prospect_comes_out_once_with_its_bytes(kafka, stages):
     )
 
 
+@pytest.mark.slow
 def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages):
     """The stamp must not make the largest prospect unpublishable."""
     stage = stages(kafka.bootstrap, partitions=1)
@@ -129,6 +131,7 @@ def test_a_prospect_at_the_brokers_limit_is_stamped_and_comes_out(kafka, stages)
     assert json.loads(message.value())["scrub"]["reason"] == "consented"
 
 
+@pytest.mark.slow
 def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     """Where the output topics take no more than the input's, the largest prospect comes out blocked, unchanged, and
     those behind it are not held up."""
@@ -157,6 +160,7 @@ def test_outputs_that_are_too_tight_lose_nothing(kafka, stages):
     assert behind.key() == b"behind"
 
 
+@pytest.mark.slow
 def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages):
     """One such record of a C, Go or Java producer would kill every worker at every start, and its partition would never
     be read again."""
@@ -186,6 +190,7 @@ def test_a_header_whose_name_is_no_utf_8_comes_out_blocked(kafka, stages):
     assert explained.returncode == 0, explained.stdout + explained.stderr
 
 
+@pytest.mark.slow
 def test_prospects_that_are_made_to_cost_much_hold_nobody_up(kafka, stages):
     """25 prospects of a megabyte with tens of thousands of numbers each would be judged for minutes: nobody else is
     scrubbed meanwhile, and what is then committed was judged by an index of minutes ago.

@@ -8,7 +8,8 @@ from tests.support.running.outcome import count
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import TO_EVERYBODY
-from tests.support.running.worker import WorkerProcess, wait_until
+from tests.support.running.worker import WorkerProcess
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient
 from tests.support.running.outcome import count
 from tests.support.running.prospects import french_mobiles, ordinary_producer, prospect, spell
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

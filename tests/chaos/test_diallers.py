@@ -7,15 +7,15 @@ import os
 import queue
 import threading
 import time
-import uuid
 from contextlib import closing
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from stream_scrub.dialler import Allowed, Lead
+from tests.support.names import unique_name
 from tests.support.running.dialler import lead, recall, settings
-from tests.support.running.worker import WAIT_S, wait_until
+from tests.support.waiting import WAIT_S, wait_until
 
 SECONDS = float(os.environ.get("STREAM_SCRUB_TEST_DIALLERS_S", "10"))
 PARTITIONS, LEAVES_EVERY_S = 6, 3.0
@@ -66,7 +66,7 @@ def test_no_dialler_stands_still(kafka, topic, rate):
     """All campaigns would stop for ever without an error, a log line or a change in the group."""
     at, group = (
         (kafka.bootstrap, topic("allowed", partitions=PARTITIONS), topic("recalled")),
-        uuid.uuid4().hex,
+        unique_name(),
     )
     done: set[tuple[int, int]] = set()
     diallers = [Dialler(at, group, done) for _ in range(3)]

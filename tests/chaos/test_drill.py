@@ -16,7 +16,8 @@ from tests.support.running.prospects import french_mobiles, produce, prospect, s
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

@@ -15,7 +15,7 @@ from tests.support.running.clients import properties
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, produce
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

@@ -8,7 +8,8 @@ from tests.chaos.test_holding import HELD, OPPOSED, told
 from tests.support.fakes.hashes import KEY, by_hmac
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
-from tests.support.running.worker import run, wait_until
+from tests.support.running.worker import run
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

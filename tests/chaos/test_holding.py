@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run, wait_until
+from tests.support.running.worker import run
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -119,6 +120,7 @@ def test_a_corrupt_log_stops_all_verdicts(kafka, stages):
     assert status.returncode == 3 and "offset" in status.stderr
 
 
+@pytest.mark.slow
 def test_a_log_that_was_emptied_and_begun_again_stops_all_verdicts(kafka, stages):
     """All who had opted out would be called as soon as somebody imports a list again."""
     stage = stages(kafka.bootstrap, partitions=2)
@@ -139,6 +141,7 @@ def test_a_log_that_was_emptied_and_begun_again_stops_all_verdicts(kafka, stages
     assert count(kafka.bootstrap, stage.outputs, "read_uncommitted") == 0
 
 
+@pytest.mark.slow
 def test_a_transaction_that_hangs_on_the_log_holds(kafka, stages):
     """Behind it nobody sees a delta any more: an opt-out of an hour ago would be called, and nothing say so."""
     stage = with_lists(stages, kafka.bootstrap, rules__index_lag_max_s=4)

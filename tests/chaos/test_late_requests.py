@@ -12,7 +12,8 @@ from tests.support.running.outcome import compare, count, ends
 from tests.support.running.prospects import french_mobiles, true_number
 from tests.support.running.publisher import PublisherProcess, evidence, lag, replayed
 from tests.support.running.stage import Stage, expected_by
-from tests.support.running.worker import WorkerProcess, wait_until
+from tests.support.running.worker import WorkerProcess
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from stream_scrub.config import load
 from stream_scrub.ops import logs, read_log
 from tests.support.running.outcome import read_all
 from tests.support.running.publisher import PublisherProcess, evidence
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

@@ -15,7 +15,8 @@ from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess, evidence
 from tests.support.running.server import ServerProcess
-from tests.support.running.worker import run, wait_until
+from tests.support.running.worker import run
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

@@ -12,7 +12,7 @@ from tests.support.running.load import Load
 from tests.support.running.outcome import compare, count, ends, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
 from tests.support.running.stage import expected_by
-from tests.support.running.worker import WAIT_S, wait_until
+from tests.support.waiting import WAIT_S, wait_until
 
 pytestmark = pytest.mark.chaos
 

@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 
 from tests.support.network.left_open import unless_left_open
 from tests.support.running.publisher import Asking, PublisherProcess, drop, evidence, lag, refused, replayed
-from tests.support.running.worker import run_json, wait_until
+from tests.support.running.worker import run_json
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

@@ -1,7 +1,6 @@
 """Leads that were handed out are taken back, each once, on a real Kafka."""
 
 import json
-import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,13 +14,15 @@ from stream_scrub.dialler.recalls import Recalls
 from stream_scrub.recall_notice import RecallNotice
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import stamp_on
+from tests.support.names import unique_name
 from tests.support.running.load import Load, OptOuts
 from tests.support.running.outcome import count, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, ordinary_producer, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import TO_EVERYBODY
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -129,7 +130,7 @@ class Scene:
     input comes late."""
 
     def __init__(self, bootstrap, stages):
-        unique = uuid.uuid4().hex[:8]
+        unique = unique_name()
         self.bootstrap, self.inputs = bootstrap, [f"leads-{unique}.fr", f"leads-{unique}.late"]
         self.outputs = [f"{name}.{verdict}" for name in self.inputs for verdict in ("allowed", "blocked")]
         create(bootstrap, self.inputs[0])

@@ -11,7 +11,8 @@ from tests.support.fakes.web import Web
 from tests.support.running.outcome import count, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, ordinary_producer, spell
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.chaos,

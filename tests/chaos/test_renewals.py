@@ -18,7 +18,8 @@ from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess, lag
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import TO_EVERYBODY
-from tests.support.running.worker import SCRIPT, run, run_json, wait_until
+from tests.support.running.worker import SCRIPT, run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

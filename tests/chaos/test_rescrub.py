@@ -9,7 +9,8 @@ import pytest
 from tests.support.running import forked
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.worker import SCRIPT, run_json, wait_until
+from tests.support.running.worker import SCRIPT, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

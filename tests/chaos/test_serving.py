@@ -16,7 +16,7 @@ from tests.kafka.broker import free_ports
 from tests.support.running.prospects import french_mobiles
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.server import ServerProcess
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

@@ -1,17 +1,18 @@
 """Prospects of several topics through one group, on a real Kafka: each comes out once, where its topic's prospects do."""
 
 import json
-import uuid
 from datetime import UTC, datetime
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.support.names import unique_name
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
@@ -29,7 +30,7 @@ def send(bootstrap, topic, which):
 
 def test_what_is_blocked_goes_back_to_its_own_topic_and_no_place_is_guessed(kafka, stages):
     """A lead would come back on another producer's topic; or after a quiet fortnight come out a second time."""
-    unique = uuid.uuid4().hex[:8]
+    unique = unique_name()
     inputs = [f"fr-{unique}", f"gb-{unique}"]
     stage = stages(kafka.bootstrap, partitions=1, topics__prospects=",".join(inputs))
     stage.load("consent", NUMBERS, "--kind", "allow")
@@ -62,7 +63,7 @@ def test_what_is_blocked_goes_back_to_its_own_topic_and_no_place_is_guessed(kafk
 
 def test_a_topic_that_matches_later_is_read_and_one_without_outputs_waits_alone(kafka, stages):
     """A new producer's leads would lie unread until somebody restarts the workers, or stop everybody else's."""
-    unique = uuid.uuid4().hex[:8]
+    unique = unique_name()
     first, late = f"leads-{unique}.fr", f"leads-{unique}.late"
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     admin.create_topics([NewTopic(first, 2)])[first].result()

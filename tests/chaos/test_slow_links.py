@@ -15,7 +15,7 @@ from tests.support.fakes.properties import properties_of
 from tests.support.running.outcome import compare, ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
 from tests.support.running.stage import expected_by
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

@@ -5,7 +5,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from tests.support.network.proxy import Api, Proxy, matching
 from tests.support.running.stage import Stage
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

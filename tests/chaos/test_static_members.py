@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.running.outcome import count
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 

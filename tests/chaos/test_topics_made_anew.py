@@ -10,7 +10,8 @@ from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import run_json, wait_until
+from tests.support.running.worker import run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 

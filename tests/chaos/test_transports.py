@@ -16,7 +16,7 @@ from tests.support.network import raw_headers
 from tests.support.oracles import mutated_prospects
 from tests.support.running.clients import properties
 from tests.support.running.outcome import count, ends, read_all
-from tests.support.running.worker import WAIT_S, wait_until
+from tests.support.waiting import WAIT_S, wait_until
 
 native = pytest.importorskip("stream_scrub_native")
 RECORDS = int(os.environ.get("STREAM_SCRUB_TEST_RECORDS", examples(30_000)))

@@ -13,7 +13,7 @@ from stream_scrub.errors import StaleIndex, Unavailable
 from stream_scrub.kafka.clients import Brokers
 from stream_scrub.model import Deadline
 from tests.support.running.publisher import PublisherProcess
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.chaos
 LOG = structlog.get_logger()

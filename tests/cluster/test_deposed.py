@@ -10,7 +10,7 @@ from stream_scrub.kafka.client.producer_calls import id_of_worker
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import french_mobiles, prospect
 from tests.support.running.stage import Stage
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -3,15 +3,15 @@
 import math
 import threading
 import time
-import uuid
 from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Producer
 
 from tests.support.kits import DRIVERS, Program, driver_of
+from tests.support.names import unique_name
 from tests.support.running.dialler import lead, number_of, recall
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.chaos]
 
@@ -107,7 +107,7 @@ class Dialling:
 
 def test_a_killed_broker_loses_no_lead_and_no_recall(cluster, driver):
     """People would be called after they objected, leads would be lost, or the dialler would stand still until a restart."""
-    group = uuid.uuid4().hex
+    group = unique_name()
     allowed, recalled = f"allowed-{group}", f"recalled-{group}"
     for topic in (allowed, recalled):
         cluster.create(topic, BROKERS)

@@ -19,7 +19,8 @@ from tests.support.running.outcome import ends, read_all, read_recalls
 from tests.support.running.prospects import french_mobiles, produce, prospect
 from tests.support.running.publisher import PublisherProcess, evidence
 from tests.support.running.stage import TO_EVERYBODY
-from tests.support.running.worker import run_json, wait_until
+from tests.support.running.worker import run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

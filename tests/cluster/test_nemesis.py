@@ -26,7 +26,8 @@ from tests.support.running.outcome import compare, count, read_all
 from tests.support.running.prospects import french_mobiles, true_number
 from tests.support.running.publisher import PublisherProcess, evidence, requests, rested
 from tests.support.running.stage import TO_EVERYBODY, Stage
-from tests.support.running.worker import WorkerProcess, run, wait_until
+from tests.support.running.worker import WorkerProcess, run
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

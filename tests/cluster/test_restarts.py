@@ -15,7 +15,7 @@ from tests.support.running.outcome import compare, count, ends
 from tests.support.running.prospects import french_mobiles, true_number
 from tests.support.running.publisher import PublisherProcess, evidence_by_place, requests
 from tests.support.running.stage import TO_EVERYBODY, expected_by
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

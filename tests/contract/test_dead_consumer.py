@@ -11,10 +11,12 @@ from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.kafka.witnesses import Witnesses
-from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.prospects import produce
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 E = KafkaError
 FATAL = [
@@ -44,16 +46,9 @@ def source(broker) -> Iterator[ProspectSource]:
         ),
     )
     made.subscribe()
-    until(lambda: len(made.partitions) == 2, lambda: made.poll(10, 1 << 20, 0.1))
+    wait_until(lambda: len(made.partitions) == 2, every=0, step=lambda: made.poll(10, 1 << 20, 0.1))
     yield made
     made.close()
-
-
-def until(condition, step) -> None:
-    deadline = Deadline.after(240)
-    while not condition():
-        assert not deadline.passed, "it did not happen in time"
-        step()
 
 
 @pytest.mark.parametrize(("code", "kind", "says", "holding"), FATAL)
@@ -70,7 +65,7 @@ def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code
 
     broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [code])
     with pytest.raises(kind) as met:
-        until(lambda: False, step)
+        wait_until(lambda: False, every=0, step=step)
 
     assert type(met.value) is kind and says in str(met.value) and KafkaError(code).name() in str(met.value)
     assert not source.is_member and not source.partitions
@@ -81,7 +76,7 @@ def test_a_consumer_that_is_turned_away_for_good_comes_back(broker, source, code
         with suppress(Unavailable):
             read.extend(source.poll(10, 1 << 20, 0.1).partitions)
 
-    until(lambda: bool(read), reads)
+    wait_until(lambda: bool(read), every=0, step=reads)
 
 
 def test_a_member_whose_place_another_has_taken_says_so(broker, source):
@@ -89,4 +84,4 @@ def test_a_member_whose_place_another_has_taken_says_so(broker, source):
     broker.push_errors(Api.CONSUMER_GROUP_HEARTBEAT, [E.FENCED_INSTANCE_ID])
 
     with pytest.raises(TakenOver, match=r"group\.instance\.id"):
-        until(lambda: False, lambda: source.poll(10, 1 << 20, 0.1))
+        wait_until(lambda: False, every=0, step=lambda: source.poll(10, 1 << 20, 0.1))

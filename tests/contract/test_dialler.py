@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,10 +23,11 @@ from stream_scrub.kafka.dialler import allowed_reader
 from stream_scrub.model import BeginAt
 from stream_scrub.ops import logs
 from tests.conftest import until_known
+from tests.support.names import unique_name
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.dialler import lead, recall, settings, write
-from tests.support.running.worker import wait_until
 from tests.support.texts.pages import ROOT
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def place(request) -> Iterator[tuple[str, str, str]]:
         kafka = request.getfixturevalue("kafka")
         yield kafka.bootstrap, topic("allowed", partitions=3), topic("recalled", partitions=2)
         return
-    broker, names = request.getfixturevalue("embedded"), [uuid.uuid4().hex for _ in range(2)]
+    broker, names = request.getfixturevalue("embedded"), [unique_name() for _ in range(2)]
     for name, partitions in zip(names, (3, 2), strict=True):
         broker.create_topic(name, partitions)
     yield broker.bootstrap, *names
@@ -60,12 +60,12 @@ def dialler(
     chosen = settings(*place) | {"kafka.group_protocol": protocol}
     if protocol == "consumer":
         del chosen["kafka.consumer"]
-    return Allowed(group or uuid.uuid4().hex, settings=chosen, recall="none", start=start)
+    return Allowed(group or unique_name(), settings=chosen, recall="none", start=start)
 
 
 def topics_of(embedded) -> tuple[str, str, str]:
     """An embedded broker's address, with new topics of leads and of recalls."""
-    allowed, recalled = uuid.uuid4().hex, uuid.uuid4().hex
+    allowed, recalled = unique_name(), unique_name()
     embedded.create_topic(allowed)
     embedded.create_topic(recalled)
     return embedded.bootstrap, allowed, recalled
@@ -120,11 +120,12 @@ def test_a_dialler_that_is_closed_in_its_block_ends_in_peace(place):
     leads.close()
 
 
+@pytest.mark.slow
 def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place):
     """A person would be called again whenever a list is renewed."""
     bootstrap, allowed, _ = place
     write(bootstrap, allowed, *map(lead, range(3)), partition=0)
-    group = uuid.uuid4().hex
+    group = unique_name()
     with dialler(place, group) as leads:
         found = {ids([each])[0]: each for each in given(leads, 3)}
         leads.ack(found[0])
@@ -153,6 +154,7 @@ def test_a_renewed_lead_is_the_same_lead_and_comes_no_more_once_it_is_done(place
         assert ids(given(leads, 1)) == [9], "nothing was open before the restart"
 
 
+@pytest.mark.slow
 def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded, caplog):
     """A dialler would go on for days, and after its next restart everybody would be called a second time."""
     at = topics_of(embedded)
@@ -172,6 +174,7 @@ def test_acknowledgements_that_cannot_be_committed_are_logged_and_seen(embedded,
         asking.join(30)
 
 
+@pytest.mark.slow
 def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
     """A dialler would live, and never be given a lead again."""
     at = topics_of(embedded)
@@ -185,6 +188,7 @@ def test_a_dialler_that_the_group_turned_away_for_good_comes_back(embedded):
         assert leads.taken_back() == [(each, "moved") for each in found]
 
 
+@pytest.mark.slow
 def test_a_new_partition_of_recalls_is_read(kafka, topic):
     """After the topic was widened a share of all recalls would never be seen."""
     allowed, recalled = topic("allowed"), topic("recalled", partitions=2)
@@ -211,9 +215,7 @@ def test_without_the_topic_of_recalls_nobody_is_dialled(place):
 
 def transaction(bootstrap: str, topic: str, value: bytes) -> Producer:
     """A producer with an open transaction, in which this record is written."""
-    producer = Producer(
-        {"bootstrap.servers": bootstrap, "transactional.id": uuid.uuid4().hex, "log_level": 0}
-    )
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": unique_name(), "log_level": 0})
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.produce(topic, value, partition=0)
@@ -242,7 +244,7 @@ def test_while_an_open_transaction_hides_recalls_nobody_is_dialled(kafka, topic)
 @pytest.mark.slow
 def test_where_more_is_open_than_can_be_noted_some_come_again_and_none_is_lost(kafka, topic):
     """A dialler with tens of thousands of open leads would lose some at a restart, or be unable to commit."""
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(40_000)))
     rng = random.Random(1)
     with dialler(at, group) as leads:
@@ -257,7 +259,7 @@ def test_where_more_is_open_than_can_be_noted_some_come_again_and_none_is_lost(k
 
 def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic):
     """Partitions move twice in a moment while diallers are replaced, and everybody would be called a second time."""
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(40)))
     with dialler(at, group) as leads:
         for each in given(leads, 40):
@@ -273,9 +275,10 @@ def test_a_member_that_reads_little_keeps_the_note_of_what_is_done(kafka, topic)
         assert ids(given(leads, 2)) == [19, 40]
 
 
+@pytest.mark.slow
 def test_the_leads_of_a_topic_that_was_created_again_are_handed_out(kafka, topic):
     """What was acknowledged of the old topic would be taken for acknowledged in the new one, and never be called."""
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     write(at[0], at[1], *map(lead, range(20)))
     with dialler(at, group) as leads:
@@ -328,7 +331,7 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
 ):
     """After a campaign's pause of a week everybody would be called a second time, without a word."""
     caplog.set_level("INFO", "stream_scrub")
-    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed", partitions=2), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(20)))
     with dialler(at, group, protocol) as leads:
         for each in given(leads, 20):
@@ -366,7 +369,7 @@ def test_leads_that_were_acknowledged_do_not_come_again_when_kafka_forgot_the_of
 def test_an_empty_topic_needs_no_choice_where_to_start(place):
     """A new dialler would stand still until somebody read its log, though nothing can come twice."""
     bootstrap, allowed, _ = place
-    group = uuid.uuid4().hex
+    group = unique_name()
     asking = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
     places = [TopicPartition(allowed, each) for each in range(3)]
     with closing(asking), dialler(place, group, start=None) as leads:
@@ -378,10 +381,11 @@ def test_an_empty_topic_needs_no_choice_where_to_start(place):
         assert ids(found + given(leads, 5)) == [*range(6)]
 
 
+@pytest.mark.slow
 def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog):
     """New leads at the offsets of lost ones would be taken for done by the next process, and never be called."""
     caplog.set_level("INFO", "stream_scrub")
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(10)))
     committed = [TopicPartition(at[1], 0, 15)]  # as if brokers had lost five leads
     with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
@@ -414,7 +418,7 @@ def test_leads_that_brokers_lost_stop_the_next_dialler_too(kafka, topic, caplog)
 )
 def test_a_note_of_another_program_skips_no_lead(embedded, note):
     """A program that shares the group's name could keep every lead from being called, for ever."""
-    at, group = topics_of(embedded), uuid.uuid4().hex
+    at, group = topics_of(embedded), unique_name()
     write(at[0], at[1], *map(lead, range(5)))
     with closing(Consumer({"bootstrap.servers": at[0], "group.id": group})) as consumer:
         consumer.commit(offsets=[TopicPartition(at[1], 0, 0, note)], asynchronous=False)
@@ -435,9 +439,10 @@ class AnswersLate(Consumer):
         return super().committed(*args, **more)
 
 
+@pytest.mark.slow
 def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(embedded, monkeypatch):
     """After one slow answer everybody who was called meanwhile would be called a second time."""
-    at, group = topics_of(embedded), uuid.uuid4().hex
+    at, group = topics_of(embedded), unique_name()
     write(at[0], at[1], *map(lead, range(5)))
     with dialler(at, group, "classic") as leads:
         for each in given(leads, 5):
@@ -453,7 +458,7 @@ def test_acknowledged_leads_do_not_come_again_when_the_coordinator_answers_late(
 def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
     """A dialler that runs for weeks would call everybody again when brokers lose the last leads."""
     caplog.set_level("INFO", "stream_scrub")
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(10)))
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     with dialler(at, group, start="beginning") as leads:
@@ -473,9 +478,10 @@ def test_the_choice_of_a_start_is_for_the_start_alone(kafka, topic, caplog):
         assert found == []
 
 
+@pytest.mark.slow
 def test_a_dialler_goes_on_when_kafka_has_deleted_leads_that_it_did_not_read(kafka, topic):
     """After a long pause a dialler would stand still, though the leads that are left are all new."""
-    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed"), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(10)))
     with dialler(at, group) as leads:
         for each in given(leads, 10):
@@ -509,7 +515,7 @@ def noted(notes: Path, word: str) -> list[str]:
 
 def test_a_killed_dialler_loses_no_lead_and_repeats_what_was_not_acknowledged(kafka, topic, tmp_path):
     """A lead in a process that dies would never be called; what was done long before would be called again."""
-    at, group = (kafka.bootstrap, topic("allowed", partitions=3), topic("recalled")), uuid.uuid4().hex
+    at, group = (kafka.bootstrap, topic("allowed", partitions=3), topic("recalled")), unique_name()
     write(at[0], at[1], *map(lead, range(300)))
     first, second, third = (tmp_path / f"life-{life}" for life in range(3))
 

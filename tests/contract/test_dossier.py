@@ -19,7 +19,8 @@ from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import day_in_france, french_mobiles, produce, prospect, spell
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -114,6 +115,7 @@ def need_nobody_else(text: str) -> None:
     assert not found, f"{len(found)} other people's numbers"
 
 
+@pytest.mark.slow
 def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_path):
     """A complaint would be answered with gaps, or an access request with somebody else's data."""
     file = tmp_path / "dossier.html"
@@ -145,6 +147,7 @@ def test_a_dossier_has_every_event_of_its_number_and_nobody_elses(stage, tmp_pat
     assert str(NUMBER) not in said.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 1])
 def test_deleted_recalls_are_said_to_be_gone_and_nothing_is_lawful_then(stage, left):
     """The same dossier would call the same call lawful once Kafka had deleted the recall."""
@@ -222,6 +225,7 @@ def test_a_wrong_question_says_what_to_write(stage, wrong, word):
     assert done.returncode == 2 and word in done.stderr
 
 
+@pytest.mark.slow
 def test_a_month_is_counted_by_law_with_the_ages_of_lists(stage):
     """A monthly report would be made by hand from millions of records, or not at all."""
     month, of_recalls = stage.day[:7], day_in_france({"at": stage.told_at})[:7]

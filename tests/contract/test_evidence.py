@@ -12,7 +12,8 @@ from tests.support.running import forked
 from tests.support.running.outcome import count, ends, read_all
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.stage import Stage
-from tests.support.running.worker import SCRIPT, run, run_json, wait_until
+from tests.support.running.worker import SCRIPT, run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 

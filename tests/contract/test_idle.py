@@ -17,7 +17,7 @@ from stream_scrub.kafka.session import Session
 from stream_scrub.model import Deadline
 from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.network.faulty_kafka import FaultyKafka
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

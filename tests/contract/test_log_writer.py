@@ -16,7 +16,7 @@ from stream_scrub.model import Deadline, Request
 from tests.support.fakes.properties import properties_of, publisher_of
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.outcome import read_all
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 LONG = {"retention.ms": "-1"}
 

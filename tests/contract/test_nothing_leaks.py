@@ -25,7 +25,7 @@ from stream_scrub.worker import start
 from tests.support.fakes.lists import consents
 from tests.support.network.faulty_kafka import Api, FaultyKafka
 from tests.support.running.outcome import count
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 NUMBERS = [33_612_345_600 + n for n in range(40)] + [447_911_123_456, 14_165_550_123, 262_692_123_456]
 

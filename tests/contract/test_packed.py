@@ -1,12 +1,11 @@
 """What a real Kafka does with records that pack a thousandfold: no client bounds what they are unpacked to."""
 
-import uuid
-
 from confluent_kafka import Producer
 
 from stream_scrub.config import Topics as Names
 from stream_scrub.kafka.admin.topics import TopicAdmin, plan
 from stream_scrub.model import Deadline
+from tests.support.names import unique_name
 
 
 def answer(bootstrap, name):
@@ -32,9 +31,7 @@ def answer(bootstrap, name):
 
 def test_the_input_topics_take_nothing_that_is_too_large_when_unpacked(kafka):
     """Any producer or dialler could have workers or the publisher killed for their memory, one after another."""
-    names = {
-        role: f"{name}-{uuid.uuid4().hex[:8]}" for role, name in Names().model_dump(exclude={"drill"}).items()
-    }
+    names = {role: f"{name}-{unique_name()}" for role, name in Names().model_dump(exclude={"drill"}).items()}
     made = [
         state
         for state in plan(names, Names(**names).inputs.among(()), {}, 1)

@@ -3,7 +3,6 @@
 import gc
 import json
 import time
-import uuid
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -12,6 +11,7 @@ from stream_scrub.kafka import bulk
 from stream_scrub.kafka.embedded import EmbeddedKafka
 from tests.support.fakes import law
 from tests.support.fakes.scrubbers import index, scrubber
+from tests.support.names import unique_name
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,7 @@ def brokers():
 
 @pytest.fixture
 def topic(brokers):
-    name = uuid.uuid4().hex
+    name = unique_name()
     brokers.create_topic(name, 1)
     return name
 
@@ -38,7 +38,7 @@ def topic(brokers):
 def options(brokers):
     return {
         "bootstrap.servers": brokers.bootstrap,
-        "group.id": uuid.uuid4().hex,
+        "group.id": unique_name(),
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
     }

@@ -12,7 +12,7 @@ from stream_scrub.kafka import bulk
 from stream_scrub.kafka.client import repeated_requests
 from stream_scrub.kafka.client.repeated_requests import RepeatedRequests, watched
 from tests.support.network.faulty_kafka import DISCONNECT, Api, FaultyKafka
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 WITHOUT = repeated_requests.plugin() is None
 needs_extension = pytest.mark.skipif(

@@ -37,8 +37,9 @@ from tests.support.running.users import (
     WORKER,
     kafka_users,
 )
-from tests.support.running.worker import WorkerProcess, run, wait_until
+from tests.support.running.worker import WorkerProcess, run
 from tests.support.texts.pages import ROOT, blocks
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

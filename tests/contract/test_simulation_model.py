@@ -21,7 +21,7 @@ from tests.simulation.consumer import Consumer
 from tests.simulation.install import STAGE, simulated
 from tests.simulation.producer import Producer
 from tests.simulation.world import World
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,5 @@
 """The prospects topic as members of the group see it, on a real Kafka: what was held while partitions came and went."""
 
-import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -14,6 +13,7 @@ from stream_scrub.kafka.resume import Resume
 from stream_scrub.kafka.source import ProspectSource
 from stream_scrub.kafka.witnesses import Witnesses
 from tests.support.fakes.properties import properties_of
+from tests.support.names import unique_name
 from tests.support.running.prospects import produce
 from tests.support.waiting import wait_until
 
@@ -34,7 +34,7 @@ SLOW = pytest.mark.slow
 )
 def sources(request, kafka, topic) -> Iterator[tuple[str, Callable[[], ProspectSource]]]:
     """A topic, and members of one group that read it."""
-    name, group = topic("in", partitions=PARTITIONS), uuid.uuid4().hex
+    name, group = topic("in", partitions=PARTITIONS), unique_name()
     made: list[ProspectSource] = []
     protocol, _, bulk = request.param.partition("-")
 

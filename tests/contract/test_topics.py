@@ -1,7 +1,6 @@
 """`topics` against a real Kafka, and against one where rights are missing."""
 
 import json
-import uuid
 
 import pytest
 
@@ -17,13 +16,14 @@ from stream_scrub.kafka.admin.topics import (
 )
 from stream_scrub.model import Deadline
 from tests.kafka.broker import Kafka
+from tests.support.names import unique_name
 from tests.support.running.worker import environment, run
 
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused", "attempts")
 
 
 def names() -> dict[str, str]:
-    unique = uuid.uuid4().hex[:8]
+    unique = unique_name()
     return {role: f"{role}-{unique}" for role in ROLES}
 
 

@@ -13,7 +13,8 @@ from stream_scrub import timestamps
 from tests.support.fakes.timestamp_server import TimestampServer
 from tests.support.fakes.web import Web
 from tests.support.running.stage import Stage
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.process, pytest.mark.slow]
 

@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +17,12 @@ import pytest
 
 from stream_scrub import Checker, ListFile
 from tests.support.fakes.lists import consents
+from tests.support.names import unique_name
 from tests.support.running.outcome import read_all
 from tests.support.running.prospects import day_in_france, produce, prospect
-from tests.support.running.worker import SCRIPT, environment, run, run_json, wait_until
+from tests.support.running.worker import SCRIPT, environment, run, run_json
 from tests.support.texts.pages import ROOT, USER_PAGES, Block, blocks
+from tests.support.waiting import wait_until
 
 # Which test runs a block, by the block's page and first line. A test runs all of its blocks, in the page's order.
 RUN_BY = {
@@ -157,7 +158,7 @@ class Story:
     """The pages' world: topics and a group of their own, a folder with the lists, the operator's worker."""
 
     def __init__(self, bootstrap: str, folder: Path) -> None:
-        unique = uuid.uuid4().hex[:8]
+        unique = unique_name()
         self.bootstrap = bootstrap
         self.folder = folder
         roles = ("allowed", "blocked", "recalled")
@@ -356,6 +357,7 @@ def test_an_operator_imports_a_delta(story):
     assert seqs["internal"] == 2, "the dry run must publish nothing"
 
 
+@pytest.mark.slow
 def test_an_officer_shows_the_proof(story):
     """The file for an authority would be empty, or the proof fail on a log that is sound."""
     made, asked, explained, counted, verified = story.blocks("test_an_officer_shows_the_proof")
@@ -410,6 +412,7 @@ def test_an_operator_runs_the_publisher(story):
 
 
 # The last one: the worker lacks the key, and holds for everybody who names no campaign.
+@pytest.mark.slow
 def test_an_operator_imports_hashes(story):
     """A buyer's hashes would be made by another key than the one that the page says to make."""
     imports, makes_key = sorted(

@@ -21,8 +21,9 @@ from tests.kafka.node import free_ports
 from tests.support.fakes.lists import consents
 from tests.support.running.outcome import read_all
 from tests.support.running.stage import Stage
-from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.running.worker import SCRIPT
 from tests.support.texts.pages import ROOT, blocks
+from tests.support.waiting import wait_until
 
 PAGE = ROOT / "docs" / "connect.md"
 OPPOSED, FREE = 33612345678, 33612345680

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +16,15 @@ import pytest
 from stream_scrub.dialler.allowed import SEEN_S
 from tests.kafka.broker import free_ports
 from tests.support import kits
+from tests.support.names import unique_name
 from tests.support.running.dialler import now, write
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
-from tests.support.running.worker import environment, wait_until
+from tests.support.running.worker import environment
 from tests.support.texts.pages import ROOT, Block, blocks
+from tests.support.waiting import wait_until
 
 PAGE = ROOT / "docs" / "dialler.md"
 PROGRAMS = [block for block in blocks(PAGE) if block.language in ("python", "sh")]
@@ -93,7 +94,7 @@ class Place(NamedTuple):
         text = text.replace("localhost:9092", self.bootstrap)
         for program, settings in SETTINGS.items():
             text = text.replace(program, settings + program)
-        text = text.replace('"dialler-', f'"dialler-{uuid.uuid4().hex[:6]}-')
+        text = text.replace('"dialler-', f'"dialler-{unique_name()}-')
         return text.replace("prospects.allowed", self.allowed).replace("prospects.recalled", self.recalled)
 
 

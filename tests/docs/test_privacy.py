@@ -10,7 +10,8 @@ from confluent_kafka import Producer
 from tests.support.running.clients import properties
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
-from tests.support.running.worker import run, run_json, wait_until
+from tests.support.running.worker import run, run_json
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

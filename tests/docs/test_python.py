@@ -2,12 +2,12 @@
 
 import os
 import re
-import uuid
 
 import pytest
 
 from stream_scrub import Call, Checker
 from tests.support.fakes.lists import consents
+from tests.support.names import unique_name
 from tests.support.running.worker import environment, run
 from tests.support.texts.pages import ROOT, blocks
 
@@ -21,7 +21,7 @@ def broker(kafka, tmp_path, monkeypatch):
     """The reader's broker, with topics that no other test sees, and working folder, with the lists that the page names."""
     for name in [name for name in os.environ if name.startswith("STREAM_SCRUB_")]:
         monkeypatch.delenv(name)
-    unique = uuid.uuid4().hex[:8]
+    unique = unique_name()
     for name, value in environment(kafka.bootstrap, {role: f"{role}-{unique}" for role in ROLES}).items():
         if "DEFAULT_CAMPAIGN" in name:  # the page's reader has not set it
             continue

@@ -19,8 +19,9 @@ from tests.kafka.security import in_force
 from tests.support.running.outcome import ends
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.stage import Stage
-from tests.support.running.worker import run, wait_until
+from tests.support.running.worker import run
 from tests.support.texts.pages import ROOT, rows, section, ticked
+from tests.support.waiting import wait_until
 
 RIGHTS = ROOT / "docs" / "reference" / "rights.md"
 

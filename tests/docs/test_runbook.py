@@ -87,6 +87,7 @@ def test_a_block_runs_and_says_what_the_page_says(story, first):  # noqa: F811
     assert [pattern for pattern in SAYS[first] if not re.search(pattern, said)] == []
 
 
+@pytest.mark.slow
 def test_the_reasons_are_counted(story, kcat):  # noqa: F811
     """Why everything is blocked would have to be read lead by lead."""
     send(story, 500, [OPPOSED, OPPOSED, "12"])
@@ -95,6 +96,7 @@ def test_the_reasons_are_counted(story, kcat):  # noqa: F811
     assert re.search(r'2 "reason":"opposed"', said) and re.search(r'1 "reason":"invalid-number"', said)
 
 
+@pytest.mark.slow
 def test_the_facts_about_a_call(story):  # noqa: F811
     """What is told a person who complains would be a guess."""
     send(story, 510, [ALLOWED])
@@ -136,6 +138,7 @@ def test_refused_requests_are_counted(story, kcat):  # noqa: F811
     assert said.split() == ["2", "reason=no-number", "1", "reason=unreadable"]
 
 
+@pytest.mark.slow
 def test_wrong_numbers_are_taken_out(story):  # noqa: F811
     """A wrong list would block its leads for ever, or a dry run take people out."""
     (story.folder / "wrong.txt").write_text("+33612345679\n")
@@ -145,6 +148,7 @@ def test_wrong_numbers_are_taken_out(story):  # noqa: F811
     assert "not in internal" in run(["lists", "history", "+33612345679"], story.env).stdout
 
 
+@pytest.mark.slow
 def test_a_restored_log_is_proven(story):  # noqa: F811
     """A log whose end was lost would be taken for the whole."""
     (story.folder / "filed.json").write_text(run(["lists", "verify", "--json"], story.env).stdout)

@@ -20,8 +20,9 @@ from tests.support.fakes.lists import consents
 from tests.support.running.outcome import count
 from tests.support.running.prospects import produce, prospect
 from tests.support.running.stage import Stage
-from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.running.worker import SCRIPT
 from tests.support.texts.pages import ROOT, blocks
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +19,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes.lists import consents
+from tests.support.names import unique_name
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import day_in_france
-from tests.support.running.worker import environment, wait_until
+from tests.support.running.worker import environment
 from tests.support.texts.pages import ROOT, blocks
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
 ROLES = ("prospects", "allowed", "blocked", "recalled", "log", "requests", "lifts", "refused")
@@ -97,7 +98,7 @@ def shell(installed, tmp_path) -> Shell:
 
 def on_kafka(installed: Path, folder: Path, bootstrap: str) -> Shell:
     """A person with a Kafka that holds nothing of ours: topics that no other test knows."""
-    unique = uuid.uuid4().hex[:8]
+    unique = unique_name()
     env = environment(bootstrap, {role: f"{role}-{unique}" for role in ROLES}, log__format="auto")
     return Shell(installed, folder, env | {"STREAM_SCRUB_WORKER__GROUP_ID": f"scrub-{unique}"})
 

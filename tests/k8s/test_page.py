@@ -26,8 +26,9 @@ from tests.support.k8s.manifests import Object, Overlay, Pod
 from tests.support.running import forked
 from tests.support.running.outcome import count, read_all
 from tests.support.running.prospects import produce, prospect
-from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.running.worker import SCRIPT
 from tests.support.texts.pages import blocks
+from tests.support.waiting import wait_until
 
 PAGE = ROOT / "docs" / "kubernetes.md"
 VOLUME = "/var/lib/stream-scrub"

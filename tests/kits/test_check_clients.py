@@ -16,7 +16,8 @@ from stream_scrub.serve import tokens
 from tests.kafka.broker import free_ports
 from tests.support.fakes.web import Web
 from tests.support.kits import CHECKING, KITS, Program, driver_of
-from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.running.worker import SCRIPT
+from tests.support.waiting import wait_until
 from tests.unit.serve.test_client import allowed, answering, http, no_verdicts
 
 pytestmark = pytest.mark.process

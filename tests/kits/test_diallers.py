@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from stream_scrub.dialler import Allowed
 from tests.support.kits import Program
 from tests.support.running.dialler import lead, now, number_of, recall, settings, write
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 LEADS, RECALLS, NUMBERS = 400, 60, 150
 DAY = timedelta(days=1)

@@ -14,8 +14,8 @@ from tests.support.running.prospects import produce, prospect
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.server import ServerProcess
 from tests.support.running.stage import Stage
-from tests.support.running.worker import wait_until
 from tests.support.texts.monitoring import ALERTS, alerts, in_dashboard
+from tests.support.waiting import wait_until
 
 # Of how long something takes: on a busy machine they may well be on their way.
 OF_TIME = "CommitSlow|LogLagging|RequestsSlow|SealToEnforcementSlow|SwapStall"

@@ -18,7 +18,7 @@ from tests.support.packaging.contained import STATE, Contained, output
 from tests.support.running.outcome import compare, count
 from tests.support.running.prospects import french_mobiles, produce, prospect, spell, true_number
 from tests.support.running.stage import Stage, expected_by
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 ABOVE_MAX = 150_000_000
 # The tests' machine has other servers: health and metrics take a free port of loopback.

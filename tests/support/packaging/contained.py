@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.packaging.builder import Image
-from tests.support.running.worker import catches, status_of, wait_until
+from tests.support.running.worker import catches, status_of
+from tests.support.waiting import wait_until
 
 # The program has namespaces of its own, so that nothing of it outlives it. Its own folders are mounted before the
 # root is made read-only, and stay writable. Each step replaces itself with the next (exec): the program is process 1,

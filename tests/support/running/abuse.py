@@ -24,7 +24,8 @@ from tests.support.running.prospects import french_mobiles, prospect, spell
 from tests.support.running.publisher import PublisherProcess
 from tests.support.running.stage import Stage
 from tests.support.running.watch import LISTEN, Watched
-from tests.support.running.worker import WorkerProcess, status_of, wait_until
+from tests.support.running.worker import WorkerProcess, status_of
+from tests.support.waiting import wait_until
 
 MEMORY_MIB = {"publisher": 472, "worker": 544}  # as in k8s/base, without the process that reads a list
 _LOOK_S = 0.5

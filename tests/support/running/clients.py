@@ -1,9 +1,10 @@
 """Where a test's clients connect, and as which user: the address of a plain Kafka, or all client properties for a
 secured one."""
 
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.support.names import unique_name
 
 Address = str | Mapping[str, str]
 _SECRETS = ("sasl.password",)
@@ -21,7 +22,7 @@ def settings(address: Address, folder: Path) -> dict[str, str]:
     for name, value in given.items():
         key = f"kafka__client__{name.replace('.', '_')}"
         if name in _SECRETS:
-            file = folder / f"secret-{uuid.uuid4().hex[:6]}"
+            file = folder / f"secret-{unique_name()}"
             file.write_text(value + "\n")
             found[f"{key}_file"] = str(file)
         else:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from stream_scrub.config.settings import Topics, Worker
 from stream_scrub.model import OWN, family
 from stream_scrub.rules.book import Rulebook
 from tests.support.fakes.lists import consents
+from tests.support.names import unique_name
 from tests.support.running import clients
 from tests.support.running.clients import Address
 from tests.support.running.worker import (
@@ -52,7 +52,7 @@ class Stage:
     ) -> None:
         self.bootstrap = address
         self.folder = folder
-        unique = suffix or uuid.uuid4().hex[:8]
+        unique = suffix or unique_name()
         self.topics = (
             Topics().model_dump()
             if product_names

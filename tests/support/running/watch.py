@@ -5,7 +5,8 @@ import json
 from typing import Any
 
 from tests.support.fakes.process_status import Scraped
-from tests.support.running.worker import WorkerProcess, wait_until
+from tests.support.running.worker import WorkerProcess
+from tests.support.waiting import wait_until
 
 LISTEN = "127.0.0.1:0"  # for `http__listen`: any free port; the log says which one
 

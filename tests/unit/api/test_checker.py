@@ -39,7 +39,7 @@ from tests.support.fakes.lists import consents
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import followed
 from tests.support.machine.cost import cpu_s
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 OPPOSED, CONSENTING, NOBODY = "0612345678", "0611111111", "+33622222222"
 OPT_OUT, OPT_IN = date(2026, 6, 1), date(2026, 8, 1)

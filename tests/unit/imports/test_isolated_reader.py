@@ -18,7 +18,7 @@ from stream_scrub.imports import isolated_reader as module
 from stream_scrub.imports.formats import BadList, ListOptions, ParsedList
 from stream_scrub.imports.isolated_reader import IsolatedReader, ReaderFault
 from tests.support.fakes import lists
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

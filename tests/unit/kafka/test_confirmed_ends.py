@@ -9,7 +9,7 @@ from stream_scrub.kafka.admin.confirmed_ends import ConfirmedEnds
 from stream_scrub.kafka.witnesses import Witnesses
 from stream_scrub.model import Deadline
 from tests.support.fakes.leaders import Brokers
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 ZERO, ONE = ("prospects", 0), ("prospects", 1)
 

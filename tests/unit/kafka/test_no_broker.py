@@ -16,7 +16,7 @@ from stream_scrub.kafka.client.options import Role
 from stream_scrub.kafka.dialler import allowed_reader
 from stream_scrub.ops.logs import configure
 from tests.support.fakes.properties import properties_of
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 
 def silent(*_):

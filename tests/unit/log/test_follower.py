@@ -20,6 +20,7 @@ from tests.support.fakes import law
 from tests.support.fakes.log import Log, Reader, Writer
 from tests.support.fakes.publisher import Publisher
 from tests.support.golden.evidence import keep_rules
+from tests.support.waiting import wait_until
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 SOURCE = DeltaSource("list.csv", "ab" * 32)
@@ -49,13 +50,6 @@ def following():
     yield start
     for follower in started:
         follower.stop()
-
-
-def until(condition, seconds=60.0):
-    deadline = Deadline.after(seconds)
-    while not condition():
-        assert not deadline.passed, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def cause(follower, lag=LAG):
@@ -88,11 +82,11 @@ def test_no_snapshot_is_of_half_a_log(following):
         stop=lambda: None,
     )
     follower = following(reader, on_swap=stop, snapshots=snapshots)
-    until(lambda: follower.index.position == first.position)
+    wait_until(lambda: follower.index.position == first.position)
     with pytest.raises(StaleIndex, match=f"for the first time: offset {first.position} of {log.end}$"):
         follower.usable(LAG)
     reader.silent = False
-    until(lambda: offered)
+    wait_until(lambda: offered)
     assert offered[0] == log.records[-1].offset
 
 
@@ -102,9 +96,9 @@ def test_a_machine_that_slept_does_not_take_its_old_index_for_fresh(following, m
     put(log, [1, 2])
     reader = Reader(log)
     follower = following(reader)
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     reader.silent = True
-    until(lambda: cause(follower, 0.02) == "log-behind")
+    wait_until(lambda: cause(follower, 0.02) == "log-behind")
     slept = clock.elapsed() + 3600
     monkeypatch.setattr(clock, "elapsed", lambda: slept)
 
@@ -140,7 +134,7 @@ def test_guards_do_not_look_before_there_is_a_log(following):
 
     follower = following(open_log, guards=[guard])
 
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     assert guard.began_at == [3]
 
 
@@ -152,7 +146,7 @@ def test_a_log_with_nothing_but_rules_is_no_list(following):
     keep_rules(publisher, law.OPT_IN)
     follower = following(Reader(publisher.log))
 
-    until(lambda: follower.lag_s is not None)
+    wait_until(lambda: follower.lag_s is not None)
     assert cause(follower) == "no-seal"
 
 
@@ -161,11 +155,11 @@ def test_each_delta_gives_the_next_index(following):
     log, swaps = Log.behind_aborted(7), []
     register = put(log, [1, 2])
     follower = following(Reader(log), on_swap=lambda index, *took: swaps.append((index.position, took)))
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     first = follower.usable(LAG)
 
     put(log, [2, 3], register)
-    until(lambda: follower.index is not first)
+    wait_until(lambda: follower.index is not first)
 
     assert set(first.registers["list"].numbers) == {1, 2}
     assert set(follower.usable(LAG).registers["list"].numbers) == {2, 3}
@@ -179,13 +173,13 @@ def test_a_log_that_has_not_been_asked_for_too_long_is_stale(following):
     put(log, [1])
     reader = Reader(log)
     follower = following(reader)
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     reader.silent = True
 
-    until(lambda: cause(follower, 0.02) == "log-behind")
+    wait_until(lambda: cause(follower, 0.02) == "log-behind")
     assert cause(follower, 5.0) == "usable"
     reader.silent = False
-    until(lambda: cause(follower, 0.02) == "usable")
+    wait_until(lambda: cause(follower, 0.02) == "usable")
 
 
 def test_a_transaction_that_hangs_makes_the_index_stale(following):
@@ -193,17 +187,17 @@ def test_a_transaction_that_hangs_makes_the_index_stale(following):
     log = Log()
     register = put(log, [1])
     follower = following(Reader(log))
-    until(lambda: cause(follower, 0.2) == "usable")
+    wait_until(lambda: cause(follower, 0.2) == "usable")
 
     log.open()
     publish(Writer(log), register, deltas.full(register.numbers, BitMap64([1, 2])), AT, SOURCE)
-    until(lambda: cause(follower, 0.1) == "log-open")
+    wait_until(lambda: cause(follower, 0.1) == "log-open")
     with pytest.raises(StaleIndex, match="a transaction has been open on the opposition log for 0 s"):
         follower.usable(0.1)
     assert cause(follower, 5.0) == "usable", "a short one is everyday life"
 
     log.abort()
-    until(lambda: cause(follower, 0.1) == "usable")
+    wait_until(lambda: cause(follower, 0.1) == "usable")
     assert set(follower.index.registers["list"].numbers) == {1, 2}
 
 
@@ -214,11 +208,11 @@ def test_a_worker_does_not_begin_beside_a_transaction_that_hangs(following):
     log.open()
     follower = following(Reader(log))
 
-    until(lambda: cause(follower) == "log-open")
+    wait_until(lambda: cause(follower) == "log-open")
     with pytest.raises(StaleIndex, match="a transaction is open on the opposition log"):
         follower.usable(LAG)
     log.abort()
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
 
 
 def test_one_transaction_after_the_other_makes_nothing_stale(following):
@@ -246,7 +240,7 @@ def test_a_follower_that_has_ended_serves_no_index(following):
     """A fault in the follower would leave the workers with an old list for good."""
     reader = Reader(Log())
     follower = following(reader)
-    until(lambda: follower.lag_s is not None)
+    wait_until(lambda: follower.lag_s is not None)
     follower.stop()
 
     assert reader.closed
@@ -263,7 +257,7 @@ def test_an_unreachable_log_is_told_once_and_ends_by_itself(following, monkeypat
     reader.trouble = [Unavailable("cannot be asked")] * 5 + [Refused("no right to read")] * 2
     follower = following(reader, on_trouble=troubles.append, on_end=lambda: troubles.append("at its end"))
 
-    until(lambda: cause(follower) == "usable" and len(troubles) > 4)
+    wait_until(lambda: cause(follower) == "usable" and len(troubles) > 4)
     assert troubles[:2] == ["cannot be asked", "no right to read"]
     assert set(troubles[2:]) == {"at its end"}
     assert follower.trouble == ""
@@ -276,7 +270,7 @@ def test_while_the_log_is_unreachable_the_worker_is_told_why(following):
         raise Unavailable("no broker")
 
     follower = following(unopened)
-    until(lambda: follower.trouble)
+    wait_until(lambda: follower.trouble)
     with pytest.raises(StaleIndex, match="no broker") as caught:
         follower.usable(LAG)
     assert caught.value.cause == "log-unreachable"
@@ -287,17 +281,17 @@ def test_a_corrupt_log_keeps_the_last_good_index_and_serves_none(following):
     log, told = Log(), []
     put(log, [1, 2])
     follower = following(Reader(log), on_trouble=told.append)
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     good = follower.index
 
     log.append(b"list", b"hello")
-    until(lambda: follower.corrupt is not None)
+    wait_until(lambda: follower.corrupt is not None)
 
     with pytest.raises(StaleIndex, match="offset 3") as caught:
         follower.usable(LAG)
     assert caught.value.cause == "log-corrupt"
     assert follower.index is good
-    until(lambda: len(told) == 1)
+    wait_until(lambda: len(told) == 1)
     assert told == [str(follower.corrupt)]
 
 
@@ -309,12 +303,12 @@ def test_parts_are_held_until_their_seal_can_be_read(following):
     offset = log.append(*records[0])
     follower = following(Reader(log))
 
-    until(lambda: cause(follower) == "log-unsealed")
+    wait_until(lambda: cause(follower) == "log-unsealed")
     with pytest.raises(StaleIndex, match=f"offset {offset}.*lists verify"):
         follower.usable(LAG)
     assert follower.index.position == register.position
     log.append(*records[1])
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     assert set(follower.index.registers["list"].numbers) == {1, 2, 9}
 
 
@@ -324,11 +318,11 @@ def test_more_numbers_than_there_is_room_for_are_held(following, monkeypatch):
     publisher, told = Publisher(Log()), []
     publisher.import_list("list", dict.fromkeys(range(1000), 0))
     follower = following(Reader(publisher.log), max_numbers=3_000, on_trouble=told.append)
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     good = follower.index
 
     publisher.import_list("list", dict.fromkeys(range(5_000), 0), adding=True)
-    until(lambda: cause(follower) == "too-many-numbers")
+    wait_until(lambda: cause(follower) == "too-many-numbers")
     assert follower.index is good and follower.corrupt is None
     assert "list would hold 5,000 numbers" in told[-1] and "lists.max_numbers" in told[-1]
 
@@ -336,8 +330,8 @@ def test_more_numbers_than_there_is_room_for_are_held(following, monkeypatch):
     publisher.full_every = 1
     for count in range(1001, 1101):  # by and by the register is stated anew, and where it begins
         publisher.import_list("list", dict.fromkeys(range(count), 0))
-    until(lambda: cause(follower) == "usable")
-    until(lambda: len(follower.usable(LAG).registers["list"].numbers) == 1100)
+    wait_until(lambda: cause(follower) == "usable")
+    wait_until(lambda: len(follower.usable(LAG).registers["list"].numbers) == 1100)
 
 
 def test_a_seal_that_only_says_more_numbers_is_held_before_its_parts_are_opened(following):
@@ -346,7 +340,7 @@ def test_a_seal_that_only_says_more_numbers_is_held_before_its_parts_are_opened(
     put(log, range(5_000))
     follower = following(Reader(log), max_numbers=100)
 
-    until(lambda: cause(follower) == "too-many-numbers")
+    wait_until(lambda: cause(follower) == "too-many-numbers")
     assert follower.index.position == -1
 
 
@@ -365,13 +359,15 @@ def test_a_log_that_lost_its_end_is_read_again(following, more):
     put(log, [1, 2, 3], first)
     reader = Reader(log)
     follower = following(reader)
-    until(lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 3})
+    wait_until(
+        lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 3}
+    )
     lost(log, kept)
     register = first
     for at in range(more):
         register = put(log, [1, 2, 10 + at], register)
     reader.trouble.append(Unavailable("no broker answers"))
-    until(lambda: cause(follower) == "usable" and 3 not in follower.index.registers["list"].numbers)
+    wait_until(lambda: cause(follower) == "usable" and 3 not in follower.index.registers["list"].numbers)
     assert set(follower.index.registers["list"].numbers) == ({1, 2, 10 + more - 1} if more else {1, 2})
 
 
@@ -383,14 +379,18 @@ def test_a_new_leader_that_has_as_many_records_is_compared(following):
     put(log, [1, 2, 3], first)
     reader = Reader(log)
     follower = following(reader)
-    until(lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 3})
+    wait_until(
+        lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 3}
+    )
     end, reader.silent = log.end, True
     lost(log, kept)
     put(log, [1, 2, 4], first)
     assert log.end == end
     reader.leader_epoch += 1
     reader.silent = False
-    until(lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 4})
+    wait_until(
+        lambda: cause(follower) == "usable" and set(follower.index.registers["list"].numbers) == {1, 2, 4}
+    )
 
 
 @pytest.mark.parametrize("leaders", [0, 1], ids=["an outage", "another leader"])
@@ -400,12 +400,12 @@ def test_a_log_that_is_as_it_was_is_not_read_again(following, leaders):
     register = put(log, [1, 2])
     reader = Reader(log)
     follower = following(reader)
-    until(lambda: cause(follower) == "usable")
+    wait_until(lambda: cause(follower) == "usable")
     index, read = follower.index, len(reader.read_offsets)
     reader.leader_epoch += leaders
     reader.trouble.append(Unavailable("no broker answers"))
-    until(lambda: not reader.trouble and not follower.trouble)
+    wait_until(lambda: not reader.trouble and not follower.trouble)
     assert follower.index is index
     put(log, [1, 2, 3], register)
-    until(lambda: follower.index.position > index.position)
+    wait_until(lambda: follower.index.position > index.position)
     assert len(reader.read_offsets) - read <= 3

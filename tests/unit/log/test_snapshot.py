@@ -24,7 +24,7 @@ from stream_scrub.log.snapshot import SnapshotWriter
 from stream_scrub.model import Deadline, RegisterKind
 from tests.support.fakes.log import Log, Reader
 from tests.support.fakes.publisher import NOW, Publisher, followed
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 NUMBERS = st.one_of(st.integers(33_600_000_000, 33_600_000_030), st.integers(0, 2**50))
 ENDS = st.dictionaries(NUMBERS, st.one_of(st.just(0), st.integers(NOW, NOW + 5)), max_size=20)

@@ -9,7 +9,7 @@ from stream_scrub.ops import health, processes
 from stream_scrub.ops.metric_catalogue import Side
 from stream_scrub.ops.processes import ChildProcesses
 from tests.support.fakes.process_status import Scraped, text, worker
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 
 class Child:

@@ -36,10 +36,10 @@ from stream_scrub.serve.guard import COOKIE
 from stream_scrub.texts import plain
 from tests.kafka.broker import free_ports
 from tests.support.fakes import law
-from tests.support.fakes.log import Log
 from tests.support.running import forked
 from tests.support.running.server import publish
-from tests.support.running.worker import SCRIPT, wait_until
+from tests.support.running.worker import SCRIPT
+from tests.support.waiting import wait_until
 from tests.unit.serve.conftest import CONSENTING, NOBODY, OPPOSED, make_lists, starting
 
 pytestmark = pytest.mark.process
@@ -524,6 +524,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_hostile_file_harms_itself_alone(own, monkeypatch):
     """One stranger's file could take the server's memory or disk, and with it the answers to all diallers."""
     monkeypatch.setattr(kept, "TOKEN_BYTES_MAX", 5_000_000)
@@ -563,6 +564,7 @@ def test_one_tenant_never_sees_anothers(server):
     assert server.client.get(f"{path}/allowed.csv").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_cancelled_file_is_scrubbed_no_more(own):
     """A wrong file of a million rows would keep the next one waiting."""
     server = own(in_process=True)
@@ -588,6 +590,7 @@ def test_nothing_is_kept_longer_than_the_setting_says(own):
     server.until(lambda: held(server) == [], 15)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_while_it_scrubs_leaves_nothing(tmp_path):
     """The process would go on with people's numbers for nobody, or the file would stay on the disk for ever."""
     (port,) = free_ports(1)

@@ -17,8 +17,9 @@ from stream_scrub.queries import history
 from stream_scrub.serve import serving
 from tests.kafka.broker import free_ports
 from tests.support.running import forked
-from tests.support.running.worker import SCRIPT, environment, run, wait_until
+from tests.support.running.worker import SCRIPT, environment, run
 from tests.support.texts.pages import ROOT, blocks
+from tests.support.waiting import wait_until
 from tests.unit.serve.conftest import make_lists, starting
 
 pytestmark = pytest.mark.process

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError
 
 from stream_scrub.kafka.client.client_log import BrokersAway, ClientLog
 from tests.support.network.faulty_kafka import FaultyKafka
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 REFUSED = "127.0.0.1:9092/{}: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)"
 UP = '{"brokers":{"127.0.0.1:9092/1":{"nodename":"127.0.0.1:9092","state":"UP"}}}'

@@ -9,7 +9,7 @@ import pytest
 from stream_scrub.errors import Uncertain
 from stream_scrub.kafka.client import producer_calls
 from stream_scrub.kafka.client.producer_calls import BoundedCaller
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 
 class Client:

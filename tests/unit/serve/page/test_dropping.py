@@ -22,7 +22,7 @@ from stream_scrub.serve import tokens, uploads
 from stream_scrub.serve.bodies import Problem
 from stream_scrub.serve.page import forms, list_import
 from tests.support.fakes import imports
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 from tests.unit.serve.conftest import make_lists, starting
 
 

@@ -7,7 +7,7 @@ from stream_scrub.serve.watch import log_tail
 from stream_scrub.serve.watch.log_tail import LogTail
 from tests.support.fakes.log import Log, Reader
 from tests.support.running.server import publish
-from tests.support.running.worker import wait_until
+from tests.support.waiting import wait_until
 
 
 def last(log):
