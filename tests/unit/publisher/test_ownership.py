@@ -61,7 +61,9 @@ GONE = [
 
 
 @pytest.mark.parametrize(
-    ("owner", "is_gone"), [*((each, False) for each in LIVING), *((each, True) for each in GONE)]
+    ("owner", "is_gone"),
+    [*((each, False) for each in LIVING), *((each, True) for each in GONE)],
+    ids=["this one", "another container's", "nonsense", "its id is another's", "no such id"],
 )
 def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(owner, is_gone):
     """Opt-outs would wait for seconds after every crash; or a second daemon would put the first one out of work."""
