@@ -102,7 +102,8 @@ def test_a_line_without_an_end_is_refused(monkeypatch):
         ('"USA"', 14165550123),
         ("null", None),
         ('{"id":"FRA"}', None),
-        ('{"id":"USA"},"country\\u0043ode":{"id":"FRA"}', None),
+        ('{"id":"FRA"},"countryCode":{"id":"USA"}', None),
+        ('{"id":"FRA"},"country\\u0043ode":{"id":"USA"}', None),
     ],
 )
 def test_a_number_is_read_in_its_country(country, number, tmp_path):
