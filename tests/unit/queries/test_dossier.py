@@ -510,6 +510,7 @@ def test_what_kafka_has_deleted_is_said_at_the_top_and_is_never_lawful(told, top
     made = golden.made(told._replace(sides=told.sides._replace(kept={topic: gone})))
     assert [each.topic for each in made.gone] == ["prospects.blocked", topic]
     assert [each.lawful for each in made.days] == lawful
+    assert made.attempts[0].covered is (topic == "call.attempts")
     page = golden.page(made)
     assert f"Gone: what was on {topic} before 2026-12-01 11:00:00" in page.split("lawful from")[0]
 
