@@ -602,3 +602,14 @@ def test_a_replay_is_where_it_says():
     assert replay.state is None
     replay.take(seal)
     assert replay.state.starts == {"list": (part.offset, seal.offset)}
+
+
+def test_a_restated_rule_with_another_text_of_the_same_digest_is_refused():
+    """Of two rules whose short names collide, the later would explain the verdicts of the earlier."""
+
+    def collide(_):
+        return "fr@000000"
+
+    log = sealed_rules(([ONE], "full", 1), ([TWO], "full", 1), digest=collide)
+    with pytest.raises(Corrupt, match="restatement"):
+        followed(log, digest_of=collide)

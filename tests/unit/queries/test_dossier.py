@@ -26,8 +26,8 @@ from stream_scrub.ops.scrubbed_files import ScrubbedFile
 from stream_scrub.queries import dossier, file_results, month_report
 from stream_scrub.queries.dossier_files import complaint, dossier_page
 from stream_scrub.queries.explain import EmittedProspect
-from stream_scrub.queries.find_emitted import EmittedBetween
-from stream_scrub.queries.side_topics import SideRecords
+from stream_scrub.queries.find_emitted import EmittedBetween, OldestLeft
+from stream_scrub.queries.side_topics import SideRecords, TopicKept
 from stream_scrub.scrub import scrubbing
 from stream_scrub.stamp import stamp_on
 from tests.support.fakes import law
@@ -475,3 +475,50 @@ def test_each_authority_finds_what_it_asks(region, authorities):
     """A regulator would have to search the page for what its law asks."""
     found = dossier_page.profiles(region)
     assert [who for who, _ in found] == authorities
+
+
+def test_a_call_above_the_laws_limit_is_not_covered(tmp_path):
+    """A fifth call in a month would be called lawful, because the publisher was down when the fourth was reported."""
+    (tmp_path / "fr.toml").write_text(law.OPT_OUT + "attempts = { most = 2, days = 30, refusal_days = 60 }\n")
+    told = golden.story(str(tmp_path))
+    calls = [golden.attempt(nth, f"2026-11-25T10:0{nth}") for nth in range(4)]
+    made = golden.made(told._replace(sides=told.sides._replace(attempts=calls, notices=[])))
+    assert [each.covered for each in made.attempts] == [True, True, False, False]
+    assert "called 2 times" in made.attempts[2].says
+    assert [each.lawful for each in made.days[:3]] == ["part", "no", "no"]
+    # An old report under the id of a coming call makes it no earlier one.
+    forged = golden.attempt(3, "2026-11-24T10:00")
+    made = golden.made(told._replace(sides=told.sides._replace(attempts=[forged, *calls], notices=[])))
+    assert [each.covered for each in made.attempts] == [True, False, False, False]
+    refused = [golden.attempt(0, "2026-11-25T10:00", refused=True), golden.attempt(1, "2026-11-26T10:00")]
+    made = golden.made(told._replace(sides=told.sides._replace(attempts=refused, notices=[])))
+    assert [each.covered for each in made.attempts] == [True, False]
+    assert "the person refused" in made.attempts[1].says
+
+
+@pytest.mark.parametrize(
+    ("topic", "lawful"),
+    [
+        ("prospects.recalled", ["unproven"] * 3 + ["no", "no", "unproven", "yes"]),
+        # The law of this story limits no calls.
+        ("call.attempts", ["yes", "yes", "part", "no", "no", "part", "yes"]),
+    ],
+)
+def test_what_kafka_has_deleted_is_said_at_the_top_and_is_never_lawful(told, topic, lawful):
+    """The same dossier would turn from "not lawful" to "lawful" once retention had deleted what proves it."""
+    gone = TopicKept(topic=topic, holds="", keep_days=1, oldest=golden.at("2026-12-01T11:00"))
+    made = golden.made(told._replace(sides=told.sides._replace(kept={topic: gone})))
+    assert [each.topic for each in made.gone] == ["prospects.blocked", topic]
+    assert [each.lawful for each in made.days] == lawful
+    assert made.attempts[0].covered is (topic == "call.attempts")
+    page = golden.page(made)
+    assert f"Gone: what was on {topic} before 2026-12-01 11:00:00" in page.split("lawful from")[0]
+
+
+def test_no_day_without_a_verdict_is_lawful_once_allowed_leads_are_deleted(told):
+    """ "No lead was released" would be said of a lead that was called, because its record is gone."""
+    deleted = [OldestLeft("prospects.allowed", 0, golden.at("2026-11-29T00:00"))]
+    found = [each for each in told.emitted.found if each.day > FIRST.replace(day=28)]
+    days = golden.made(told._replace(emitted=told.emitted._replace(found=found, deleted=deleted))).days
+    assert {each.lawful for each in days[:-1]} == {"no", "unproven"} and days[-1].lawful == "yes"
+    assert "whether a lead with this number was released is not known" in days[0].says
