@@ -519,5 +519,6 @@ def planted(bug: Bug) -> Iterator[None]:
     """The product with this bug, for as long as the context lasts."""
     with ExitStack() as stack:
         for exchange in bug.exchanges():
-            stack.enter_context(patch.object(*exchange))
+            # Some replace what an instance has of its own.
+            stack.enter_context(patch.object(*exchange, create=True))
         yield
