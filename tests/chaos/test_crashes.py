@@ -74,6 +74,12 @@ def finish(stage, bootstrap, prospects):
     return found
 
 
+def met_a_dead_broker(workers) -> int:
+    """How often one of them lost its broker, gave a batch up or held."""
+    met = ("broker is away", "batch given up", "holding")
+    return sum(str(line["event"]).startswith(met) for worker in workers for line in worker.lines())
+
+
 def come_out(bootstrap, stage) -> int:
     """About how much has come out; 0 while a broker that has just started does not know."""
     try:
@@ -118,11 +124,12 @@ def the_broker_dies(own_kafka, stages):
     bootstrap = own_kafka.bootstrap
     stage = prepared(stages, bootstrap, worker__batch_records=500)
     workers = [stage.worker("w1").start(), stage.worker("w2", extension=False).start()]
+    wait_until(lambda: all(worker.logged("partitions assigned") for worker in workers))
     with under_load(stage, bootstrap):
         for _ in range(2):
-            out = come_out(bootstrap, stage)
+            out, before = come_out(bootstrap, stage), met_a_dead_broker(workers)
             own_kafka.kill()
-            wait_until(lambda: all(worker.logged("broker is away") for worker in workers))
+            wait_until(lambda before=before: met_a_dead_broker(workers) > before)
             own_kafka.start()
             wait_until(lambda out=out: come_out(bootstrap, stage) > out + 2 * PER_S)
     assert all(worker.alive for worker in workers), "a worker gave up"
