@@ -161,11 +161,9 @@ def test_a_file_of_another_name_adds_a_country(tmp_path):
     book = Rulebook.load(tmp_path)
     assert book.on("JE", date(2026, 1, 1)).country == "IM"
     assert book.countries["FI"].timezone == "Europe/Helsinki"
+    assert b'timezone = "Europe/Helsinki"' in book.on("FI", date(2026, 1, 1)).text
     assert "list" in book.registers and len(book.countries) == len(Rulebook.load().countries) + 2
-
-
-def test_a_country_of_many_zones_must_name_one(tmp_path):
-    """The day on which a law changes would be guessed."""
+    # The day on which a law changes would be guessed in a country of many zones.
     (tmp_path / "br.toml").write_text(GOOD.replace("XX", "BR").replace('timezone = "Europe/Paris"\n', ""))
     with pytest.raises(ConfigError, match=r"br\.toml:1: `timezone` is missing"):
         Rulebook.load(tmp_path)

@@ -40,7 +40,6 @@ def country(text: str) -> Country:
             GOOD + 'uncertain = ["a", "b"]\n',
             ["xx.toml:9: the rule from 2020-01-01: 2 points are not proven: read `uncertain`"],
         ),
-        (GOOD + 'uncertain = ["a"]\n' + RULE.replace("2020", "2021"), []),
         (
             GOOD.replace("max_age_days = { list = 3 }\n", "") + 'require = ["consent", "washed"]\n',
             [

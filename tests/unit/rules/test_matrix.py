@@ -17,26 +17,7 @@ from tests.support.fakes import law
 from tests.support.fakes.scrubbers import MEMBERS
 from tests.support.machine.effort import ALL
 from tests.support.oracles import matrix
-from tests.support.oracles.matrix import (
-    AREA,
-    BY_STATE,
-    CLEAN,
-    COMPANY,
-    CONSENTED,
-    LISTED,
-    MACHINE,
-    MESSAGES,
-    NOBODY,
-    OLD,
-    OLD_STATE,
-    ONE,
-    OPPOSED,
-    PREMIUM,
-    SINCE,
-    TO_MACHINE,
-    Land,
-    Planned,
-)
+from tests.support.oracles.matrix import Land, Planned
 
 LANDS = matrix.lands()
 BOOK = Rulebook.load()
@@ -44,10 +25,10 @@ TODAY = law.NOW.date()
 WORDS = {"unnamed": ["zzz"], "mixed": ["survey", "insurance"]}
 # Who holds the number, by what the table says of it.
 HELD = {
-    CONSENTED: "consent@acme",
-    NOBODY: "consent",
-    MESSAGES: "consent-sms@acme",
-    TO_MACHINE: "consent-artificial@acme",
+    matrix.CONSENTED: "consent@acme",
+    matrix.NOBODY: "consent",
+    matrix.MESSAGES: "consent-sms@acme",
+    matrix.TO_MACHINE: "consent-artificial@acme",
 }
 SINCE_OF = {"IT": "consent-since-rpo@acme", "BE": "consent-since-dncm@acme"}
 
@@ -59,27 +40,35 @@ def number_of(phone: str, place: int) -> int:
 
 def index(land: Land, now: datetime, said: Sequence[frozenset[str]]):
     """The registers of a country on that day, with what they say of the numbers in their places."""
-    age, late = (law.NOW - now) / timedelta(days=1), not said[0].isdisjoint({OLD, OLD_STATE})
+    age, late = (law.NOW - now) / timedelta(days=1), not said[0].isdisjoint({matrix.OLD, matrix.OLD_STATE})
 
     def register(name: str, words: set[str], days: int = 0, kind: RegisterKind = RegisterKind.ALLOW):
         held = [place for place, each in enumerate(said) if each & words]
         holding = [number_of(phone, place) for phone in land.numbers.values() for place in held]
         return law.register(name, holding, kind=kind, days_old=age + (days + 1 if days and late else 0))
 
-    made = [register("internal", {OPPOSED}, kind=RegisterKind.DENY)]
+    made = [register("internal", {matrix.OPPOSED}, kind=RegisterKind.DENY)]
     made += [register(name, {word}) for word, name in HELD.items()]
     if land.code in SINCE_OF:
-        made.append(register(SINCE_OF[land.code], {SINCE}))
+        made.append(register(SINCE_OF[land.code], {matrix.SINCE}))
     for place, (name, days) in enumerate(land.listed.items()):
         if place:
-            made.append(register(name, {BY_STATE}, days if OLD_STATE in said[0] else 0, RegisterKind.DENY))
+            made.append(
+                register(
+                    name, {matrix.BY_STATE}, days if matrix.OLD_STATE in said[0] else 0, RegisterKind.DENY
+                )
+            )
             continue
-        each = register(name, {LISTED}, days if OLD in said[0] else 0, RegisterKind.DENY)
-        bought = "1999" if AREA in said[0] else land.areas
+        each = register(name, {matrix.LISTED}, days if matrix.OLD in said[0] else 0, RegisterKind.DENY)
+        bought = "1999" if matrix.AREA in said[0] else land.areas
         made.append(replace(each, areas=(bought,)) if bought else each)
     for place, (name, days) in enumerate(land.clean.items()):
         own = f"{name}@acme" if name in {"rpo-clean", "tr-iys"} else name
-        made.append(register(own, {CLEAN, OLD} if place else {CLEAN, OLD, ONE}, days))
+        made.append(
+            register(
+                own, {matrix.CLEAN, matrix.OLD} if place else {matrix.CLEAN, matrix.OLD, matrix.ONE}, days
+            )
+        )
     return law.index(*made)
 
 
@@ -90,8 +79,8 @@ def prospect(number: int, call: Planned, day: date) -> bytes:
     if call.said in matrix.TERMS:
         said["relation"] = {"kind": call.said, "since": str(ago(day, call.months))}
     said |= {"contract": True} if call.said == "contract" else {}
-    said |= {"who": "company"} if call.said == COMPANY else {}
-    said |= {"voice_kind": "artificial"} if call.said == MACHINE else {}
+    said |= {"who": "company"} if call.said == matrix.COMPANY else {}
+    said |= {"voice_kind": "artificial"} if call.said == matrix.MACHINE else {}
     return json.dumps(said).encode()
 
 
@@ -124,7 +113,7 @@ def differences(land: Land):
         asked = [
             each
             for each in product(land.numbers.items(), enumerate(said), CALLS)
-            if each[0][0] != PREMIUM or not each[1][0]
+            if each[0][0] != matrix.PREMIUM or not each[1][0]
         ][TODAY.toordinal() % EACH :: EACH]
         prospects = [prospect(number_of(phone, at), call, day) for (_, phone), (at, _), call in asked]
         stamps = SCRUBBER.scrub(prospects, index(land, now, said), now).stamps
@@ -140,7 +129,7 @@ def differences(land: Land):
 
 def by_registers(number: frozenset[str]) -> list[bool]:
     """Which registers there must be, whatever they hold."""
-    return [OLD in number, OLD_STATE in number, AREA in number]
+    return [matrix.OLD in number, matrix.OLD_STATE in number, matrix.AREA in number]
 
 
 @pytest.mark.parametrize("code", LANDS)

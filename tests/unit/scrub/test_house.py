@@ -48,11 +48,6 @@ def test_each_prospect_of_a_batch_has_its_own_callers_consents(hand):
     assert found == [of_house, of_house, of_none, of_none, of_house, of_none, of_none, of_house, of_house] * 3
 
 
-def test_without_a_house_nobody_has_what_names_nobody():
-    """A call centre's clients would call each other's people."""
-    assert reasons({}, {"campaign": "acme"}, held={"consent": [NUMBER]}, house="") == ["no-consent"] * 2
-
-
 def test_what_was_never_kept_is_missing_and_what_others_keep_is_not():
     """A lead would wait for a list that comes never, or be given up before the list is imported."""
     facts = ({}, {"campaign": "acme"}, {"campaign": "other"})

@@ -41,6 +41,8 @@ def test_who_is_a_company_or_has_a_contract_with_an_end():
     assert stamped(OTHER, **{**press, "purpose": ["press", "insurance"]})["reason"] == Reason.NO_CONSENT
     for who, reason in (("Company", Reason.EXEMPT), (["company"], Reason.OPPOSED)):
         assert stamped(NUMBER, who=who)["reason"] == reason
+    # Of two exemptions the one counts that lifts more.
+    assert stamped(NUMBER, who="company", purpose="charity")["reason"] == Reason.EXEMPT
     # The ban on gambling is lifted for companies only, and the company's own list for nobody.
     assert stamped(OTHER, who="company", purpose="gambling")["reason"] == Reason.EXEMPT
     assert stamped(OTHER, relation=BOUGHT, purpose="gambling")["reason"] == Reason.BANNED_PURPOSE
@@ -68,7 +70,8 @@ def test_a_lift_of_one_sort_leaves_the_other_fresh():
     old = law.index(law.register("list", days_old=31), INTERNAL, law.allow("consent", [CONSENTING]))
     assert stamped(OTHER, old, relation=ASKED)["reason"] == Reason.STALE_REGISTER
     assert stamped(OTHER, old, relation=BOUGHT)["reason"] == Reason.EXEMPT
-    assert stamped(CONSENTING, old, purpose="charity")["reason"] == Reason.EXEMPT
+    stamp = stamped(CONSENTING, old, purpose="charity")
+    assert (stamp["reason"], stamp["until"]) == (Reason.EXEMPT, "2026-11-25")
     aged = law.index(law.register("list", days_old=29), INTERNAL, law.allow("consent", [CONSENTING]))
     assert stamped(OTHER, aged, relation=ASKED)["until"] == "2026-11-25"
 

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from stream_scrub.numbering import NOWHERE
-from stream_scrub.rules import Archive
 from stream_scrub.scrub.batch import Scrubber, Terms
 from stream_scrub.scrub.decide_batch import BatchContext, judge_column
 from stream_scrub.scrub.facts import facts_of
@@ -91,24 +90,11 @@ STATE = (
 def test_a_state_has_the_numbers_that_begin_so():
     """People of a state that asks more than its country would be called by the law of the country."""
     book = law.rulebook(HERE, STATE)
-    numbers = [
-        "+33611111111",
-        "+33612345678",
-        "+33633333333",
-        "+33140000000",
-        "+33340000000",
-        "+262692123456",
-    ]
+    numbers = "+33611111111 +33612345678 +33633333333 +33140000000 +33340000000 +262692123456".split()
     told = stamps(*({"phone": n} for n in numbers), book=book)
     assert [each["rules"].partition("@")[0] for each in told] == ["fr", "fr", "fr-75", "fr-75", "fr", "fr"]
-    assert [each["reason"] for each in told] == [
-        "clear",
-        "opposed",
-        "consented",
-        "no-consent",
-        "clear",
-        "clear",
-    ]
+    reasons = " ".join(each["reason"] for each in told)
+    assert reasons == "clear opposed consented no-consent clear clear"
     one_by_one = [stamps({"phone": [n, n]}, book=book)[0]["numbers"][0]["rules"] for n in numbers]
     assert one_by_one == [each["rules"] for each in told]
     context = BatchContext(book, INDEX, law.NOW)
@@ -121,12 +107,3 @@ def test_a_state_on_a_day_without_a_rule_has_its_countrys():
     book = law.rulebook(HERE, STATE.replace("2020-01-01", "2030-01-01"))
     (told,) = stamps({"phone": "+33140000000"}, book=book)
     assert (told["reason"], told["rules"][:3]) == ("clear", "fr@")
-
-
-def test_the_rule_of_a_state_gives_a_verdict_again():
-    """Years later a verdict on somebody of that state could not be given again."""
-    book = law.rulebook(HERE, STATE)
-    archive = Archive(book.texts.values())
-    for number, said in (("+33140000000", {}), ("+33633333333", {}), ("+33340000000", {"residence": "FR"})):
-        (told,) = stamps({"phone": number, **said}, book=book)
-        assert stamps({"phone": number, **said}, book=archive.book([told["rules"]])) == [told]
