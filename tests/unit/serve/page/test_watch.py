@@ -347,6 +347,19 @@ def test_a_history_that_cannot_be_read_is_left_out(tmp_path, content):
     assert b'"at"' in (tmp_path / FILE).read_bytes()
 
 
+def test_a_full_disk_is_told_once(monkeypatch, tmp_path):
+    """The log would fill with it, or nobody would know why the page's day is empty after a restart."""
+    out = io.BytesIO()
+    watching = Watcher(["w:1"], TimeSeries(str(tmp_path / "gone")), configure("info", "json", out))
+    watching.stop()
+    watching.stop()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (
+        line["event"] == "the status page's figures cannot be saved"
+        and line["why"] == "No such file or directory"
+    )
+
+
 def test_what_a_recall_has_outstanding_is_summed_by_country_over_its_members():
     """The page would say that nobody may be called any more, or count the days of one country for another."""
     state = RecallState("r-0", load(environ={}), 60.0)
