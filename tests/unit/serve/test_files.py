@@ -36,7 +36,6 @@ from stream_scrub.serve.guard import COOKIE
 from stream_scrub.texts import plain
 from tests.kafka.broker import free_ports
 from tests.support.fakes import law
-from tests.support.fakes.log import Log
 from tests.support.running import forked
 from tests.support.running.server import publish
 from tests.support.running.worker import SCRIPT, wait_until

@@ -98,17 +98,17 @@ ASSIGNED = b'stream_scrub_partitions_assigned{worker="w"} %s\n'
 
 
 @pytest.mark.parametrize(
-    ("metrics", "head"),
+    ("metrics", "ready", "head"),
     [
-        (b"hello", b"HTTP/1.0 200 OK"),
-        (b"stream_scrub_ready x", b"HTTP/1.0 200 OK"),
-        (READY % b"1", b"HTTP/1.0 500 No"),
-        (READY % b"1", b"\x00\xff"),
+        (b"hello", b"hello", b"HTTP/1.0 200 OK"),
+        (b"stream_scrub_ready x", b'{"loops":[]}', b"HTTP/1.0 200 OK"),
+        (READY % b"1", b'{"loops":[]}', b"HTTP/1.0 500 No"),
+        (READY % b"1", b'{"loops":[]}', b"\x00\xff"),
     ],
 )
-def test_what_is_no_process_of_ours_is_unheard(metrics, head):
+def test_what_is_no_process_of_ours_is_unheard(metrics, ready, head):
     """A wrong port would end the watching of all scraping."""
-    with hostile(metrics, ready=metrics, head=head) as port, pytest.raises(ScrapeError):
+    with hostile(metrics, ready, head=head) as port, pytest.raises(ScrapeError):
         asked(port)
 
 
