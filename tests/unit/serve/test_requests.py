@@ -178,6 +178,24 @@ def test_what_restricts_is_taken_leniently(desk, brokers):
     assert (odd.note, odd.invalid) == ("unknown-request", 1) and len(brokers.taken) == 1
 
 
+def test_a_large_request_lets_others_through(desk, brokers):
+    """Half a megabyte of numbers would keep every dialler waiting for seconds."""
+    body = json.dumps({"request": "opt-out", "number": [f"{n:060}" for n in range(8_000)]}).encode()
+    turns = 0
+
+    async def both() -> None:
+        nonlocal turns
+        answering = asyncio.create_task(desk.answer(body, caller("a")))
+        while not answering.done():
+            turns += 1
+            await asyncio.sleep(0)
+        with pytest.raises(Problem):
+            answering.result()
+
+    asyncio.run(both())
+    assert turns >= 10 and brokers.taken == []
+
+
 def test_what_the_topic_cannot_take_is_not_sent_again(desk, brokers):
     """A request that is too large would be sent again for ever, as if the brokers were away."""
     brokers.outcome = TooLarge("emitting: a record is over the topic's limit")

@@ -1,9 +1,7 @@
 """One caller, or somebody unknown, takes no more than a share: of reading, of memory, of turns and of places."""
 
 import asyncio
-import json
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -165,29 +163,6 @@ def test_few_histories_of_one_token_wait(guarded, slow_history):
         guarded.until(lambda: sum(each.done() for each in asking) == 3)
         assert [each.result().status_code for each in asking if each.done()] == [429] * 3
         slow_history["over"] = 1
-
-
-def test_a_large_request_keeps_nobody_waiting(server):
-    """Half a megabyte of numbers would keep every dialler waiting for seconds."""
-    numbers = [f"{n:060}" for n in range(8_000)]
-    body = json.dumps({"request": "opt-out", "number": numbers}).encode()
-    ended = threading.Event()
-
-    def send() -> None:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            client.post("/v1/requests", content=body, headers={"Content-Type": "application/json"})
-        ended.set()
-
-    sender = threading.Thread(target=send)
-    began = time.monotonic()
-    sender.start()
-    slowest = 0.0
-    while not ended.is_set():
-        started = time.monotonic()
-        assert server.check(QUESTION).status_code == 200
-        slowest = max(slowest, time.monotonic() - started)
-    sender.join()
-    assert slowest < max(1.5, (time.monotonic() - began) / 2), "somebody waited for most of it"
 
 
 def test_a_prospect_has_a_size(server):

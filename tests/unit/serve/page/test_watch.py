@@ -98,17 +98,17 @@ ASSIGNED = b'stream_scrub_partitions_assigned{worker="w"} %s\n'
 
 
 @pytest.mark.parametrize(
-    ("metrics", "head"),
+    ("metrics", "ready", "head"),
     [
-        (b"hello", b"HTTP/1.0 200 OK"),
-        (b"stream_scrub_ready x", b"HTTP/1.0 200 OK"),
-        (READY % b"1", b"HTTP/1.0 500 No"),
-        (READY % b"1", b"\x00\xff"),
+        (b"hello", b"hello", b"HTTP/1.0 200 OK"),
+        (b"stream_scrub_ready x", b'{"loops":[]}', b"HTTP/1.0 200 OK"),
+        (READY % b"1", b'{"loops":[]}', b"HTTP/1.0 500 No"),
+        (READY % b"1", b'{"loops":[]}', b"\x00\xff"),
     ],
 )
-def test_what_is_no_process_of_ours_is_unheard(metrics, head):
+def test_what_is_no_process_of_ours_is_unheard(metrics, ready, head):
     """A wrong port would end the watching of all scraping."""
-    with hostile(metrics, ready=metrics, head=head) as port, pytest.raises(ScrapeError):
+    with hostile(metrics, ready, head=head) as port, pytest.raises(ScrapeError):
         asked(port)
 
 
@@ -345,6 +345,19 @@ def test_a_history_that_cannot_be_read_is_left_out(tmp_path, content):
     history.take([loop(clear=1)], NOON)
     history.keep()
     assert b'"at"' in (tmp_path / FILE).read_bytes()
+
+
+def test_a_full_disk_is_told_once(monkeypatch, tmp_path):
+    """The log would fill with it, or nobody would know why the page's day is empty after a restart."""
+    out = io.BytesIO()
+    watching = Watcher(["w:1"], TimeSeries(str(tmp_path / "gone")), configure("info", "json", out))
+    watching.stop()
+    watching.stop()
+    (line,) = [json.loads(each) for each in out.getvalue().splitlines()]
+    assert (
+        line["event"] == "the status page's figures cannot be saved"
+        and line["why"] == "No such file or directory"
+    )
 
 
 def test_what_a_recall_has_outstanding_is_summed_by_country_over_its_members():
