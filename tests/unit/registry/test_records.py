@@ -166,6 +166,13 @@ def test_a_stream_whose_records_cannot_be_read_here_does_not_start(monkeypatch, 
         )
 
 
+def test_a_schema_of_another_format_is_unusable(in_protobuf, registry, log):
+    """A record in Avro would be read as one in Protobuf, and another number be judged."""
+    at = registry.add(LEAD)
+    assert read(in_protobuf, numbered(at, b"\0" + ONE)) == [None]
+    assert b"of type AVRO, not PROTOBUF" in log.getvalue()
+
+
 def test_an_id_in_the_header_leaves_the_value_to_the_record(records, registry):
     """Leads of producers that put the id into a header would be unreadable."""
     at = registry.add(LEAD)
