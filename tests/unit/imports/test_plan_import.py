@@ -94,6 +94,7 @@ def test_a_register_stays_what_it_is(wanted, meant, held, ruled, kind):
     ("said", "change", "base", "says"),
     [
         ({"kind": ALLOW}, "full", {"kind": DENY}, "of kind allow, and internal is of kind deny: .*the kind deny"),
+        ({"kind": DENY}, "full", {"kind": ALLOW}, "of kind deny, and internal is of kind allow"),
         ({"scope": "acme"}, "full", {"name": "internal@other"}, "--register internal@acme"),
         ({"change": "delta"}, "adds", {}, "leave --adds and --removes out"),
         ({"base": 2}, "full", {}, "sequence 2 of internal, which is at 3"),

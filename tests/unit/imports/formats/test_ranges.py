@@ -27,6 +27,7 @@ from tests.support.fakes.lists import read
         ("0162000000 to 0162009999", "FR", 33162000000, 33162009999),
         ("0162000000;0162009999", "FR", 33162000000, 33162009999),
         ("416-555-0100 - 416-555-0199", "US", 14165550100, 14165550199),
+        ("+33162000000-+33162009999", "GB", 33162000000, 33162009999),
         ("0612345678", "FR", 33612345678, 33612345678),
         ("061234567", "FR", 33612345670, 33612345679),
     ],
@@ -50,8 +51,14 @@ def test_a_prefix_stands_for_every_length_that_its_country_has(tmp_path):
 @pytest.mark.parametrize(
     "line",
     [
-        *("+1", "+33*", "0", "+0162", "XXXX", "*", "+", "0162XX", "06X234567", "0162009999-0162000000"),
-        *("+99912345*", "0162000000-016200999", "+33162000000-0162009999", "word", "1" * 200),
+        *("+1", "+33*", "+3", "0", "+0162", "XXXX", "*", "+", "0162XX", "06X234567", "0162009999-0162000000"),
+        *(
+            "+99912345*",
+            "0162000000-016200999",
+            "+33162000000-0162009999",
+            "word",
+            "1" * 200,
+        ),
         *("+33162" + "X" * 15, "0162000000-0162009999-1"),
     ],
 )
@@ -61,7 +68,9 @@ def test_what_cannot_be_one_is_refused(line, tmp_path):
 
     assert (reading.taken, reading.first_refused) == (1, [2])
     assert len(reading.bitmap()) == 1_000_000
-    assert ("refused as wider than 100,000,000 numbers: 1" in reading.described) == (line in ("+1", "+33*"))
+    assert ("refused as wider than 100,000,000 numbers: 1" in reading.described) == (
+        line in ("+1", "+33*", "+3")
+    )
 
 
 def test_too_many_ranges_are_a_list_of_something_else(tmp_path, monkeypatch):

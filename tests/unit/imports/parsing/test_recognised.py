@@ -48,6 +48,7 @@ ORDINARY = {
     "two numbers a row": "0612345678,0611111111\n0622222222,0633333333\n",
     "a table of a page": "<html><table><tr><td>0612345678</td></tr></table></html>\n",
     "XML of something else": "<contacts><contact phone='0612345678'/></contacts>\n",
+    "JSON of phones alone": '[{"phone":"0612345678"}]\n',
     "JSON of something else": '[{"name":"Rose","mobile":"0612345678"}]\n',
     "words with a hyphen": "a-b\nfrom-to\n",
     "American numbers": "416-555-0123\n905-555-0143\n",
@@ -76,6 +77,7 @@ SPECIAL = [
     ("ranges", "416XXXXXXX\n905XXXXXXX\n"),
     ("webex-json", '{"items":[{"phoneNumber":"+33612345678"}]}'),
     ("ringcentral-json", '{"phone":"4165550123","countryCode":{"id":"USA"}}'),
+    ("ringcentral-json", '{"phone":"4165550123","addedDate":"2026-01-02"}'),
     ("nanp-xml", "<list type='full' level='all' val='1'>"),
     ("scrub-delta", '{"version":1,"format":"scrub-delta"}\n'),
 ]
