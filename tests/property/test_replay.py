@@ -613,3 +613,15 @@ def test_a_restated_rule_with_another_text_of_the_same_digest_is_refused():
     log = sealed_rules(([ONE], "full", 1), ([TWO], "full", 1), digest=collide)
     with pytest.raises(Corrupt, match="restatement"):
         followed(log, digest_of=collide)
+
+
+def test_a_large_register_is_restated_less_often():
+    """A national list would be written to the log again for every few opt-outs."""
+    publisher = Publisher(Log(), full_every=2)
+    publisher.import_list("list", dict.fromkeys(range(128 * 12), 0))
+    kinds = []
+    for number in range(8):
+        publisher.request("list", diff.adding(publisher.base("list").numbers, bitmap([10**6 + number])), [])
+        kinds.append(publisher.published[-1].seal.kind)
+
+    assert kinds == ["delta"] * 4 + ["full"] + ["delta"] * 3  # three offsets each, the marker among them
