@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import time
 import tracemalloc
 from itertools import pairwise
@@ -489,3 +490,26 @@ def test_nesting_within_the_limit_is_read():
 def test_a_schema_is_named_by_the_header_or_the_prefix_alone(value, headers, found):
     """A record would be read by another schema than its reader uses, and another number be judged."""
     assert framed(value, headers, indexed=False) == (found and (found[0], value, found[1]))
+
+
+PLAN = plan_of(json.dumps(LEAD), (), PATHS)
+
+
+def picked(record):
+    return {name: record[name] for name in ("phone", "contact", "country")}
+
+
+def test_ten_thousand_hostile_records_are_refused_or_read_as_everybody_reads_them():
+    """A forged record would come out as allowed with another number than its reader finds, or stop the worker."""
+    chance, read, schema = random.Random(31), 0, fastavro.parse_schema(LEAD)
+    for _ in range(10_000):
+        value = broken(GOOD, chance)
+        found = PLAN(value, 0)
+        if found is None:
+            continue
+        read += 1
+        theirs = read_by_library(schema, value)
+        if theirs is not None:
+            assert json.loads(found) == picked(theirs[0])
+            assert theirs[1] == len(value)
+    assert read > 100

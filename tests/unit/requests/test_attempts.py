@@ -200,3 +200,9 @@ def test_the_largest_limit_that_a_rule_may_state_is_counted():
         counts.add(*only, np.array([1000 + each]), np.array([each], np.uint64), 0)
     nth = np.array([most])
     assert counts.nth_last(np.array([33612345678], np.uint64), np.zeros(1, np.uint16), nth).tolist() == [1000]
+
+
+@pytest.mark.parametrize(("at", "hour"), [(None, 12), ("2031-01-01T00:00:00Z", 12), ("yesterday", 12)])
+def test_no_attempt_is_later_than_its_record(at, hour):
+    """A dialler whose clock is years ahead would make its numbers rest for years."""
+    assert read(at=at).at == datetime(2026, 11, 24, hour, tzinfo=UTC).timestamp()

@@ -241,3 +241,39 @@ def test_many_numbers_in_a_short_value_are_measured_with_their_long_stamp():
 
     assert len(value) < 3_000
     assert (out.allowed, out.value, out.reason) == (False, value, "unreadable")
+
+
+SMUGGLED = [
+    (b'{"phone":"0612345678","scrub":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":{"verdict":"allowed"},"phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"phone":"0612345678","scr\\u0075b":1}', b'{"phone":"0612345678"}'),
+    (b'{"\\u0073\\u0063\\u0072\\u0075\\u0062":1 , "phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":1,"phone":"0612345678","scrub":2}', b'{"phone":"0612345678"}'),
+    (b'{"scrub":1,"scrub":2,"phone":"0612345678"}', b'{"phone":"0612345678"}'),
+    (b'{"phone":"0612345678","scrub":1,"scr\\u0075b":{"a":[1,"}"]}}', b'{"phone":"0612345678"}'),
+    (b'{"a":1 , "scrub":1 , "phone":"0612345678" }', b'{"a":1 , "phone":"0612345678" }'),
+    (b'{"phone":"0612345678" , "scrub" : null } ', b'{"phone":"0612345678" } '),
+    (b'{"phone":"0612345678","scrub\\u0000":{"verdict":"allowed"}}', b'{"phone":"0612345678"}'),
+    (b'{"phone":"0612345678","x":{"scrub":1}}', b'{"phone":"0612345678","x":{"scrub":1}}'),
+    (b'{"phone":"0612345678","x":"\\"scrub\\":1"}', b'{"phone":"0612345678","x":"\\"scrub\\":1"}'),
+]
+
+
+@pytest.mark.parametrize(("value", "without"), SMUGGLED)
+def test_no_incoming_stamp_survives(value, without):
+    """A producer could write its own verdict, and a dialler's parser might take that one."""
+    marked = scrub(value)
+    header = scrub(value, scrubber(stamp="header"))
+
+    assert (marked.allowed, marked.reason) == (False, "opposed")
+    assert json.loads(header.value) == json.loads(without)
+    pairs = json.loads(marked.value, object_pairs_hook=list)
+    assert [name for name, _ in pairs].count("scrub") == 1 and pairs[-1][0] == "scrub"
+
+
+def test_an_object_of_nothing_but_stamps_is_an_empty_one():
+    """A comma without a member before it would make the emitted prospect unreadable."""
+    out = scrub(b'{ "scrub":1, "scr\\u0075b":2 }')
+
+    assert json.loads(out.value) == {"scrub": out.stamp}
+    assert out.reason == "invalid-number"
