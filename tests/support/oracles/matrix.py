@@ -77,7 +77,7 @@ class Row(NamedTuple):
     @property
     def channel(self) -> str:
         """The channel of the calls that the row is for."""
-        return SMS if SMS in self.call.split(" + ") or self.call.startswith(SMS) else VOICE
+        return _channel(self.call)
 
     def fits(self, day: date, line: str, number: frozenset[str], call: Planned) -> bool:
         """Whether the row is for that number and call on that day."""
@@ -88,6 +88,11 @@ class Row(NamedTuple):
             and any(ways <= number for ways in _ways(self.number))
             and any(all(map(call.is_a, words)) for words in _ways(self.call))
         )
+
+
+@cache
+def _channel(call: str) -> str:
+    return SMS if SMS in call.split(" + ") or call.startswith(SMS) else VOICE
 
 
 @cache
@@ -120,12 +125,15 @@ class Land:
         self.machines: str = table.get("machines", "")  # never: none may speak
         self.not_modelled: list[str] = table["not_modelled"]
         self.rows = [Row.of(line) for line in table["rows"].strip().splitlines()]
+        self._changes: dict[str, list[date]] = {}
 
     def changes(self, channel: str) -> list[date]:
         """The days on which something changes for a channel."""
-        rows = [row for row in self.rows if row.channel == channel]
-        ends = {row.last + timedelta(days=1) for row in rows if row.last != date.max}
-        return sorted({row.first for row in rows} | ends)
+        if channel not in self._changes:
+            rows = [row for row in self.rows if row.channel == channel]
+            ends = {row.last + timedelta(days=1) for row in rows if row.last != date.max}
+            self._changes[channel] = sorted({row.first for row in rows} | ends)
+        return self._changes[channel]
 
     def verdict(
         self, day: date, line: str, number: frozenset[str], call: Planned

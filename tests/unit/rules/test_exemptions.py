@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from stream_scrub.errors import ConfigError
-from stream_scrub.rules import Rulebook, RuleFile, read_text
+from stream_scrub.rules import Rulebook, RuleFile, in_words, read_text
 from stream_scrub.rules.country import last_day, last_working_day
 
 HEAD = 'country = "XX"\nregions = ["XX"]\ntimezone = "Europe/Paris"\n'
@@ -97,6 +97,25 @@ def test_a_ban_that_no_consent_can_lift_is_told():
 def test_a_term_ends_on_the_day_before_its_anniversary(since, months, last):
     """A customer would be called a day longer than the law allows."""
     assert last_day(date.fromisoformat(since), months) == date.fromisoformat(last)
+
+
+def test_exemptions_are_told_in_words():
+    """Who answers for the rule could not see what it lets through."""
+    said = in_words(
+        rule(
+            'exempt = [{ who = "company", bans = ["gambling"], lifts = ["deny"], source = "art. 2" },'
+            ' { contract = true, purposes = ["press", "charity"], lifts = ["require"], source = "art. 3" }]',
+            'banned_without_consent = ["pensions"]',
+        )
+    )
+    told = " ".join(said)
+    assert (
+        "A number in list is blocked, unless the prospect is a company (art. 2) or the signed@campaign"
+        in told
+    )
+    assert "the prospect has a contract and all its purposes are press or charity (art. 3)." in told
+    assert "The ban on calls for gambling does not hold if the prospect is a company (art. 2)." in told
+    assert "Calls for pensions to a number are blocked, unless the signed@campaign" in told
 
 
 @pytest.mark.parametrize(

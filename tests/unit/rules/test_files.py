@@ -49,6 +49,7 @@ ONE_PROBLEM = [
         "move it to `deny`",
     ),
     (GOOD + 'lifted_by = ["consent"]\n', 8, '"consent" is a register, which lifts nothing'),
+    (GOOD + 'lifted_by = [" "]\n', 8, "a word is empty"),
     (GOOD + 'lifted_by = ["Press"]\n', 8, 'would never match: write it "press"'),
     (GOOD + 'banned_purposes = ["energy_renovation"]\n', 8, 'write it "energy-renovation"'),
     (GOOD + 'lifted_by = ["press"]\nbanned_purposes = ["press"]\n', 9, "is in `lifted_by` as well"),

@@ -80,6 +80,8 @@ def test_a_users_words_are_added(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[purposes\n", "not valid TOML"),
+        ("purposes = 3\n", "must be a table"),
         ("[purpose]\n", 'unknown key "purpose"'),
         ('[purposes]\nClub = ["gym"]\n', "is not a purpose"),
         ('[purposes]\nclub = "gym"\n', "must be a list of words"),

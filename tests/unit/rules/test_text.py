@@ -186,6 +186,14 @@ def colliding() -> tuple[str, str]:
     raise AssertionError
 
 
+def test_two_rules_of_a_file_may_not_share_a_digest(short):
+    """A stamp would name two laws at once."""
+    rules = "".join(RULE.replace("2020", str(2000 + at)) for at in range(20))
+    with pytest.raises(ConfigError) as caught:
+        country(HEAD + rules)
+    assert any("as well: change a word of the source" in problem for problem in caught.value.problems)
+
+
 def test_a_rule_may_not_share_its_digest_with_one_that_was_kept(short):
     """A stamp of years ago would be replayed by a law of today."""
     old, new = colliding()
