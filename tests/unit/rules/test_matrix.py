@@ -114,7 +114,7 @@ def differences(land: Land):
             each
             for each in product(land.numbers.items(), enumerate(said), CALLS)
             if each[0][0] != matrix.PREMIUM or not each[1][0]
-        ][TODAY.toordinal() % EACH :: EACH]
+        ][date.today().toordinal() % EACH :: EACH]
         prospects = [prospect(number_of(phone, at), call, day) for (_, phone), (at, _), call in asked]
         stamps = SCRUBBER.scrub(prospects, index(land, now, said), now).stamps
         for ((line, _), (_, number), call), stamp in zip(asked, map(json.loads, stamps), strict=True):
