@@ -33,8 +33,8 @@ def wait_until(
     """Wait until the condition is true, with a `step` before each new look. Return the seconds that it took.
 
     It asks less often the longer it waits: many conditions read a topic or run a command. With 0 for `every` it never
-    sleeps: the step waits. A failure shows the line that
-    waits and what the condition said last; the report of a failed test has the last log lines of its processes.
+    sleeps: the step waits. A failure shows the waiting line and the condition's last value; the report of a failed test
+    has the last log lines of its processes.
     """
     began = time.monotonic()
     while not (last := condition()):
